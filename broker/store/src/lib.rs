@@ -1,0 +1,309 @@
+//! RocketMQ's message store: commit log, consume queues, checkpoint, dispatch, flush and recovery, byte for byte on disk.
+//!
+//! One writer at a time (the append lock), any number of readers on the maps. Everything below [`Store::max_offset`] is readable by
+//! replication; consumers see only what is dispatched, and nothing is dispatched beyond [`Store::confirm_offset`] (S3).
+
+use proto::message::Message;
+use proto::{Epoch, Offset};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushDiskType {
+    AsyncFlush,
+    SyncFlush,
+}
+
+/// What the store needs to know; the broker's configuration maps onto it.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// `storePathRootDir`
+    pub root: PathBuf,
+    /// `storePathCommitLog`
+    pub commit_log: PathBuf,
+    /// `mappedFileSizeCommitLog`, bytes (default 1 GiB)
+    pub commit_log_file_size: u64,
+    /// `mappedFileSizeConsumeQueue`, bytes, rounded up to a multiple of 20 (default 6,000,000)
+    pub consume_queue_file_size: u64,
+    pub flush: FlushDiskType,
+    /// `maxMessageSize` of a body (default 4 MiB)
+    pub max_message_size: usize,
+    /// `fileReservedTime`, hours (default 72)
+    pub file_reserved_hours: u64,
+    /// True in controller mode: dispatch and recovery are limited by the confirm offset that replication sets. False: confirm = max.
+    pub replicated: bool,
+}
+
+/// What recovery found, for the log and for the controller (S7, S12).
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// The process before this one did not shut down cleanly (abort file was there).
+    pub unclean: bool,
+    /// Bytes cut from the end because they were no whole, valid records.
+    pub cut: Vec<String>,
+    pub max_offset: Offset,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{path}: {what}: {source}")]
+    Io { path: String, what: &'static str, source: std::io::Error },
+    /// A file that is not what it should be. Says what to do.
+    #[error("{0}")]
+    Unusable(String),
+    #[error("replicated bytes at {got}, log ends at {want}")]
+    NotContiguous { got: Offset, want: Offset },
+}
+
+/// Why a message was not appended. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// Not the master, fenced, or shutting down.
+    #[error("store is not writable: {0}")]
+    NotWritable(String),
+    /// No room for the next file; appending resumes by itself once there is.
+    #[error("disk full: {0}")]
+    DiskFull(String),
+    #[error("message illegal: {0}")]
+    Illegal(String),
+}
+
+/// Where a message (or the first of a batch) went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The epoch under which it was appended.
+    pub epoch: Epoch,
+    /// Physical offset of each record, in order.
+    pub offsets: Vec<Offset>,
+    /// Log end after the last record: what has to be confirmed before it may be acknowledged.
+    pub end: Offset,
+    /// Queue offset of the first record.
+    pub queue_offset: i64,
+    pub store_timestamp: i64,
+}
+
+/// Bytes of the log, straight from the map; keeps the file alive.
+#[derive(Clone)]
+pub struct LogSlice {
+    _todo: Arc<()>,
+}
+
+impl std::ops::Deref for LogSlice {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        todo!()
+    }
+}
+
+/// `GetMessageStatus` of the original, same names in the pull answer's remark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GetStatus {
+    Found,
+    NoMatchedMessage,
+    MessageWasRemoving,
+    OffsetFoundNull,
+    OffsetOverflowBadly,
+    OffsetOverflowOne,
+    OffsetTooSmall,
+    NoMatchedLogicQueue,
+    NoMessageInQueue,
+}
+
+/// Result of reading a queue.
+pub struct GetResult {
+    pub status: GetStatus,
+    pub next_begin_offset: i64,
+    pub min_offset: i64,
+    pub max_offset: i64,
+    /// One slice per message, in queue order.
+    pub messages: Vec<LogSlice>,
+    /// Store time of the last message read, ms.
+    pub last_store_timestamp: i64,
+}
+
+/// A queue that has grown since the last [`Store::dispatched`] call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown {
+    pub topic: Arc<str>,
+    pub queue_id: i32,
+    pub max_offset: i64,
+}
+
+/// A tail that truncation cut and kept (`truncated/<epoch>-<from>-<to>`, S9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TruncatedTail {
+    pub path: PathBuf,
+    pub epoch: Epoch,
+    pub from: Offset,
+    pub to: Offset,
+}
+
+pub struct Store {
+    _todo: (),
+}
+
+impl Store {
+    /// Loads and recovers, starts the dispatch and flush threads. The store starts closed for appends.
+    pub fn open(_config: StoreConfig) -> Result<(Arc<Store>, Recovery), StoreError> {
+        todo!()
+    }
+
+    // ---- master
+
+    /// Cuts the log after its last whole record and rebuilds the next queue offsets from it; returns the log's end, where a new
+    /// epoch starts. Only while closed for appends.
+    pub fn seal_tail(&self) -> Result<Offset, StoreError> {
+        todo!()
+    }
+
+    /// Appends are accepted from now on, under `epoch`.
+    pub fn open_writes(&self, _epoch: Epoch) {
+        todo!()
+    }
+
+    /// When this returns, no append is under way and none will succeed until [`Store::open_writes`] (S2, S10).
+    pub fn close_writes(&self, _why: &str) {
+        todo!()
+    }
+
+    /// Appends messages of one topic and queue with consecutive queue offsets, all in one file. The caller has validated topic and
+    /// queue. Short critical section; does not wait for flush or replicas.
+    pub fn append(&self, _messages: &[Message]) -> Result<Appended, PutError> {
+        todo!()
+    }
+
+    // ---- slave
+
+    /// Appends raw bytes from the master at `offset`, which must be the log's end. Records may be split anywhere.
+    pub fn append_replicated(&self, _offset: Offset, _bytes: &[u8]) -> Result<Offset, StoreError> {
+        todo!()
+    }
+
+    /// Starts an empty log at `offset` (a new replica whose master no longer has the beginning).
+    pub fn start_at(&self, _offset: Offset) -> Result<(), StoreError> {
+        todo!()
+    }
+
+    /// S9: cuts the log at `to` in one crash-safe step, after copying the tail aside; `epoch` labels the copy. Consume queues, confirm,
+    /// dispatch and flush positions follow. Durable when it returns.
+    pub fn truncate(&self, _to: Offset, _epoch: Epoch) -> Result<Option<TruncatedTail>, StoreError> {
+        todo!()
+    }
+
+    pub fn truncated_tails(&self) -> Vec<TruncatedTail> {
+        todo!()
+    }
+
+    // ---- positions
+
+    pub fn max_offset(&self) -> Offset {
+        todo!()
+    }
+
+    /// First byte still held; -1 when the log has no file.
+    pub fn min_offset(&self) -> Offset {
+        todo!()
+    }
+
+    pub fn flushed_offset(&self) -> Offset {
+        todo!()
+    }
+
+    pub fn confirm_offset(&self) -> Offset {
+        todo!()
+    }
+
+    /// Set by replication only (one owner). Clamped to the log's end; lowering it hides nothing that was already dispatched.
+    pub fn set_confirm_offset(&self, _offset: Offset) {
+        todo!()
+    }
+
+    /// Changes with every append: what replication waits on.
+    pub fn watch_max(&self) -> watch::Receiver<Offset> {
+        todo!()
+    }
+
+    pub fn watch_flushed(&self) -> watch::Receiver<Offset> {
+        todo!()
+    }
+
+    /// Asks the flush thread to run now and ends when everything below `end` is on disk.
+    pub async fn wait_flushed(&self, _end: Offset) -> Result<(), StoreError> {
+        todo!()
+    }
+
+    /// Milliseconds since an append-and-fsync probe of the store's disk last succeeded (S14).
+    pub fn disk_probe_age_ms(&self) -> u64 {
+        todo!()
+    }
+
+    // ---- reading
+
+    /// Up to `max_len` bytes from `offset`, within one file; `None` at the log's end or outside it.
+    pub fn slice(&self, _offset: Offset, _max_len: usize) -> Option<LogSlice> {
+        todo!()
+    }
+
+    /// The whole record at a physical offset.
+    pub fn record_at(&self, _offset: Offset) -> Option<LogSlice> {
+        todo!()
+    }
+
+    /// Reads up to `max_messages` messages or `max_bytes` bytes (at least one message) whose tags code passes `wanted`.
+    pub fn get(
+        &self,
+        _topic: &str,
+        _queue_id: i32,
+        _offset: i64,
+        _max_messages: usize,
+        _max_bytes: usize,
+        _wanted: &dyn Fn(i64) -> bool,
+    ) -> GetResult {
+        todo!()
+    }
+
+    /// First and next queue offset that consumers see; `None` when the queue does not exist.
+    pub fn queue_bounds(&self, _topic: &str, _queue_id: i32) -> Option<(i64, i64)> {
+        todo!()
+    }
+
+    /// Smallest queue offset whose store time is at least `timestamp` (LOWER of the original).
+    pub fn offset_by_time(&self, _topic: &str, _queue_id: i32, _timestamp: i64) -> i64 {
+        todo!()
+    }
+
+    /// Store time of the message at a queue offset, ms.
+    pub fn store_time(&self, _topic: &str, _queue_id: i32, _offset: i64) -> Option<i64> {
+        todo!()
+    }
+
+    /// Every queue that exists, as (topic, queue id).
+    pub fn queues(&self) -> Vec<(Arc<str>, i32)> {
+        todo!()
+    }
+
+    /// Waits until at least one queue has grown, then returns all that have since the last call. One caller (the long-poll driver).
+    pub async fn dispatched(&self) -> Vec<Grown> {
+        todo!()
+    }
+
+    /// Bytes that are confirmed but not dispatched yet.
+    pub fn dispatch_behind(&self) -> i64 {
+        todo!()
+    }
+
+    pub fn delete_topic(&self, _topic: &str) -> Result<(), StoreError> {
+        todo!()
+    }
+
+    /// Deletes expired files; returns how many. The broker calls it every `cleanResourceInterval`.
+    pub fn clean_expired(&self, _now_ms: i64) -> Result<usize, StoreError> {
+        todo!()
+    }
+
+    /// Flushes everything, writes the checkpoint, removes the abort file.
+    pub fn shutdown(&self) -> Result<(), StoreError> {
+        todo!()
+    }
+}

@@ -1,0 +1,9 @@
+//! What each of our processes needs that is neither wire format nor decision: the one-port listener, the remoting server and client,
+//! properties files, logs, shutdown, clock. Knows no topic, no replica, no epoch.
+
+pub mod clock;
+pub mod listener;
+pub mod properties;
+pub mod remoting;
+pub mod shutdown;
+pub mod telemetry;

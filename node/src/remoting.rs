@@ -1,0 +1,7 @@
+//! RocketMQ remoting over TCP: [`server`] answers, [`client`] asks. Both read and write many frames per system call.
+
+pub mod client;
+pub mod server;
+
+pub use client::{CallError, Client, ClientConnection, ClientOptions};
+pub use server::{Connection, Handler, Reply};

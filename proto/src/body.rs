@@ -1,0 +1,9 @@
+//! JSON bodies, by RocketMQ's key names. Read with [`crate::json::from_slice`], write with [`crate::json::to_vec`].
+
+mod broker;
+mod controller;
+mod namesrv;
+
+pub use broker::*;
+pub use controller::*;
+pub use namesrv::*;
