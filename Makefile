@@ -1,0 +1,66 @@
+# Baton. `make help` says what there is.
+
+SHELL := /bin/sh
+CACHE := $(HOME)/.cache/baton
+ROCKSDB := $(CACHE)/rocksdb/librocksdb.a
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+BIN := $(TARGET)/release
+# Where `make up` keeps the cluster that `make down` stops.
+DIR ?= $(CURDIR)/target/quick-start
+
+# RocksDB's C++ takes a quarter of an hour of processor time. It is built once, kept outside the target folder, and linked statically.
+export ROCKSDB_LIB_DIR := $(CACHE)/rocksdb
+export ROCKSDB_STATIC := 1
+
+.PHONY: help build test lint demo up down rocksdb cargo libclang
+
+help:
+	@echo "make demo    build, run a cluster of 3 controllers and 3 brokers, kill its master under load, show what became of every message"
+	@echo "make up      build and leave such a cluster running; DIR=folder for its files"
+	@echo "make down    stop it"
+	@echo "make build   release binaries in $(BIN)"
+	@echo "make test    format, lints and all tests"
+	@echo "make lint    format and lints only"
+
+build: rocksdb
+	cargo build --release -p baton
+
+test: lint
+	cargo build -p baton
+	cargo test --workspace
+
+lint: rocksdb
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+demo: build
+	@$(BIN)/mqbench demo
+
+up: build
+	@$(BIN)/mqbench up --dir $(DIR)
+
+down:
+	@$(BIN)/mqbench down --dir $(DIR)
+
+rocksdb: cargo libclang $(ROCKSDB)
+
+cargo:
+	@command -v cargo >/dev/null || { \
+		echo "Rust is missing. Install it as https://rustup.rs says, or with your distribution's package manager, then run make again." >&2; exit 1; }
+
+# The binding to RocksDB is generated from its C header by libclang.
+libclang:
+	@set -e; \
+	if [ -z "$$LIBCLANG_PATH" ] && ! ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' && ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; then \
+		command -v apt-get >/dev/null || { echo "libclang is missing: install it (package clang-devel, clang-libs or llvm) and run make again." >&2; exit 1; }; \
+		echo "Installing libclang-dev: the controllers keep their log in RocksDB, and its Rust binding is generated with libclang."; \
+		SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
+		$$SUDO apt-get update -q; $$SUDO apt-get install -qy --no-install-recommends libclang-dev; \
+	fi
+
+# Order-only: a newer libclang or cargo is no reason to build RocksDB again.
+$(ROCKSDB): | cargo libclang
+	@echo "Building RocksDB once into $(CACHE): about 15 minutes of processor time, a few minutes on many cores."
+	env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC cargo build --release -p librocksdb-sys --target-dir $(CACHE)/build
+	@mkdir -p $(@D)
+	@cp "$$(ls -t $(CACHE)/build/release/build/librocksdb-sys-*/out/librocksdb.a | head -n 1)" $@.new && mv $@.new $@
