@@ -2,8 +2,10 @@
 
 mod broker;
 mod controller;
+mod message_queue;
 mod namesrv;
 
 pub use broker::*;
 pub use controller::*;
+pub use message_queue::MessageQueue;
 pub use namesrv::*;

@@ -21,6 +21,13 @@ pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 /// Custom header fields as they travel: text to text.
 pub type ExtFields = BTreeMap<String, String>;
 
+/// Serialize types: the top byte of the header's length.
+const JSON: u32 = 0;
+const BINARY: u32 = 1;
+
+/// Smallest step by which a buffer grows towards the frame it holds the beginning of.
+const RESERVE: usize = 64 * 1024;
+
 const FLAG_RESPONSE: i32 = 1;
 const FLAG_ONE_WAY: i32 = 2;
 
@@ -51,7 +58,8 @@ impl Language {
     pub const OTHER: Language = Language(7);
     pub const RUST: Language = Language(12);
     const NAMES: [&str; 14] = [
-        "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS", "RUST", "NODE_JS",
+        "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS", "RUST",
+        "NODE_JS",
     ];
 
     pub fn name(self) -> &'static str {
@@ -146,11 +154,27 @@ impl Command {
         out[at + 4..at + 8].copy_from_slice(&(header as u32).to_be_bytes());
     }
 
+    /// As [`Command::encode`], with a binary header where that can carry the command (codes up to 32767), else with a JSON one.
+    pub fn encode_binary(&self, out: &mut BytesMut) {
+        let at = out.len();
+        out.put_u64(0);
+        if !binary_header::encode(self, out) {
+            out.truncate(at);
+            return self.encode(out);
+        }
+        let header = out.len() - at - 8;
+        out.extend_from_slice(&self.body);
+        let length = (out.len() - at - 4) as u32;
+        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        out[at + 4..at + 8].copy_from_slice(&(header as u32 | BINARY << 24).to_be_bytes());
+    }
+
     /// Takes one frame off the front of `buf`, or says how many bytes are needed in all.
     pub fn decode(buf: &mut BytesMut) -> Result<Option<Command>, FrameError> {
         match Self::frame_size(buf)? {
             Decoded::NeedMore(need) => {
-                buf.reserve(need.saturating_sub(buf.len()));
+                // In steps: a length alone, without the bytes to go with it, must not cost its sender's whim in memory.
+                buf.reserve(need.saturating_sub(buf.len()).min(buf.len().max(RESERVE)));
                 Ok(None)
             }
             Decoded::Complete((), size) => {
@@ -181,10 +205,10 @@ impl Command {
             return Err(FrameError::HeaderLength { length, header });
         }
         let head = frame.split_to(header);
-        let mut command = match (mark >> 24) as u8 {
-            0 => json_header::decode(&head)?,
-            1 => binary_header::decode(&head)?,
-            other => return Err(FrameError::SerializeType(other)),
+        let mut command = match mark >> 24 {
+            JSON => json_header::decode(&head)?,
+            BINARY => binary_header::decode(&head)?,
+            other => return Err(FrameError::SerializeType(other as u8)),
         };
         command.body = frame;
         Ok(command)
