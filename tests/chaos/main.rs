@@ -1,0 +1,10 @@
+//! Faults on real processes: what is killed, stopped or restarted, and what clients must still find afterwards.
+//!
+//! Each case starts a cluster of its own: three controllers, a nameserver and the three replicas of one broker set.
+
+mod controllers_die;
+mod master_dies;
+mod master_hangs;
+mod metadata_follows;
+mod others_die;
+mod tail_diverges;

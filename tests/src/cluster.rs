@@ -1,0 +1,377 @@
+//! A cluster of real processes in a temporary folder: controllers, nameservers and the replicas of one broker set.
+
+use crate::process::{Process, binary, tail};
+use crate::queries::{self, Epochs, Replicas};
+use crate::{PATIENCE, wait_for};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use tempfile::TempDir;
+
+pub const BROKER_SET: &str = "broker-a";
+pub const CLUSTER_NAME: &str = "test-cluster";
+
+/// What to start. Extra keys are `key=value` lines added to every file of that kind.
+#[derive(Clone, Debug)]
+pub struct ClusterSpec {
+    pub controllers: usize,
+    pub nameservers: usize,
+    pub brokers: usize,
+    pub controller_keys: Vec<String>,
+    pub broker_keys: Vec<String>,
+}
+
+impl Default for ClusterSpec {
+    fn default() -> Self {
+        ClusterSpec { controllers: 3, nameservers: 1, brokers: 3, controller_keys: Vec::new(), broker_keys: Vec::new() }
+    }
+}
+
+impl ClusterSpec {
+    pub fn broker_key(mut self, line: &str) -> ClusterSpec {
+        self.broker_keys.push(line.to_owned());
+        self
+    }
+}
+
+/// One process of the cluster and what is needed to start it again.
+pub struct Node {
+    pub name: String,
+    /// Where it is talked to.
+    pub address: String,
+    /// Its working directory: configuration, log and store are in it.
+    pub folder: PathBuf,
+    program: &'static str,
+    boot_line: &'static str,
+    process: Option<Process>,
+}
+
+impl Node {
+    /// Writes the configuration; starts nothing.
+    pub fn new(root: &Path, name: &str, program: &'static str, address: &str, config: &str) -> Node {
+        let folder = root.join(name);
+        std::fs::create_dir_all(&folder).expect("node folder");
+        std::fs::write(folder.join("node.conf"), config).expect("node configuration");
+        let boot_line = match program {
+            "mqcontroller" => "The Controller Server boot success.",
+            "mqnamesrv" => "The Name Server boot success.",
+            _ => "The broker[",
+        };
+        Node { name: name.to_owned(), address: address.to_owned(), folder, program, boot_line, process: None }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("node.conf")
+    }
+
+    /// Starts the process without waiting for it.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        let mut command = Command::new(binary(self.program));
+        command.arg("-c").arg(self.config()).current_dir(&self.folder);
+        // What the machine's user has set must not reach the processes.
+        command
+            .env_remove("NAMESRV_ADDR")
+            .env_remove("ROCKETMQ_HOME")
+            .env("HOME", &self.folder)
+            .env("RUST_BACKTRACE", "1");
+        self.process = Some(Process::start(&self.name, command, &self.folder.join("output.log")));
+    }
+
+    #[track_caller]
+    pub fn wait_booted(&mut self) {
+        let boot_line = self.boot_line;
+        self.process().wait_for_output(boot_line, PATIENCE);
+    }
+
+    #[track_caller]
+    pub fn start(&mut self) {
+        self.launch();
+        self.wait_booted();
+    }
+
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        let name = &self.name;
+        self.process.as_mut().unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// SIGKILL.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.process().kill();
+        self.process = None;
+    }
+
+    #[track_caller]
+    pub fn pause(&mut self) {
+        self.process().pause();
+    }
+
+    #[track_caller]
+    pub fn resume(&mut self) {
+        self.process().resume();
+    }
+
+    /// SIGTERM, and its exit status.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        let status = self.process().terminate(PATIENCE);
+        self.process = None;
+        status
+    }
+
+    /// What the last run has written.
+    pub fn output(&self) -> String {
+        self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
+    pub fn commit_log(&self) -> PathBuf {
+        self.store().join("commitlog")
+    }
+}
+
+pub struct Cluster {
+    pub controllers: Vec<Node>,
+    pub nameservers: Vec<Node>,
+    pub brokers: Vec<Node>,
+    // Last: the folder goes when the processes are gone.
+    _folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts everything and waits until the set is whole.
+    #[track_caller]
+    pub fn start(spec: ClusterSpec) -> Cluster {
+        let mut cluster = Cluster::prepare(&spec);
+        cluster.launch_all();
+        cluster.wait_whole();
+        cluster
+    }
+
+    /// Writes the configurations; starts nothing.
+    pub fn prepare(spec: &ClusterSpec) -> Cluster {
+        let folder = tempfile::Builder::new().prefix("baton-test-").tempdir().expect("temporary folder");
+        let root = folder.path();
+        let addresses = |n: usize| (0..n).map(|_| format!("127.0.0.1:{}", free_port())).collect::<Vec<_>>();
+        let controllers = addresses(spec.controllers);
+        let nameservers = addresses(spec.nameservers);
+        let peers: Vec<_> = controllers.iter().enumerate().map(|(i, it)| format!("n{i}-{it}")).collect();
+        let controller = |(i, address): (usize, &String)| {
+            let name = format!("controller-n{i}");
+            let config = controller_config(root, &name, &peers.join(";"), i, &spec.controller_keys);
+            Node::new(root, &name, "mqcontroller", address, &config)
+        };
+        let nameserver = |(i, address): (usize, &String)| {
+            let config = format!("listenPort={}\nbindAddress=127.0.0.1\n", port_of(address));
+            Node::new(root, &format!("namesrv-{i}"), "mqnamesrv", address, &config)
+        };
+        let broker = |i: usize| {
+            let name = format!("broker-n{i}");
+            let port = free_port();
+            let mut config = broker_config(root, &name, BROKER_SET, port, &nameservers, &spec.broker_keys);
+            if !controllers.is_empty() {
+                let addresses = controllers.join(";");
+                config +=
+                    &format!("brokerId=-1\nbrokerRole=SLAVE\nenableControllerMode=true\ncontrollerAddr={addresses}\n");
+            }
+            Node::new(root, &name, "mqbroker", &format!("127.0.0.1:{port}"), &config)
+        };
+        Cluster {
+            controllers: controllers.iter().enumerate().map(controller).collect(),
+            nameservers: nameservers.iter().enumerate().map(nameserver).collect(),
+            brokers: (0..spec.brokers).map(broker).collect(),
+            _folder: folder,
+        }
+    }
+
+    #[track_caller]
+    pub fn launch_all(&mut self) {
+        self.nodes_mut().for_each(Node::launch);
+        self.nodes_mut().for_each(Node::wait_booted);
+    }
+
+    /// Every process, in an order in which they may be started.
+    pub fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.nameservers.iter_mut().chain(&mut self.controllers).chain(&mut self.brokers)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self._folder.path()
+    }
+
+    pub fn nameserver(&self) -> &str {
+        &self.nameservers[0].address
+    }
+
+    /// `host:port;…` of all nameservers, as configuration files and Java clients want it.
+    pub fn nameserver_list(&self) -> String {
+        self.nameservers.iter().map(|it| it.address.clone()).collect::<Vec<_>>().join(";")
+    }
+
+    pub fn controller_list(&self) -> String {
+        self.controllers.iter().map(|it| it.address.clone()).collect::<Vec<_>>().join(";")
+    }
+
+    /// The leader that at least one running controller names and that runs itself.
+    pub fn leader(&self) -> Option<usize> {
+        let named =
+            self.controllers.iter().filter(|it| it.runs()).find_map(|it| queries::leader_according_to(&it.address))?;
+        self.controllers.iter().position(|it| it.runs() && it.address == named)
+    }
+
+    #[track_caller]
+    pub fn wait_leader(&self) -> usize {
+        wait_for("a controller leads", PATIENCE, || self.leader())
+    }
+
+    /// What the leader has committed about the broker set.
+    pub fn replicas(&self) -> Option<Replicas> {
+        queries::replicas(&self.controllers[self.leader()?].address, BROKER_SET)
+    }
+
+    /// Index of the broker at `address`.
+    pub fn broker_at(&self, address: &str) -> Option<usize> {
+        self.brokers.iter().position(|it| it.address == address)
+    }
+
+    /// The running broker that the controllers call master.
+    pub fn master(&self) -> Option<usize> {
+        let master = self.broker_at(&self.replicas()?.master_address)?;
+        self.brokers[master].runs().then_some(master)
+    }
+
+    #[track_caller]
+    pub fn wait_master(&self) -> usize {
+        wait_for("the set has a running master", PATIENCE, || self.master())
+    }
+
+    /// Waits until all running brokers are in the SyncStateSet and nobody else is, under a running master.
+    #[track_caller]
+    pub fn wait_whole(&self) -> Replicas {
+        let running: Vec<_> = self.brokers.iter().filter(|it| it.runs()).map(|it| it.address.clone()).collect();
+        let mut last = None;
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let replicas = self.replicas();
+            if let Some(found) = &replicas {
+                let members: Vec<_> = found.in_sync.iter().filter_map(|id| found.addresses.get(id)).collect();
+                let whole = members.len() == running.len() && running.iter().all(|it| members.contains(&it));
+                if whole && running.contains(&found.master_address) {
+                    return found.clone();
+                }
+            }
+            last = replicas.or(last);
+            assert!(
+                std::time::Instant::now() < deadline,
+                "waited {PATIENCE:?} in vain for {running:?} in the set; last: {last:?}"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for a master at a later epoch than `epoch`.
+    #[track_caller]
+    pub fn wait_master_after(&self, epoch: i32) -> Replicas {
+        wait_for("a master at a later epoch", PATIENCE, || {
+            self.replicas().filter(|it| it.master_epoch > epoch && self.master().is_some())
+        })
+    }
+
+    /// Creates a topic on the master and waits until the nameservers know it.
+    #[track_caller]
+    pub fn create_topic(&self, topic: &str, queues: i32) {
+        let master = self.wait_master();
+        let answer = wait_for("the master answers a topic's creation", PATIENCE, || {
+            queries::create_topic(&self.brokers[master].address, topic, queues).ok().filter(|it| it.code == queries::OK)
+        });
+        assert_eq!(answer.code, queries::OK);
+        for nameserver in &self.nameservers {
+            wait_for("a nameserver routes the topic", PATIENCE, || {
+                queries::master_address(&nameserver.address, topic, BROKER_SET)
+                    .filter(|it| *it == self.brokers[master].address)
+            });
+        }
+    }
+
+    /// Epoch histories of all running brokers, once all logs have the same end. Only without load.
+    #[track_caller]
+    pub fn wait_equal_logs(&self) -> Vec<Epochs> {
+        wait_for("all replicas have the same log end", PATIENCE, || {
+            let running = self.brokers.iter().filter(|it| it.runs());
+            let all: Vec<_> = running.map(|it| queries::epochs(&it.address)).collect::<Option<_>>()?;
+            all.iter().all(|it| it.max_offset == all[0].max_offset).then_some(all)
+        })
+    }
+}
+
+/// A failed case shows what the processes said last.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for node in self.controllers.iter().chain(&self.nameservers).chain(&self.brokers) {
+            let log = std::fs::read(node.folder.join("output.log")).unwrap_or_default();
+            eprintln!(
+                "---- {} ({}), its last lines:\n{}",
+                node.name,
+                node.address,
+                tail(&String::from_utf8_lossy(&log), 40)
+            );
+        }
+    }
+}
+
+pub fn controller_config(root: &Path, name: &str, peers: &str, id: usize, keys: &[String]) -> String {
+    let store = root.join(name).join("store");
+    format!(
+        "controllerDLegerGroup=test-group\ncontrollerDLegerPeers={peers}\ncontrollerDLegerSelfId=n{id}\ncontrollerStorePath={}\n{}\n",
+        store.display(),
+        keys.join("\n")
+    )
+}
+
+/// A broker on loopback with small files; which mode it runs in is up to the caller.
+pub fn broker_config(root: &Path, name: &str, set: &str, port: u16, nameservers: &[String], keys: &[String]) -> String {
+    let store = root.join(name).join("store");
+    let store = store.display();
+    let haport = free_port();
+    let lines = [
+        format!(
+            "brokerClusterName={CLUSTER_NAME}\nbrokerName={set}\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\nbindAddress=127.0.0.1"
+        ),
+        format!("listenPort={port}\nhaListenPort={haport}\nnamesrvAddr={}", nameservers.join(";")),
+        format!(
+            "storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\nstorePathEpochFile={store}/epochFileCheckpoint"
+        ),
+        format!(
+            "storePathBrokerIdentity={store}/brokerIdentity\nmappedFileSizeCommitLog=16777216\nautoCreateTopicEnable=false"
+        ),
+        keys.join("\n"),
+    ];
+    lines.join("\n") + "\n"
+}
+
+/// A port that is free now. Below the kernel's range for outgoing connections: a killed process's port must still be free when it comes
+/// back, and must refuse connections meanwhile.
+pub fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn port_of(address: &str) -> &str {
+    address.rsplit(':').next().expect("host:port")
+}

@@ -1,0 +1,49 @@
+//! Commit logs as bytes on disk: what the replicas of a set must agree on.
+
+use crate::cluster::Node;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// The bytes `from..to` of a commit log's folder.
+pub fn read(commit_log: &Path, from: i64, to: i64) -> Vec<u8> {
+    let files = files(commit_log);
+    let mut bytes = vec![0; (to - from) as usize];
+    for (i, (start, path)) in files.iter().enumerate() {
+        let end = files.get(i + 1).map_or(i64::MAX, |it| it.0);
+        let (begin, finish) = (from.max(*start), to.min(end));
+        if begin < finish {
+            let part = &mut bytes[(begin - from) as usize..(finish - from) as usize];
+            let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            file.read_exact_at(part, (begin - start) as u64)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+    bytes
+}
+
+/// Panics at the first byte below `end` in which two logs differ.
+#[track_caller]
+pub fn assert_identical(nodes: &[Node], end: i64) {
+    let first = read(&nodes[0].commit_log(), 0, end);
+    for node in &nodes[1..] {
+        let other = read(&node.commit_log(), 0, end);
+        if let Some(at) = first.iter().zip(&other).position(|(a, b)| a != b) {
+            panic!("the commit logs of {} and {} differ at byte {at} (both end at {end})", nodes[0].name, node.name);
+        }
+    }
+}
+
+/// A log's files with the offset each begins at, in order.
+fn files(commit_log: &Path) -> Vec<(i64, PathBuf)> {
+    let entries = std::fs::read_dir(commit_log).unwrap_or_else(|error| panic!("{}: {error}", commit_log.display()));
+    let mut files: Vec<_> = entries
+        .filter_map(|it| {
+            let path = it.expect("commit log entry").path();
+            let start = path.file_name()?.to_str()?.parse().ok()?;
+            Some((start, path))
+        })
+        .collect();
+    files.sort();
+    files
+}
