@@ -1,2 +1,3 @@
-//! (to be written) Contract with bin/, which parses arguments and loads the configuration:
-//! `Config` (serde, camelCase, RocketMQ's keys), `start(Config, CancellationToken) -> anyhow::Result<Running>`.
+//! RocketMQ 5's controller: who is master of each broker set, replicated with Raft.
+pub mod liveness;
+pub mod replicas;

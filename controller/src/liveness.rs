@@ -1,0 +1,276 @@
+//! Who is alive, as one controller sees it, and what follows: probes, elections, shrinking, repeated notifications.
+//!
+//! Pure: time comes in as `now` (monotonic milliseconds), every effect goes out as an [`Output`]. Soft state only: nothing here survives
+//! a restart, and every controller keeps its own table warm because brokers heartbeat to all of them.
+//!
+//! Level-triggered (S14): a set is *examined* whenever something about it happens and at the latest after `review_interval`; examining
+//! compares what should be with what is and proposes again what is still not so, at a bounded rate.
+//!
+//! ```text
+//! alive     connection open, heard within its timeout
+//! suspect   connection closed: its listen address is probed until it answers by a heartbeat, refuses, or its timeout runs out
+//! dead      connection closed and refused (S6) · nothing healthy heard for its timeout (S5, S14)
+//! ```
+
+mod examine;
+mod pulse;
+
+pub use pulse::{Heartbeat, Pulse, RaftLease};
+
+use crate::replicas::{BrokerSet, Candidate, Cause, UncleanElection};
+use proto::{BrokerId, Epoch, Millis};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Answered by exactly one [`Output::Answer`], the first output.
+    Heartbeat(Heartbeat),
+    Closed { connection: u64 },
+    Probed { broker_set: String, id: BrokerId, result: Probed },
+    /// The replicated state of a set changed; after a snapshot: once for every set.
+    View(Arc<BrokerSet>),
+    Removed { broker_set: String },
+    /// This controller leads and has applied everything committed before its term.
+    Leading,
+    Following,
+    /// A proposal of ours was decided and did not change the set.
+    Settled { broker_set: String },
+    Tick,
+}
+
+/// What a replica's listen address answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// Something accepted the connection.
+    Alive,
+    /// The host's kernel said that nobody listens.
+    Refused,
+    /// Unreachable or silent: proves nothing.
+    Unknown,
+}
+
+/// What to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// `lease`: absent unless this controller leads under a valid Raft lease; 0 for a replica that is not master, or about to be replaced.
+    Answer { lease: Option<Millis>, master_epoch: Option<Epoch>, sync_state_set_epoch: Option<i32> },
+    Probe { broker_set: String, id: BrokerId, address: String },
+    /// Propose an election; `detected` is when the cause was seen.
+    Elect {
+        broker_set: String,
+        expect: (Option<BrokerId>, Epoch),
+        cause: Cause,
+        alive: Vec<Candidate>,
+        detected: Millis,
+    },
+    RemoveDead { broker_set: String, ids: BTreeSet<BrokerId>, master_epoch: Epoch, sync_state_set_epoch: i32 },
+    /// This replica seems not to know the current master yet.
+    Notify { broker_set: String, id: BrokerId },
+}
+
+/// Limits and habits; see the fields of the same meaning in `config.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub unclean: UncleanElection,
+    /// S6; off where a proxy answers in the broker's place.
+    pub proof_of_death: bool,
+    /// A disk that took no write for this long makes its replica count as not heard (S14).
+    pub disk_stall: Millis,
+    /// Timeout of a replica that has not said its own.
+    pub default_timeout: Millis,
+    pub review_interval: Millis,
+}
+
+/// The table. One task owns it.
+pub struct Liveness {
+    pub settings: Settings,
+    /// Since when this controller leads.
+    leading: Option<Millis>,
+    sets: BTreeMap<String, Watched>,
+    /// Which replicas speak over which connection: several in a broker container.
+    connections: BTreeMap<u64, BTreeSet<(String, BrokerId)>>,
+    /// When each set is to be examined next, at the latest.
+    agenda: BTreeSet<(Millis, String)>,
+}
+
+/// One set under watch.
+struct Watched {
+    view: Arc<BrokerSet>,
+    pulses: BTreeMap<BrokerId, Pulse>,
+    due: Millis,
+    /// A proposal is under way; a master's lease is not renewed meanwhile (S5).
+    proposed: Option<Proposed>,
+    /// When the view last changed.
+    changed: Millis,
+}
+
+/// What was proposed and when to propose again if nothing came of it.
+#[derive(Clone, Copy)]
+struct Proposed {
+    retry_at: Millis,
+    backoff: Millis,
+    /// When the reason was first seen.
+    detected: Millis,
+    /// The outcome is known and was "no change"; until then the proposal may still commit.
+    decided: bool,
+}
+
+impl Liveness {
+    pub fn new(settings: Settings) -> Liveness {
+        Liveness {
+            settings,
+            leading: None,
+            sets: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+        }
+    }
+
+    pub fn step(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Heartbeat(it) => self.on_heartbeat(now, it, out),
+            Input::Closed { connection } => self.on_closed(now, connection, out),
+            Input::Probed { broker_set, id, result } => self.on_probed(now, &broker_set, id, result, out),
+            Input::View(view) => self.on_view(now, view, out),
+            Input::Removed { broker_set } => self.forget(&broker_set),
+            Input::Leading => self.on_leading(now, out),
+            Input::Following => self.on_following(),
+            Input::Settled { broker_set } => self.on_settled(&broker_set),
+            Input::Tick => self.on_tick(now, out),
+        }
+    }
+
+    /// When [`Input::Tick`] is needed next.
+    pub fn next_due(&self) -> Option<Millis> {
+        self.leading.and(self.agenda.first()).map(|it| it.0)
+    }
+
+    /// Live members of a set for a command, in id order.
+    pub fn candidates(&self, now: Millis, broker_set: &str) -> Vec<Candidate> {
+        self.sets.get(broker_set).map(|it| it.candidates(now, self.leading)).unwrap_or_default()
+    }
+
+    pub fn is_alive(&self, now: Millis, broker_set: &str, id: BrokerId) -> bool {
+        self.sets.get(broker_set).is_some_and(|it| it.is_alive(now, self.leading, id))
+    }
+
+    /// `minInSyncReplicas` as the replica's heartbeats say.
+    pub fn min_in_sync(&self, broker_set: &str, id: BrokerId) -> Option<i32> {
+        self.pulse(broker_set, id)?.min_in_sync
+    }
+
+    /// The address of another process that speaks for this id over an open connection (two brokers with one identity file).
+    pub fn taken_by(&self, now: Millis, broker_set: &str, id: BrokerId, address: &str, boot_id: Option<&str>) -> Option<String> {
+        let pulse = self.pulse(broker_set, id)?;
+        let other = pulse.boot_id.as_deref() != boot_id && pulse.address != address;
+        (other && pulse.connection.is_some() && pulse.is_fresh(now, None)).then(|| pulse.address.clone())
+    }
+
+    pub fn sets(&self) -> impl Iterator<Item = (&Arc<BrokerSet>, &BTreeMap<BrokerId, Pulse>)> {
+        self.sets.values().map(|it| (&it.view, &it.pulses))
+    }
+
+    fn pulse(&self, broker_set: &str, id: BrokerId) -> Option<&Pulse> {
+        self.sets.get(broker_set)?.pulses.get(&id)
+    }
+
+    fn on_heartbeat(&mut self, now: Millis, it: Heartbeat, out: &mut Vec<Output>) {
+        let Some(set) = self.sets.get_mut(&it.broker_set) else {
+            // Unknown identities are answered, as RocketMQ does, but not remembered.
+            return out.push(Output::Answer { lease: None, master_epoch: None, sync_state_set_epoch: None });
+        };
+        let lease = self.leading.filter(|_| it.raft_lease == RaftLease::Held).map(|_| set.lease(&it, &self.settings));
+        let (master_epoch, sync_state_set_epoch) = (Some(set.view.master_epoch), Some(set.view.sync_state_set_epoch));
+        out.push(Output::Answer { lease, master_epoch, sync_state_set_epoch });
+        if !set.speaks_for_registered(&it) {
+            return;
+        }
+        let key = (it.broker_set.clone(), it.id);
+        let before = set.pulses.get(&it.id).and_then(|it| it.connection);
+        // A replica that has reconnected: its old connection's close must not count against it.
+        if before != Some(it.connection) {
+            before.and_then(|old| self.connections.get_mut(&old)).map(|keys| keys.remove(&key));
+            self.connections.entry(it.connection).or_default().insert(key);
+        }
+        let wakes = set.beat(now, &it, &self.settings);
+        if self.leading.is_some() && set.needs_notice(now, it.id, it.epoch) {
+            out.push(Output::Notify { broker_set: it.broker_set.clone(), id: it.id });
+        }
+        if wakes || set.view.master.is_none() {
+            self.examine(now, &it.broker_set, out);
+        }
+    }
+
+    fn on_closed(&mut self, now: Millis, connection: u64, out: &mut Vec<Output>) {
+        for (broker_set, id) in self.connections.remove(&connection).unwrap_or_default() {
+            let pulse = self.sets.get_mut(&broker_set).and_then(|it| it.pulses.get_mut(&id));
+            if let Some(pulse) = pulse.filter(|it| it.connection == Some(connection)) {
+                pulse.on_closed(now);
+            }
+            self.examine(now, &broker_set, out);
+        }
+    }
+
+    fn on_probed(&mut self, now: Millis, broker_set: &str, id: BrokerId, result: Probed, out: &mut Vec<Output>) {
+        if let Some(pulse) = self.sets.get_mut(broker_set).and_then(|it| it.pulses.get_mut(&id)) {
+            pulse.on_probed(now, result);
+        }
+        self.examine(now, broker_set, out);
+    }
+
+    fn on_view(&mut self, now: Millis, view: Arc<BrokerSet>, out: &mut Vec<Output>) {
+        let name = view.name.clone();
+        match self.sets.get_mut(&name) {
+            Some(set) => set.renew(now, view),
+            None => {
+                self.sets.insert(name.clone(), Watched::new(now, view));
+            }
+        }
+        self.examine(now, &name, out);
+    }
+
+    fn forget(&mut self, broker_set: &str) {
+        if let Some(set) = self.sets.remove(broker_set) {
+            self.agenda.remove(&(set.due, broker_set.to_owned()));
+        }
+    }
+
+    /// Every master gets one full timeout from now before it can be replaced by expiry (S5); whoever has no connection is probed at once.
+    fn on_leading(&mut self, now: Millis, out: &mut Vec<Output>) {
+        self.leading = Some(now);
+        for set in self.sets.values_mut() {
+            set.proposed = None;
+            for pulse in set.pulses.values_mut() {
+                pulse.probe_again(now);
+            }
+        }
+        for name in self.sets.keys().cloned().collect::<Vec<_>>() {
+            self.examine(now, &name, out);
+        }
+    }
+
+    fn on_following(&mut self) {
+        self.leading = None;
+        for set in self.sets.values_mut() {
+            set.proposed = None;
+        }
+    }
+
+    fn on_settled(&mut self, broker_set: &str) {
+        if let Some(proposed) = self.sets.get_mut(broker_set).and_then(|it| it.proposed.as_mut()) {
+            // Leases may be renewed again; what is still wrong is proposed again when its time comes.
+            proposed.decided = true;
+        }
+    }
+
+    fn on_tick(&mut self, now: Millis, out: &mut Vec<Output>) {
+        while let Some((_, name)) = self.agenda.first().filter(|it| it.0 <= now && self.leading.is_some()).cloned() {
+            self.examine(now, &name, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

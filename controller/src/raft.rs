@@ -1,0 +1,133 @@
+//! The replicated log: drives raft-rs and applies what it commits to [`Replicas`].
+//!
+//! One thread owns the RawNode, the log and the state machine ([`thread`]); everybody else holds a [`Raft`] handle and sends it messages.
+//! Each round of work is one synced disk write, so concurrent proposals share an fsync. Reads are linearizable: answered at once under
+//! the leader's lease, otherwise after a ReadIndex round trip, never from a deposed leader's memory.
+
+pub mod disk;
+mod log;
+mod reads;
+mod rocks;
+mod thread;
+pub mod transport;
+
+pub use disk::{Batch, Disk, MemoryDisk, Stored};
+pub use rocks::{Identity, RocksDisk};
+pub use thread::{Event, Options, start};
+
+use crate::replicas::{Command, Outcome, Replicas};
+use ::raft::eraftpb::Message;
+use node::clock::monotonic_ms;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// Messages waiting for the raft thread. Deep enough for a thousand masters dying at once; when full, callers are refused, and Raft
+/// messages dropped (Raft repeats them).
+const QUEUE: usize = 16_384;
+/// RocketMQ's processor waits this long for the outcome of a request.
+const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the raft thread can be asked.
+enum Input {
+    Propose(Command, oneshot::Sender<Result<Outcome, RaftError>>),
+    Read(Read),
+    Message(Box<Message>),
+    Stop,
+}
+
+/// A question about the applied state; told `Err` when this controller turns out not to lead.
+type Read = Box<dyn FnOnce(Result<&Replicas, RaftError>) + Send>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RaftError {
+    #[error("The controller is not in leader state")]
+    NotLeader,
+    #[error("the controller has more requests under way than it can queue; try again")]
+    Busy,
+    #[error("no majority of controllers answered within 5 s; the request may still be carried out")]
+    Timeout,
+    #[error("the controller is shutting down")]
+    Stopped,
+}
+
+/// Who leads, as this controller knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// Raft id of the leader; none while unknown.
+    pub leader: Option<u64>,
+    /// This controller leads and has applied everything committed before its term: it may serve.
+    pub leading: bool,
+    pub term: u64,
+}
+
+/// Handle to the raft thread.
+#[derive(Clone)]
+pub struct Raft {
+    queue: SyncSender<Input>,
+    leadership: watch::Receiver<Leadership>,
+    /// Monotonic milliseconds until which no other controller can have become leader.
+    lease: Arc<AtomicU64>,
+}
+
+impl Raft {
+    /// Commits and applies a command. `NotLeader` may also mean that leadership was lost on the way; every command checks what it
+    /// changes, so repeating one is safe.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, RaftError> {
+        let (done, outcome) = oneshot::channel();
+        self.enqueue(Input::Propose(command, done))?;
+        answer(outcome).await?
+    }
+
+    /// Asks the applied state.
+    pub async fn read<T: Send + 'static>(&self, question: impl FnOnce(&Replicas) -> T + Send + 'static) -> Result<T, RaftError> {
+        let (done, result) = oneshot::channel();
+        // The asker may have given up meanwhile; then nobody wants the answer.
+        let read: Read = Box::new(move |it| drop(done.send(it.map(question))));
+        self.enqueue(Input::Read(read))?;
+        answer(result).await?
+    }
+
+    /// A message from another controller. Dropped when the queue is full: Raft repeats what matters.
+    pub fn deliver(&self, message: Message) -> Result<(), RaftError> {
+        self.enqueue(Input::Message(Box::new(message)))
+    }
+
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    pub fn is_leading(&self) -> bool {
+        self.leadership.borrow().leading
+    }
+
+    /// No other controller can lead at this moment (S5).
+    pub fn lease_holds(&self) -> bool {
+        self.is_leading() && monotonic_ms() < self.lease.load(Ordering::Acquire)
+    }
+
+    /// Asks the thread to end; it writes nothing more.
+    pub fn stop(&self) {
+        // Full or gone: then the thread is ending or will see that all handles are dropped.
+        let _ = self.queue.try_send(Input::Stop);
+    }
+
+    fn enqueue(&self, input: Input) -> Result<(), RaftError> {
+        self.queue.try_send(input).map_err(|it| match it {
+            TrySendError::Full(_) => RaftError::Busy,
+            TrySendError::Disconnected(_) => RaftError::Stopped,
+        })
+    }
+}
+
+async fn answer<T>(waiting: oneshot::Receiver<T>) -> Result<T, RaftError> {
+    match tokio::time::timeout(PROPOSAL_TIMEOUT, waiting).await {
+        Ok(answered) => answered.map_err(|_| RaftError::Stopped),
+        Err(_) => Err(RaftError::Timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Who is master of each broker set: the state that Raft replicates.
+//!
+//! Pure and total: [`Replicas::apply`] checks and changes in one step, and whatever depends on time or liveness already stands in the
+//! command, so every controller that applies the same log holds the same state. Promises S1 (epochs only grow, one master each), the
+//! controller's half of S2 (a restarted master's term is over) and S7 (who may be elected).
+
+mod alter;
+mod clean;
+mod command;
+mod elect;
+mod outcome;
+mod register;
+mod set;
+
+pub use command::{AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Elect, Register, RemoveDead};
+pub use elect::{Candidate, Choice, ElectMode, Standing, UncleanElection};
+pub use outcome::{Outcome, Refusal, SetSummary};
+pub use set::{BrokerSet, Cause, Replica, RoleChange};
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// All broker sets by name. RocketMQ keys them by brokerName alone, whatever the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicas {
+    sets: BTreeMap<String, BrokerSet>,
+}
+
+impl Replicas {
+    /// `index` is the command's place in the log; it becomes the revision of the set that changes.
+    pub fn apply(&mut self, index: u64, command: Command) -> Outcome {
+        match command {
+            Command::ApplyBrokerId(it) => self.apply_broker_id(index, it),
+            Command::Register(it) => self.register(index, it),
+            Command::Elect(it) => self.elect(index, it),
+            Command::AlterSyncStateSet(it) => self.alter_sync_state_set(index, it),
+            Command::RemoveDead(it) => self.remove_dead(index, it),
+            Command::Clean(it) => self.clean(index, it),
+        }
+    }
+
+    pub fn get(&self, broker_set: &str) -> Option<&BrokerSet> {
+        self.sets.get(broker_set)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &BrokerSet> {
+        self.sets.values()
+    }
+
+    /// The id a new replica should apply for; reading it reserves nothing.
+    pub fn next_broker_id(&self, broker_set: &str) -> i64 {
+        self.get(broker_set).map_or(1, |it| it.next_id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

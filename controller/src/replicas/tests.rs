@@ -1,0 +1,211 @@
+use super::*;
+use proto::BrokerId;
+use std::{collections::BTreeSet, error::Error, path::Path};
+
+test_each_file::test_each_path! { in "./controller/src/replicas/scripts" as scripts => run_script }
+
+fn run_script(path: &Path) {
+    goldenscript::run(&mut Machine::default(), path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// The state machine and a log index. Broker set is always `a`; candidates are written `id@epoch:max_offset[p<priority>]`, a leading `?`
+/// means presumed alive only.
+#[derive(Default)]
+struct Machine {
+    replicas: Replicas,
+    index: u64,
+}
+
+#[derive(goldenscript::Command)]
+enum Step {
+    Apply {
+        id: BrokerId,
+        check_code: String,
+    },
+    Register {
+        id: BrokerId,
+        address: String,
+        #[arg(key)]
+        boot: Option<String>,
+        #[arg(key)]
+        unclean: Option<bool>,
+        #[arg(key)]
+        taken: Option<String>,
+    },
+    Elect {
+        alive: Vec<String>,
+        #[arg(key)]
+        by: Option<BrokerId>,
+        #[arg(key)]
+        designate: Option<bool>,
+        #[arg(key)]
+        min: Option<i32>,
+        #[arg(key)]
+        unclean: Option<bool>,
+        #[arg(key)]
+        expect: Option<String>,
+    },
+    Alter {
+        set: Vec<BrokerId>,
+        #[arg(key)]
+        by: BrokerId,
+        #[arg(key)]
+        epoch: i32,
+        #[arg(key)]
+        set_epoch: i32,
+        #[arg(key)]
+        alive: String,
+        #[arg(key)]
+        min: Option<i32>,
+    },
+    RemoveDead {
+        ids: Vec<BrokerId>,
+        #[arg(key)]
+        epoch: i32,
+        #[arg(key)]
+        set_epoch: i32,
+    },
+    Clean {
+        ids: Vec<BrokerId>,
+        #[arg(key)]
+        living: Option<bool>,
+        #[arg(key)]
+        alive: Option<String>,
+    },
+    Next,
+    History,
+    SnapshotRoundTrip,
+}
+
+fn candidate(text: &str, min_in_sync: Option<i32>) -> Result<Candidate, Box<dyn Error>> {
+    let (electable, text) = text.strip_prefix('?').map_or((true, text), |it| (false, it));
+    let (text, priority) = text.split_once('p').map_or((text, "2147483647"), |it| it);
+    let (id, log) = text.split_once('@').ok_or("want id@epoch:max_offset")?;
+    let (epoch, max_offset) = log.split_once(':').ok_or("want id@epoch:max_offset")?;
+    Ok(Candidate {
+        id: id.parse()?,
+        epoch: epoch.parse()?,
+        max_offset: max_offset.parse()?,
+        priority: priority.parse()?,
+        min_in_sync,
+        electable,
+    })
+}
+
+fn ids(text: &str) -> Result<BTreeSet<BrokerId>, std::num::ParseIntError> {
+    text.split(',').filter(|it| !it.is_empty()).map(str::parse).collect()
+}
+
+impl Machine {
+    fn command(&self, step: &Step) -> Result<Command, Box<dyn Error>> {
+        let broker_set = "a".to_owned();
+        Ok(match step {
+            Step::Apply { id, check_code } => Command::ApplyBrokerId(ApplyBrokerId {
+                cluster: "c".into(),
+                broker_set,
+                id: *id,
+                check_code: check_code.clone(),
+            }),
+            Step::Register { id, address, boot, unclean, taken } => Command::Register(Register {
+                broker_set,
+                id: *id,
+                address: address.clone(),
+                ha_address: boot.as_ref().map(|_| format!("{address}-ha")),
+                boot_id: boot.clone(),
+                unclean: unclean.unwrap_or(false),
+                taken_by: taken.clone(),
+                at_ms: 0,
+            }),
+            Step::Elect { alive, by, designate, min, unclean, expect } => Command::Elect(Elect {
+                broker_set,
+                requester: *by,
+                mode: if designate.unwrap_or(false) { ElectMode::Designated } else { ElectMode::Best },
+                alive: alive.iter().map(|it| candidate(it, *min)).collect::<Result<_, _>>()?,
+                unclean: if unclean.unwrap_or(false) { UncleanElection::Allowed } else { UncleanElection::Forbidden },
+                expect: match expect.as_deref().and_then(|it| it.split_once('@')) {
+                    Some((master, epoch)) => Some((master.parse().ok(), epoch.parse()?)),
+                    None => None,
+                },
+                cause: match by {
+                    Some(id) if designate.unwrap_or(false) => Cause::Designated { id: *id },
+                    Some(id) => Cause::Requested { by: *id },
+                    None => Cause::ConnectionClosedAndRefused,
+                },
+                detected_ms: 0,
+                at_ms: 0,
+            }),
+            Step::Alter { set, by, epoch, set_epoch, alive, min } => Command::AlterSyncStateSet(AlterSyncStateSet {
+                broker_set,
+                master: *by,
+                master_epoch: *epoch,
+                sync_state_set: set.iter().copied().collect(),
+                sync_state_set_epoch: *set_epoch,
+                alive: ids(alive)?,
+                min_in_sync: *min,
+            }),
+            Step::RemoveDead { ids, epoch, set_epoch } => Command::RemoveDead(RemoveDead {
+                broker_set,
+                ids: ids.iter().copied().collect(),
+                master_epoch: *epoch,
+                sync_state_set_epoch: *set_epoch,
+            }),
+            Step::Clean { ids: some, living, alive } => Command::Clean(Clean {
+                broker_set,
+                ids: (!some.is_empty()).then(|| some.iter().copied().collect()),
+                living: if living.unwrap_or(false) { CleanLiving::Allow } else { CleanLiving::Refuse },
+                alive: ids(alive.as_deref().unwrap_or_default())?,
+                at_ms: 0,
+            }),
+            Step::Next | Step::History | Step::SnapshotRoundTrip => return Err("not a command".into()),
+        })
+    }
+
+    fn state(&self) -> String {
+        let Some(set) = self.replicas.get("a") else { return "no set".into() };
+        let master = set.master.map_or("none".into(), |it| it.to_string());
+        let (members, eligible) = (&set.sync_state_set, &set.eligible);
+        format!("master {master}@{} set {members:?}@{} eligible {eligible:?}", set.master_epoch, set.sync_state_set_epoch)
+    }
+}
+
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Refused(why) => format!("refused: {why}"),
+        Outcome::Elected(it, members) => format!("elected {:?} at {:?} among {members:?}", it.master, it.master_address),
+        Outcome::MasterStillAlive(_) => "master still alive".into(),
+        Outcome::Registered(it) => format!("registered; master {:?}", it.master),
+        Outcome::Altered(it) => format!("altered to {:?}@{}", it.sync_state_set, it.sync_state_set_epoch),
+        other => format!("{other:?}"),
+    }
+}
+
+impl goldenscript::Runner for Machine {
+    type Command = Step;
+
+    fn run(&mut self, step: &Step, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
+        match step {
+            Step::Next => Ok(format!("next id {}", self.replicas.next_broker_id("a"))),
+            Step::History => {
+                let lines = self.replicas.get("a").into_iter().flat_map(|it| &it.history);
+                let line = |it: &RoleChange| {
+                    let unclean = if it.unclean { " UNCLEAN" } else { "" };
+                    format!("{:?} -> {:?} epoch {}: {:?}{unclean}", it.from, it.to, it.epoch, it.cause)
+                };
+                Ok(lines.map(line).collect::<Vec<_>>().join("\n"))
+            }
+            Step::SnapshotRoundTrip => {
+                let back: Replicas = serde_json::from_slice(&serde_json::to_vec(&self.replicas)?)?;
+                assert_eq!(back, self.replicas);
+                Ok("same".into())
+            }
+            _ => {
+                self.index += 1;
+                let command = self.command(step)?;
+                // As it comes out of the Raft log, so that every command's encoding is tried too.
+                let command = serde_json::from_slice(&serde_json::to_vec(&command)?)?;
+                let outcome = self.replicas.apply(self.index, command);
+                Ok(format!("{}\n{}", told(&outcome), self.state()))
+            }
+        }
+    }
+}
