@@ -27,7 +27,9 @@ fn private_mounts() -> Option<&'static [&'static str]> {
 fn a_full_disk_fails_sends_keeps_reads_and_heals() {
     let _turn = one_at_a_time();
     let Some(unshare) = private_mounts() else {
-        eprintln!("SKIPPED: no mount namespace can be had here, so no small disk: the full-disk case did not run");
+        baton_tests::loudly(
+            "SKIPPED: no mount namespace can be had here, so no small disk: the full-disk case did not run",
+        );
         return;
     };
     let folder = tempfile::tempdir().expect("temporary folder");

@@ -1,1 +1,6 @@
+//! RocketMQ's own Java client and admin tool (5.5.0, from Maven Central) against our processes. What they do not accept is wrong here,
+//! whatever our own client thinks.
 
+mod admin_tool;
+mod client;
+mod java;

@@ -48,3 +48,9 @@ pub fn wait_until(what: &str, within: Duration, mut condition: impl FnMut() -> b
 pub const SECOND: Duration = Duration::from_secs(1);
 /// For what takes milliseconds on an idle machine: a loaded one may take its time, a broken system never answers.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says something that the test runner's output capture must not swallow, such as a case that could not run.
+pub fn loudly(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "\n*** {text}");
+}

@@ -16,7 +16,9 @@ fn lines_and_files_are_not_too_long() {
     let mut findings = Vec::new();
     for path in files(root(), ".rs") {
         let text = read(&path);
-        let long = text.lines().enumerate().filter(|it| it.1.chars().count() > LONGEST_LINE);
+        // Bytes and tables that tests expect are as long as they are.
+        let expected = path.ends_with("tests.rs").then_some(0).or(text.find("#[cfg(test)]")).unwrap_or(text.len());
+        let long = text[..expected].lines().enumerate().filter(|it| it.1.chars().count() > LONGEST_LINE);
         findings.extend(long.map(|(i, it)| format!("{}:{}: {} characters", name(&path), i + 1, it.chars().count())));
         let lines = text.lines().count();
         if lines > LONGEST_FILE {
@@ -53,9 +55,11 @@ fn crates_with_scripts_are_rebuilt_when_a_script_is_added() {
     let mut findings = Vec::new();
     for path in files(root(), ".rs") {
         let text = read(&path);
-        let Some(at) = text.find("test_each_file::test_each_path!") else { continue };
-        let folder = text[at..].split('"').nth(1).unwrap_or_default().trim_start_matches("./");
+        let Some(at) = text.find(concat!("test_each", "_path! {")) else { continue };
         let package = path.ancestors().find(|it| it.join("Cargo.toml").exists()).expect("a file belongs to a crate");
+        // The macro's path is relative to the workspace, the build script's to the crate.
+        let folder = text[at..].split('"').nth(1).unwrap_or_default().trim_start_matches("./");
+        let folder = folder.strip_prefix(&format!("{}/", name(package))).unwrap_or(folder);
         let build = package.join("build.rs");
         let watched = build.exists() && read(&build).contains("cargo:rerun-if-changed=");
         if !watched || !watches(&read(&build), folder) {

@@ -1,0 +1,142 @@
+//! Java's mqadmin reads our cluster, and ours prints what Java's prints.
+
+use crate::java::{Java, text};
+use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
+use baton_tests::process::binary;
+use baton_tests::{Cluster, ClusterSpec, one_at_a_time, queries};
+use expect_test::{Expect, expect};
+use std::process::Command;
+
+struct Tools {
+    java: Java,
+    cluster: Cluster,
+}
+
+impl Tools {
+    /// Brokers are started one after the other: the first one is master and has id 1.
+    fn start(java: Java) -> Tools {
+        let mut cluster = Cluster::prepare(&ClusterSpec::default());
+        cluster.nameservers.iter_mut().for_each(|it| it.start());
+        cluster.controllers.iter_mut().for_each(|it| it.launch());
+        cluster.controllers.iter_mut().for_each(|it| it.wait_booted());
+        for broker in 0..3 {
+            cluster.brokers[broker].start();
+            cluster.wait_whole();
+        }
+        Tools { java, cluster }
+    }
+
+    /// Java's tool prints `expect`, and ours prints the same to the byte.
+    #[track_caller]
+    fn check(&self, arguments: &str, expect: Expect) {
+        let printed = self.java(arguments);
+        expect.assert_eq(&self.masked(&printed));
+        assert_eq!(
+            self.masked(&self.ours(arguments)),
+            self.masked(&printed),
+            "ours and Java's output of `{arguments}`"
+        );
+    }
+
+    #[track_caller]
+    fn java(&self, arguments: &str) -> String {
+        self.java.mqadmin(self.cluster.nameserver(), &arguments.split(' ').collect::<Vec<_>>())
+    }
+
+    #[track_caller]
+    fn ours(&self, arguments: &str) -> String {
+        let mut command = Command::new(binary("mqadmin"));
+        command.args(arguments.split(' ')).args(["-n", self.cluster.nameserver()]).env_remove("NAMESRV_ADDR");
+        let run = command.output().expect("mqadmin runs");
+        assert!(run.status.success(), "mqadmin {arguments}: {}\n{}", run.status, text(&run));
+        text(&run)
+    }
+
+    /// Addresses by who has them: `<broker 1>`, `<controller n0>`.
+    fn masked(&self, printed: &str) -> String {
+        let mut masked = printed.to_owned();
+        for (i, broker) in self.cluster.brokers.iter().enumerate() {
+            masked = masked.replace(&broker.address, &format!("<broker {}>", i + 1));
+        }
+        for (i, controller) in self.cluster.controllers.iter().enumerate() {
+            masked = masked.replace(&controller.address, &format!("<controller n{i}>"));
+        }
+        masked
+    }
+
+    fn controllers(&self) -> String {
+        self.cluster.controller_list()
+    }
+}
+
+#[test]
+fn javas_mqadmin_reads_our_cluster_and_ours_prints_the_same() {
+    let _turn = one_at_a_time();
+    let Some(java) = Java::find() else { return };
+    let tools = Tools::start(java);
+
+    let created = tools.java(&format!("updateTopic -c {CLUSTER_NAME} -t orders -r 4 -w 4"));
+    expect![[r#"
+        create topic to <broker 1> success.
+        TopicConfig [topicName=orders, readQueueNums=4, writeQueueNums=4, perm=RW-, topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false, attributes={}]
+    "#]]
+    .assert_eq(&tools.masked(&created));
+    let ours = tools.ours(&format!("updateTopic -c {CLUSTER_NAME} -t orders -r 4 -w 4"));
+    assert_eq!(ours, created);
+
+    let topics = tools.java("topicList");
+    assert!(topics.lines().any(|it| it == "orders"), "{topics}");
+    assert_eq!(sorted(&tools.ours("topicList")), sorted(&topics));
+
+    tools.check("topicRoute -t orders", expect![[r#""#]]);
+    tools.check("topicStatus -t orders", expect![[r#""#]]);
+    let clusters = tools.java("clusterList");
+    expect![[r#""#]].assert_eq(&figures_masked(&tools.masked(&clusters)));
+    assert_eq!(figures_masked(&tools.ours("clusterList")), figures_masked(&clusters));
+
+    let controllers = tools.controllers();
+    tools.check(&format!("getSyncStateSet -a {controllers} -b {BROKER_SET}"), expect![[r#""#]]);
+    tools.check(&format!("getBrokerEpoch -b {BROKER_SET}"), expect![[r#""#]]);
+    let leader = tools.cluster.wait_leader();
+    let metadata = tools.java(&format!("getControllerMetaData -a {controllers}"));
+    let metadata_masked = tools.masked(&metadata).replace(&format!("<controller n{leader}>"), "<leader>");
+    assert!(metadata_masked.contains("#ControllerLeaderAddress\t<leader>"), "{metadata}");
+    assert!(metadata_masked.contains("#ControllerGroup\ttest-group"), "{metadata}");
+    assert_eq!(tools.ours(&format!("getControllerMetaData -a {controllers}")), metadata);
+
+    // The planned change of master, and what everybody says afterwards.
+    let before = tools.cluster.wait_whole();
+    tools.cluster.wait_equal_logs();
+    let elected = tools.java(&format!("electMaster -a {controllers} -b 2 -bn {BROKER_SET} -c {CLUSTER_NAME}"));
+    expect![[r#""#]].assert_eq(&tools.masked(&elected));
+    let after = tools.cluster.wait_master_after(before.master_epoch);
+    assert_eq!(after.master_id, 2);
+    let whole = tools.cluster.wait_whole();
+    assert_eq!(whole.in_sync, before.in_sync);
+    baton_tests::wait_until("the nameserver shows the new master", baton_tests::PATIENCE, || {
+        queries::master_address(tools.cluster.nameserver(), "orders", BROKER_SET) == Some(after.master_address.clone())
+    });
+    tools.check(&format!("getBrokerEpoch -b {BROKER_SET}"), expect![[r#""#]]);
+    let ours = tools.ours(&format!("electMaster -a {controllers} -b 1 -bn {BROKER_SET} -c {CLUSTER_NAME}"));
+    expect![[r#""#]].assert_eq(&tools.masked(&ours));
+}
+
+/// The nameserver gives topics in no particular order.
+fn sorted(printed: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = printed.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Rates, times and shares differ from run to run: every number with a decimal point becomes `#`, runs of blanks one blank.
+fn figures_masked(printed: &str) -> String {
+    let word = |word: &str| {
+        if word.contains('.') && word.starts_with(|it: char| it.is_ascii_digit()) {
+            "#".to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ") + "\n";
+    printed.lines().map(line).collect()
+}

@@ -1,0 +1,103 @@
+//! Where the Java peer comes from, and how its programs are run.
+
+use baton_tests::loudly;
+use baton_tests::process::Process;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+const VERSION: &str = "5.5.0";
+
+/// RocketMQ's client and tools, ready to run.
+pub struct Java {
+    libraries: PathBuf,
+    /// Scratch folder: RocketMQ writes logs and offsets to the user's home otherwise.
+    home: tempfile::TempDir,
+}
+
+impl Java {
+    /// `None`, said loudly, where there is no JDK, or neither a cached peer nor a way to fetch one.
+    pub fn find() -> Option<Java> {
+        static LIBRARIES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        match LIBRARIES.get_or_init(libraries) {
+            Ok(libraries) => {
+                let home = tempfile::Builder::new().prefix("baton-java-").tempdir().expect("temporary folder");
+                std::fs::create_dir(home.path().join("conf")).expect("scratch folder");
+                Some(Java { libraries: libraries.clone(), home })
+            }
+            Err(why) => {
+                loudly(&format!("SKIPPED: no Java peer here, so this interop case did not run: {why}"));
+                None
+            }
+        }
+    }
+
+    /// Starts one of `java/*.java` from its source.
+    pub fn start(&self, program: &str, arguments: &[&str]) -> Process {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/java").join(program);
+        let mut command = self.command();
+        command.arg(source).args(arguments);
+        Process::start(program, command, &self.home.path().join(format!("{program}.log")))
+    }
+
+    /// Runs Java's mqadmin and returns what it printed, without its logging framework's own lines.
+    #[track_caller]
+    pub fn mqadmin(&self, nameservers: &str, arguments: &[&str]) -> String {
+        let mut command = self.command();
+        command.arg("org.apache.rocketmq.tools.command.MQAdminStartup").args(arguments).args(["-n", nameservers]);
+        let run = command.output().expect("java runs");
+        let printed = text(&run);
+        assert!(run.status.success() && run.stderr.is_empty(), "mqadmin {arguments:?}: {}\n{printed}", run.status);
+        printed
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("java");
+        let home = self.home.path();
+        // One compiler tier and a small heap: these programs live for seconds.
+        command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1"]).arg(format!("-Duser.home={}", home.display()));
+        command.arg("-cp").arg(format!("{}/*", self.libraries.display()));
+        command.current_dir(home).env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR");
+        command
+    }
+}
+
+/// Output of a command: stdout, then stderr, without lines of the logging framework.
+pub fn text(run: &Output) -> String {
+    let all = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    let lines = all.lines().filter(|it| !it.contains("|-INFO in") && !it.contains("|-WARN in"));
+    lines.map(|it| format!("{it}\n")).collect()
+}
+
+/// The cached libraries, fetched first if need be.
+fn libraries() -> Result<PathBuf, String> {
+    succeeds(Command::new("java").arg("-version"))?;
+    let home = std::env::var("HOME").map_err(|_| "HOME is not set".to_owned())?;
+    let cache = Path::new(&home).join(".cache/baton");
+    let libraries = cache.join(format!("java-{VERSION}"));
+    if libraries.exists() {
+        return Ok(libraries);
+    }
+    std::fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    // Fetched aside and renamed: an interrupted download is not taken for a whole one.
+    let aside = tempfile::tempdir_in(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/java/pom.xml");
+    let fetched = aside.path().join("libraries");
+    loudly(&format!("fetching RocketMQ {VERSION} for Java from Maven Central into {}", libraries.display()));
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "-f"]).arg(pom).arg("dependency:copy-dependencies");
+    maven.arg(format!("-DoutputDirectory={}", fetched.display()));
+    succeeds(&mut maven)?;
+    match std::fs::rename(&fetched, &libraries) {
+        Ok(()) => Ok(libraries),
+        // Somebody else was quicker.
+        Err(_) if libraries.exists() => Ok(libraries),
+        Err(error) => Err(format!("{}: {error}", libraries.display())),
+    }
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let run = command.output().map_err(|error| format!("`{program}` does not run: {error}"))?;
+    if run.status.success() { Ok(()) } else { Err(format!("`{program}` failed ({}):\n{}", run.status, text(&run))) }
+}
