@@ -1,0 +1,5 @@
+//! A new golden script must be noticed by cargo, or it is silently not run.
+
+fn main() {
+    println!("cargo:rerun-if-changed=src/route/scripts");
+}

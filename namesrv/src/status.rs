@@ -1,0 +1,57 @@
+//! `/health/live`, `/health/ready` and `/status.json` on the nameserver's port.
+
+use crate::registry::Registry;
+use crate::rpc::Nameserver;
+use axum::Router;
+use axum::http::{StatusCode, header::CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use proto::Millis;
+use proto::body::ClusterInfo;
+use serde::Serialize;
+
+/// What `/status.json` shows.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    version: &'static str,
+    uptime_ms: Millis,
+    live_replicas: usize,
+    topics: usize,
+    cluster: ClusterInfo,
+}
+
+impl Status {
+    pub(crate) fn of(nameserver: &Nameserver, now: Millis) -> Status {
+        Status {
+            version: proto::VERSION_NAME,
+            uptime_ms: now.saturating_sub(nameserver.started),
+            live_replicas: nameserver.table.live_replicas(),
+            topics: nameserver.table.topics().len(),
+            cluster: nameserver.table.cluster_info(),
+        }
+    }
+}
+
+pub(crate) fn router(registry: Registry) -> Router {
+    let ready = registry.clone();
+    Router::new()
+        .route("/health/live", get(|| async { "ok\n" }))
+        .route("/health/ready", get(move || is_ready(ready)))
+        .route("/status.json", get(move || status(registry)))
+}
+
+/// Ready means that the owner of the tables answers; an empty table is no reason to send brokers away.
+async fn is_ready(registry: Registry) -> impl IntoResponse {
+    match registry.status().await {
+        Some(_) => (StatusCode::OK, "ready\n"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
+async fn status(registry: Registry) -> impl IntoResponse {
+    let Some(status) = registry.status().await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(CONTENT_TYPE, "text/plain")], b"stopping\n".to_vec());
+    };
+    (StatusCode::OK, [(CONTENT_TYPE, "application/json")], proto::json::to_vec(&status))
+}
