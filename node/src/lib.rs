@@ -2,6 +2,7 @@
 //! properties files, logs, shutdown, clock. Knows no topic, no replica, no epoch.
 
 pub mod clock;
+pub mod health;
 pub mod listener;
 pub mod properties;
 pub mod remoting;

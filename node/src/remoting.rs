@@ -1,6 +1,9 @@
 //! RocketMQ remoting over TCP: [`server`] answers, [`client`] asks. Both read and write many frames per system call.
 
 pub mod client;
+mod frames;
+mod idle;
+mod pending;
 pub mod server;
 
 pub use client::{CallError, Client, ClientConnection, ClientOptions};

@@ -129,6 +129,13 @@ impl Command {
         self
     }
 
+    /// This as the response to the request with that opaque.
+    pub fn answering(mut self, opaque: i32) -> Command {
+        self.flag = FLAG_RESPONSE;
+        self.opaque = opaque;
+        self
+    }
+
     pub fn is_response(&self) -> bool {
         self.flag & FLAG_RESPONSE != 0
     }

@@ -1,8 +1,19 @@
 //! The asking side: one connection per address, requests pipelined, answers matched by opaque.
 
+mod connection;
+mod task;
+
+pub use connection::ClientConnection;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use proto::Command;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -31,64 +42,128 @@ pub enum CallError {
     Timeout { address: String, code: i32, timeout_ms: u64 },
 }
 
+/// What to do with requests that a server sends to us.
+pub(crate) type PeerHandler = Arc<dyn Fn(&str, Command) -> Option<Command> + Send + Sync>;
+
+type Attempt = Shared<BoxFuture<'static, Result<Arc<ClientConnection>, CallError>>>;
+
 /// Cheap to clone; all clones share the connections.
 #[derive(Clone)]
 pub struct Client {
-    _todo: Arc<()>,
+    pool: Arc<Pool>,
+}
+
+struct Pool {
+    options: ClientOptions,
+    handler: Option<PeerHandler>,
+    slots: Mutex<HashMap<String, Slot>>,
+    next_attempt: AtomicU64,
+}
+
+enum Slot {
+    /// The id tells this attempt from a later one for the same address.
+    Connecting {
+        id: u64,
+        attempt: Attempt,
+    },
+    Open(Arc<ClientConnection>),
 }
 
 impl Client {
-    pub fn new(_options: ClientOptions) -> Client {
-        todo!()
+    pub fn new(options: ClientOptions) -> Client {
+        Client { pool: Arc::new(Pool::new(options, None)) }
     }
 
     /// Requests that a server sends *to us* over our connections go to this handler (client role: 39, 40, 220, …).
-    pub fn with_handler(self, _handler: Arc<dyn Fn(&str, Command) -> Option<Command> + Send + Sync>) -> Client {
-        todo!()
+    pub fn with_handler(self, handler: Arc<dyn Fn(&str, Command) -> Option<Command> + Send + Sync>) -> Client {
+        Client { pool: Arc::new(Pool::new(self.pool.options.clone(), Some(handler))) }
     }
 
     /// Sends and waits; connects first if need be.
-    pub async fn call(&self, _address: &str, _request: Command, _timeout: Duration) -> Result<Command, CallError> {
-        todo!()
+    pub async fn call(&self, address: &str, request: Command, timeout: Duration) -> Result<Command, CallError> {
+        let code = request.code;
+        let deadline = Instant::now() + timeout;
+        let timed_out =
+            |_| CallError::Timeout { address: address.to_owned(), code, timeout_ms: timeout.as_millis() as u64 };
+        let connection = match self.pool.open(address) {
+            Some(connection) => connection,
+            None => tokio::time::timeout_at(deadline, self.connection(address)).await.map_err(timed_out)??,
+        };
+        let answer = connection.start(request, timeout);
+        tokio::time::timeout_at(deadline, answer).await.map_err(timed_out)?
     }
 
     /// Sends one-way.
-    pub async fn notify(&self, _address: &str, _request: Command) -> Result<(), CallError> {
-        todo!()
+    pub async fn notify(&self, address: &str, request: Command) -> Result<(), CallError> {
+        self.connection(address).await?.notify(request)
     }
 
     /// The shared connection to `address`, opened if need be. Concurrent callers share one attempt.
-    pub async fn connection(&self, _address: &str) -> Result<Arc<ClientConnection>, CallError> {
-        todo!()
+    pub async fn connection(&self, address: &str) -> Result<Arc<ClientConnection>, CallError> {
+        let attempt = match self.pool.open(address) {
+            Some(connection) => return Ok(connection),
+            None => Pool::attempt(&self.pool, address),
+        };
+        attempt.await
     }
 
     /// Forgets and closes the connection to `address`; what waits on it ends with [`CallError::Closed`].
-    pub fn close(&self, _address: &str) {
-        todo!()
+    pub fn close(&self, address: &str) {
+        let slot = self.pool.slots.lock().remove(address);
+        if let Some(Slot::Open(connection)) = slot {
+            connection.close();
+        }
     }
 }
 
-/// One open connection.
-pub struct ClientConnection {
-    pub address: String,
-}
-
-impl ClientConnection {
-    /// Queues the request now, in call order, and returns a future of its answer.
-    pub fn start(
-        &self,
-        _request: Command,
-        _timeout: Duration,
-    ) -> impl Future<Output = Result<Command, CallError>> + Send + 'static + use<> {
-        async { todo!() }
+impl Pool {
+    fn new(options: ClientOptions, handler: Option<PeerHandler>) -> Pool {
+        Pool { options, handler, slots: Mutex::default(), next_attempt: AtomicU64::new(0) }
     }
 
-    pub fn is_closed(&self) -> bool {
-        todo!()
+    fn open(&self, address: &str) -> Option<Arc<ClientConnection>> {
+        match self.slots.lock().get(address) {
+            Some(Slot::Open(connection)) if !connection.is_closed() => Some(Arc::clone(connection)),
+            _ => None,
+        }
     }
 
-    /// Ends when the connection has closed.
-    pub async fn closed(&self) {
-        todo!()
+    /// The attempt that is under way, or a new one. It runs as a task: callers may come and go, and it ends in either case.
+    fn attempt(pool: &Arc<Pool>, address: &str) -> Attempt {
+        let mut slots = pool.slots.lock();
+        match slots.get(address) {
+            Some(Slot::Connecting { attempt, .. }) => return attempt.clone(),
+            Some(Slot::Open(open)) if !open.is_closed() => {
+                let open = Arc::clone(open);
+                return std::future::ready(Ok(open)).boxed().shared();
+            }
+            _ => {}
+        }
+        let id = pool.next_attempt.fetch_add(1, Ordering::Relaxed);
+        let task = tokio::spawn(Pool::connect(Arc::clone(pool), address.to_owned(), id));
+        let owned = address.to_owned();
+        let ended = move |joined: Result<_, tokio::task::JoinError>| {
+            joined.unwrap_or_else(|e| Err(CallError::Connect { address: owned, why: e.to_string() }))
+        };
+        let attempt = task.map(ended).boxed().shared();
+        slots.insert(address.to_owned(), Slot::Connecting { id, attempt: attempt.clone() });
+        attempt
+    }
+
+    async fn connect(pool: Arc<Pool>, address: String, id: u64) -> Result<Arc<ClientConnection>, CallError> {
+        let opened = connection::connect(&address, &pool.options, pool.handler.clone()).await.map(Arc::new);
+        let mut slots = pool.slots.lock();
+        let ours = matches!(slots.get(&address), Some(Slot::Connecting { id: current, .. }) if *current == id);
+        match &opened {
+            Ok(connection) if ours => {
+                slots.insert(address, Slot::Open(Arc::clone(connection)));
+            }
+            Ok(connection) => connection.close(), // closed while it was being opened
+            Err(_) if ours => {
+                slots.remove(&address);
+            }
+            Err(_) => {}
+        }
+        opened
     }
 }
