@@ -3,8 +3,30 @@
 //! One writer at a time (the append lock), any number of readers on the maps. Everything below [`Store::max_offset`] is readable by
 //! replication; consumers see only what is dispatched, and nothing is dispatched beyond [`Store::confirm_offset`] (S3).
 
+mod allocator;
+mod append;
+mod checkpoint;
+mod commit_log;
+mod consume_queue;
+mod dispatch;
+mod durable;
+mod flush;
+mod lock_file;
+mod mapped_file;
+mod queue_table;
+mod read;
+mod recovery;
+mod retention;
+mod scan;
+mod shared;
+mod truncate;
+mod wake;
+
+use mapped_file::{MappedFile, allocate_blocks};
+use parking_lot::Mutex;
 use proto::message::Message;
 use proto::{Epoch, Offset};
+use shared::Shared;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -86,13 +108,15 @@ pub struct Appended {
 /// Bytes of the log, straight from the map; keeps the file alive.
 #[derive(Clone)]
 pub struct LogSlice {
-    _todo: Arc<()>,
+    file: Arc<MappedFile>,
+    at: usize,
+    len: usize,
 }
 
 impl std::ops::Deref for LogSlice {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        todo!()
+        self.file.bytes(self.at..self.at + self.len)
     }
 }
 
@@ -140,13 +164,14 @@ pub struct TruncatedTail {
 }
 
 pub struct Store {
-    _todo: (),
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 impl Store {
     /// Loads and recovers, starts the dispatch and flush threads. The store starts closed for appends.
-    pub fn open(_config: StoreConfig) -> Result<(Arc<Store>, Recovery), StoreError> {
-        todo!()
+    pub fn open(config: StoreConfig) -> Result<(Arc<Store>, Recovery), StoreError> {
+        Store::open_with(config, Arc::new(allocate_blocks))
     }
 
     // ---- master
@@ -154,156 +179,208 @@ impl Store {
     /// Cuts the log after its last whole record and rebuilds the next queue offsets from it; returns the log's end, where a new
     /// epoch starts. Only while closed for appends.
     pub fn seal_tail(&self) -> Result<Offset, StoreError> {
-        todo!()
+        self.shared.seal_tail()
     }
 
     /// Appends are accepted from now on, under `epoch`.
-    pub fn open_writes(&self, _epoch: Epoch) {
-        todo!()
+    pub fn open_writes(&self, epoch: Epoch) {
+        self.shared.open_writes(epoch)
     }
 
     /// When this returns, no append is under way and none will succeed until [`Store::open_writes`] (S2, S10).
-    pub fn close_writes(&self, _why: &str) {
-        todo!()
+    pub fn close_writes(&self, why: &str) {
+        self.shared.close_writes(why)
     }
 
     /// Appends messages of one topic and queue with consecutive queue offsets, all in one file. The caller has validated topic and
     /// queue. Short critical section; does not wait for flush or replicas.
-    pub fn append(&self, _messages: &[Message]) -> Result<Appended, PutError> {
-        todo!()
+    pub fn append(&self, messages: &[Message]) -> Result<Appended, PutError> {
+        self.shared.append(messages)
     }
 
     // ---- slave
 
     /// Appends raw bytes from the master at `offset`, which must be the log's end. Records may be split anywhere.
-    pub fn append_replicated(&self, _offset: Offset, _bytes: &[u8]) -> Result<Offset, StoreError> {
-        todo!()
+    pub fn append_replicated(&self, offset: Offset, bytes: &[u8]) -> Result<Offset, StoreError> {
+        self.shared.append_replicated(offset, bytes)
     }
 
     /// Starts an empty log at `offset` (a new replica whose master no longer has the beginning).
-    pub fn start_at(&self, _offset: Offset) -> Result<(), StoreError> {
-        todo!()
+    pub fn start_at(&self, offset: Offset) -> Result<(), StoreError> {
+        self.shared.start_at(offset)
     }
 
     /// S9: cuts the log at `to` in one crash-safe step, after copying the tail aside; `epoch` labels the copy. Consume queues, confirm,
     /// dispatch and flush positions follow. Durable when it returns.
-    pub fn truncate(&self, _to: Offset, _epoch: Epoch) -> Result<Option<TruncatedTail>, StoreError> {
-        todo!()
+    pub fn truncate(&self, to: Offset, epoch: Epoch) -> Result<Option<TruncatedTail>, StoreError> {
+        self.shared.truncate(to, epoch, truncate::Stop::Never)
     }
 
     pub fn truncated_tails(&self) -> Vec<TruncatedTail> {
-        todo!()
+        self.shared.truncated_tails()
     }
 
     // ---- positions
 
     pub fn max_offset(&self) -> Offset {
-        todo!()
+        self.shared.log.max()
     }
 
     /// First byte still held; -1 when the log has no file.
     pub fn min_offset(&self) -> Offset {
-        todo!()
+        self.shared.log.min()
     }
 
     pub fn flushed_offset(&self) -> Offset {
-        todo!()
+        self.shared.log.flushed()
     }
 
     pub fn confirm_offset(&self) -> Offset {
-        todo!()
+        self.shared.confirm_offset()
     }
 
     /// Set by replication only (one owner). Clamped to the log's end; lowering it hides nothing that was already dispatched.
-    pub fn set_confirm_offset(&self, _offset: Offset) {
-        todo!()
+    pub fn set_confirm_offset(&self, offset: Offset) {
+        self.shared.set_confirm_offset(offset)
     }
 
     /// Changes with every append: what replication waits on.
     pub fn watch_max(&self) -> watch::Receiver<Offset> {
-        todo!()
+        self.shared.log.max_watch.subscribe()
     }
 
     pub fn watch_flushed(&self) -> watch::Receiver<Offset> {
-        todo!()
+        self.shared.log.flushed_watch.subscribe()
     }
 
     /// Asks the flush thread to run now and ends when everything below `end` is on disk.
-    pub async fn wait_flushed(&self, _end: Offset) -> Result<(), StoreError> {
-        todo!()
+    pub async fn wait_flushed(&self, end: Offset) -> Result<(), StoreError> {
+        self.shared.wait_flushed(end).await
     }
 
     /// Milliseconds since an append-and-fsync probe of the store's disk last succeeded (S14).
     pub fn disk_probe_age_ms(&self) -> u64 {
-        todo!()
+        self.shared.probe_age_ms()
     }
 
     // ---- reading
 
     /// Up to `max_len` bytes from `offset`, within one file; `None` at the log's end or outside it.
-    pub fn slice(&self, _offset: Offset, _max_len: usize) -> Option<LogSlice> {
-        todo!()
+    pub fn slice(&self, offset: Offset, max_len: usize) -> Option<LogSlice> {
+        self.shared.log.slice(offset, max_len)
     }
 
     /// The whole record at a physical offset.
-    pub fn record_at(&self, _offset: Offset) -> Option<LogSlice> {
-        todo!()
+    pub fn record_at(&self, offset: Offset) -> Option<LogSlice> {
+        self.shared.record_at(offset)
     }
 
     /// Reads up to `max_messages` messages or `max_bytes` bytes (at least one message) whose tags code passes `wanted`.
     pub fn get(
         &self,
-        _topic: &str,
-        _queue_id: i32,
-        _offset: i64,
-        _max_messages: usize,
-        _max_bytes: usize,
-        _wanted: &dyn Fn(i64) -> bool,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_messages: usize,
+        max_bytes: usize,
+        wanted: &dyn Fn(i64) -> bool,
     ) -> GetResult {
-        todo!()
+        self.shared.get(topic, queue_id, offset, max_messages, max_bytes, wanted)
     }
 
     /// First and next queue offset that consumers see; `None` when the queue does not exist.
-    pub fn queue_bounds(&self, _topic: &str, _queue_id: i32) -> Option<(i64, i64)> {
-        todo!()
+    pub fn queue_bounds(&self, topic: &str, queue_id: i32) -> Option<(i64, i64)> {
+        self.shared.queues.get(topic, queue_id).map(|queue| (queue.min(), queue.max()))
     }
 
     /// Smallest queue offset whose store time is at least `timestamp` (LOWER of the original).
-    pub fn offset_by_time(&self, _topic: &str, _queue_id: i32, _timestamp: i64) -> i64 {
-        todo!()
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64) -> i64 {
+        self.shared.offset_by_time(topic, queue_id, timestamp)
     }
 
     /// Store time of the message at a queue offset, ms.
-    pub fn store_time(&self, _topic: &str, _queue_id: i32, _offset: i64) -> Option<i64> {
-        todo!()
+    pub fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        self.shared.store_time(topic, queue_id, offset)
     }
 
     /// Every queue that exists, as (topic, queue id).
     pub fn queues(&self) -> Vec<(Arc<str>, i32)> {
-        todo!()
+        self.shared.queues.all().iter().map(|queue| (queue.topic.clone(), queue.id)).collect()
     }
 
     /// Waits until at least one queue has grown, then returns all that have since the last call. One caller (the long-poll driver).
     pub async fn dispatched(&self) -> Vec<Grown> {
-        todo!()
+        self.shared.take_grown().await
     }
 
     /// Bytes that are confirmed but not dispatched yet.
     pub fn dispatch_behind(&self) -> i64 {
-        todo!()
+        (self.shared.dispatch_limit() - self.shared.dispatched_offset()).max(0)
     }
 
-    pub fn delete_topic(&self, _topic: &str) -> Result<(), StoreError> {
-        todo!()
+    pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        self.shared.delete_topic(topic)
     }
 
     /// Deletes expired files; returns how many. The broker calls it every `cleanResourceInterval`.
-    pub fn clean_expired(&self, _now_ms: i64) -> Result<usize, StoreError> {
-        todo!()
+    pub fn clean_expired(&self, now_ms: i64) -> Result<usize, StoreError> {
+        self.shared.clean_expired(now_ms)
     }
 
     /// Flushes everything, writes the checkpoint, removes the abort file.
     pub fn shutdown(&self) -> Result<(), StoreError> {
-        todo!()
+        self.close_writes("store is shut down");
+        let closed = self.shared.close();
+        self.stop_threads();
+        closed.and_then(|()| self.shared.release())
+    }
+
+    /// [`Store::open`] with the way in which files get their blocks, which tests replace.
+    fn open_with(config: StoreConfig, allocate: mapped_file::Allocate) -> Result<(Arc<Store>, Recovery), StoreError> {
+        let (shared, recovery) = Shared::open(config, allocate)?;
+        let shared = Arc::new(shared);
+        let store = Store { shared, threads: Mutex::default() };
+        store.start_threads()?;
+        Ok((Arc::new(store), recovery))
+    }
+
+    fn start_threads(&self) -> Result<(), StoreError> {
+        let loops: [(&str, fn(&Shared)); 5] = [
+            ("store-dispatch", Shared::run_dispatch),
+            ("store-flush", Shared::run_flush),
+            ("store-check", Shared::run_checkpoint),
+            ("store-allocate", Shared::run_allocator),
+            ("store-probe", Shared::run_probe),
+        ];
+        for (name, run) in loops {
+            let shared = self.shared.clone();
+            let thread =
+                std::thread::Builder::new().name(name.into()).spawn(move || run(&shared)).map_err(|source| {
+                    StoreError::Io {
+                        path: self.shared.config.root.display().to_string(),
+                        what: "start a store thread",
+                        source,
+                    }
+                })?;
+            self.threads.lock().push(thread);
+        }
+        Ok(())
+    }
+
+    fn stop_threads(&self) {
+        self.shared.stop();
+        for thread in self.threads.lock().drain(..) {
+            // It has panicked: reported by the panic itself, and there is nothing left to stop.
+            let _ = thread.join();
+        }
     }
 }
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop_threads();
+    }
+}
+
+#[cfg(test)]
+mod tests;

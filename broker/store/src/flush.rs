@@ -1,0 +1,175 @@
+//! To the disk: the flush thread (group commit, S11), the checkpoint thread, the disk probe (S14).
+
+use crate::checkpoint::Verified;
+use crate::durable::At;
+use crate::{FlushDiskType, Shared, StoreError};
+use proto::Offset;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tracing::{error, warn};
+
+/// `flushIntervalCommitLog`'s default.
+const ASYNC_FLUSH_INTERVAL: Duration = Duration::from_millis(500);
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Longer than any append or fsync of a healthy disk, short against a heartbeat timeout.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// One flush serves everything appended before it began.
+    pub fn run_flush(&self) {
+        self.flush_wake.enlist();
+        let mut last = Instant::now();
+        while !self.is_stopped() {
+            let (flushed, max) = (self.log.flushed(), self.log.max());
+            let due = match self.config.flush {
+                FlushDiskType::SyncFlush => true,
+                FlushDiskType::AsyncFlush => {
+                    self.flush_wanted.load(Ordering::Acquire) > flushed || last.elapsed() >= ASYNC_FLUSH_INTERVAL
+                }
+            };
+            if flushed < max && due && self.failed.get().is_none() {
+                self.flush();
+                last = Instant::now();
+            } else if flushed < max && self.failed.get().is_none() {
+                std::thread::park_timeout(ASYNC_FLUSH_INTERVAL.saturating_sub(last.elapsed()));
+            } else {
+                // Nothing to flush. An asynchronous store is not woken by appends: look again soon.
+                last = Instant::now();
+                std::thread::park_timeout(ASYNC_FLUSH_INTERVAL);
+            }
+        }
+    }
+
+    /// Flushes the log. A failure is final: the kernel may have dropped the pages it could not write, so that a second try would lie.
+    pub fn flush(&self) {
+        if let Err(error) = self.log.flush() {
+            self.fail(format!(
+                "{}: flush failed: {error}; restart the broker once the disk works",
+                self.log.dir.display()
+            ));
+        }
+    }
+
+    /// Takes the store out of service for good.
+    pub fn fail(&self, why: String) {
+        error!(%why, "store failed; no appends until a restart");
+        let _ = self.failed.set(why);
+        // Wakes those who wait for a flush that will never come.
+        self.log.flushed_watch.send_modify(|_| {});
+    }
+
+    pub async fn wait_flushed(&self, end: Offset) -> Result<(), StoreError> {
+        let mut flushed = self.log.flushed_watch.subscribe();
+        loop {
+            if *flushed.borrow_and_update() >= end {
+                return Ok(());
+            }
+            if let Some(why) = self.failed.get() {
+                return Err(StoreError::Unusable(why.clone()));
+            }
+            if self.is_stopped() {
+                return Err(StoreError::Unusable("store is shut down".into()));
+            }
+            if end > self.log.max() {
+                return Err(StoreError::Unusable(format!(
+                    "nothing at {end} to flush: the log ends at {}",
+                    self.log.max()
+                )));
+            }
+            self.flush_wanted.fetch_max(end, Ordering::AcqRel);
+            self.flush_wake.wake();
+            if flushed.changed().await.is_err() {
+                return Err(StoreError::Unusable("store is shut down".into()));
+            }
+        }
+    }
+
+    pub fn run_checkpoint(&self) {
+        self.checkpoint_wake.enlist();
+        let mut pause = CHECKPOINT_INTERVAL;
+        while !self.is_stopped() {
+            std::thread::park_timeout(pause);
+            if self.is_stopped() {
+                return;
+            }
+            let begin = Instant::now();
+            if let Err(error) = self.save_checkpoint() {
+                warn!(%error, "checkpoint not written; recovery would begin at the one before");
+            }
+            // Syncing thousands of queues takes its time: at most a sixth of this thread's.
+            pause = CHECKPOINT_INTERVAL.max(begin.elapsed() * 5);
+        }
+    }
+
+    /// Makes log and queues durable up to where dispatch is, then says so. Recovery begins there (S12).
+    pub fn save_checkpoint(&self) -> Result<(), StoreError> {
+        let _guard = self.checkpoint_lock.lock();
+        let (dispatched, timestamp, queues, entries) = {
+            let d = self.dispatch.lock();
+            let queues = self.queues.all();
+            let entries = queues.iter().map(|queue| queue.max()).sum();
+            (d.position, d.last_store_timestamp, queues, entries)
+        };
+        let saved = self.checkpoint.saved();
+        let verified = Some(Verified { dispatched, entries });
+        if self.log.flushed() < dispatched {
+            self.flush();
+        }
+        if self.failed.get().is_some() || (saved.verified == verified && saved.confirm_offset == self.confirm_offset())
+        {
+            return Ok(());
+        }
+        for queue in queues.iter().filter(|queue| queue.is_dirty()) {
+            queue.sync()?;
+        }
+        self.write_checkpoint(verified, timestamp)
+    }
+
+    /// Under the checkpoint lock.
+    pub fn write_checkpoint(&self, verified: Option<Verified>, timestamp: i64) -> Result<(), StoreError> {
+        let (flushed, confirm) = (self.log.flushed(), self.confirm_offset());
+        self.checkpoint.save(|checkpoint| {
+            if timestamp > 0 {
+                checkpoint.physic_timestamp = timestamp;
+                checkpoint.logics_timestamp = timestamp;
+            }
+            checkpoint.master_flushed_offset = flushed;
+            checkpoint.confirm_offset = confirm;
+            checkpoint.verified = verified;
+        })
+    }
+
+    /// Appends and syncs a few bytes on the store's disk again and again: a disk that hangs or fails shows as a growing age.
+    pub fn run_probe(&self) {
+        self.probe_wake.enlist();
+        let mut failing = false;
+        while !self.is_stopped() {
+            match self.probe() {
+                Ok(()) => {
+                    self.probed_ms.store(self.opened.elapsed().as_millis() as u64, Ordering::Release);
+                    failing = false;
+                }
+                Err(error) if !std::mem::replace(&mut failing, true) => error!(%error, "disk probe failed"),
+                Err(_) => {}
+            }
+            std::thread::park_timeout(PROBE_INTERVAL);
+        }
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        let path = self.config.root.join("probe");
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(&path).at(&path, "open disk probe")?;
+        file.write_all_at(&crate::append::now_ms().to_be_bytes(), 0).at(&path, "write disk probe")?;
+        file.sync_data().at(&path, "sync disk probe")
+    }
+
+    pub fn probe_age_ms(&self) -> u64 {
+        if self.failed.get().is_some() {
+            return u64::MAX;
+        }
+        (self.opened.elapsed().as_millis() as u64).saturating_sub(self.probed_ms.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,191 @@
+//! One commit log file in memory: preallocated, mapped shared, written by memcpy under the append lock, read by anyone below the log's end.
+//!
+//! The only place of the crate with `unsafe`. The file's length never changes while it is mapped, and its blocks are allocated before the
+//! first byte is written, so that a full disk is an error here and not a signal in a memcpy. Bytes below the log's end change only when
+//! truncation zeroes them; a reader that still holds a slice then may see zeroes, never unmapped memory.
+
+use memmap2::MmapRaw;
+use rustix::fs::{FallocateFlags, SeekFrom};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Reserves a file's blocks. Replaced in tests to simulate a full disk.
+pub(crate) type Allocate = Arc<dyn Fn(&File, u64) -> io::Result<()> + Send + Sync>;
+
+pub(crate) struct MappedFile {
+    /// Physical offset of the first byte, which is also the file's name.
+    pub start: i64,
+    pub path: PathBuf,
+    file: File,
+    map: MmapRaw,
+    /// False for files that may be sparse (Java's): no write before the blocks are there.
+    allocated: AtomicBool,
+    allocate: Allocate,
+}
+
+impl MappedFile {
+    /// A new file of zeroes, on disk with its directory entry when this returns. Leaves nothing behind on failure.
+    pub fn create(dir: &Path, start: i64, size: u64, allocate: &Allocate) -> io::Result<MappedFile> {
+        let path = dir.join(file_name(start));
+        let made = (|| {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+            allocate(&file, size)?;
+            file.sync_all()?;
+            crate::durable::sync_dir(dir)?;
+            let map = MmapRaw::map_raw(&file)?;
+            Ok(MappedFile {
+                start,
+                path: path.clone(),
+                file,
+                map,
+                allocated: AtomicBool::new(true),
+                allocate: allocate.clone(),
+            })
+        })();
+        if made.is_err() {
+            // A half allocated file would be refused at the next start. Ignored when it was never created.
+            let _ = std::fs::remove_file(&path);
+        }
+        made
+    }
+
+    /// An existing file; the caller has checked its length.
+    pub fn open(path: &Path, start: i64, allocate: &Allocate) -> io::Result<MappedFile> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let map = MmapRaw::map_raw(&file)?;
+        let allocated = AtomicBool::new(false);
+        Ok(MappedFile { start, path: path.to_path_buf(), file, map, allocated, allocate: allocate.clone() })
+    }
+
+    pub fn size(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Physical offset after the last byte.
+    pub fn end(&self) -> i64 {
+        self.start + self.map.len() as i64
+    }
+
+    /// Position of a physical offset, which must be within the file or at its end.
+    pub fn position(&self, offset: i64) -> usize {
+        assert!(offset >= self.start && offset <= self.end(), "offset {offset} outside file {}", self.path.display());
+        (offset - self.start) as usize
+    }
+
+    /// Makes sure that writing cannot hit a hole of the file. Cheap after the first time.
+    pub fn ensure_allocated(&self) -> io::Result<()> {
+        if !self.allocated.load(Ordering::Acquire) {
+            (self.allocate)(&self.file, self.map.len() as u64)?;
+            self.allocated.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Copies bytes into the map. The caller holds the append lock and has not published the range to readers yet.
+    pub fn write(&self, at: usize, bytes: &[u8]) {
+        assert!(self.allocated.load(Ordering::Acquire), "{} is written before it is allocated", self.path.display());
+        assert!(
+            at.checked_add(bytes.len()).is_some_and(|end| end <= self.map.len()),
+            "write past {}",
+            self.path.display()
+        );
+        // SAFETY: the range is inside the map (checked above), the map is writable for the life of `self`, and `bytes` is ordinary memory
+        // that cannot overlap a range nobody was given a reference to: readers only get ranges below the published log end.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at), bytes.len()) }
+    }
+
+    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.map.len(), "read past {}", self.path.display());
+        // SAFETY: the range is inside the map (checked above), which lives as long as `self`. Nobody writes below the log's end, save the
+        // zeroes of a truncation, which change values only; every decoder of these bytes bounds what it reads.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// Everything of the range is on disk when this returns.
+    pub fn sync(&self, range: Range<usize>) -> io::Result<()> {
+        if range.is_empty() { Ok(()) } else { self.map.flush_range(range.start, range.len()) }
+    }
+
+    /// True when anything but zeroes stands at or after `from`. Looks only at what the file system says it stores.
+    pub fn has_data_after(&self, from: usize) -> io::Result<bool> {
+        let mut at = from as u64;
+        let mut buf = vec![0; 1 << 16];
+        loop {
+            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+                Ok(data) => data.max(at),
+                Err(rustix::io::Errno::NXIO) => return Ok(false),
+                Err(rustix::io::Errno::INVAL) => at,
+                Err(error) => return Err(error.into()),
+            };
+            let len = (self.map.len() as u64).saturating_sub(data).min(buf.len() as u64) as usize;
+            if len == 0 {
+                return Ok(false);
+            }
+            self.file.read_exact_at(&mut buf[..len], data)?;
+            if buf[..len].iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+            at = data + len as u64;
+        }
+    }
+
+    /// Zeroes everything from `from` on, durably, so that stale bytes can never become records again (S9).
+    pub fn zero_from(&self, from: usize) -> io::Result<()> {
+        let len = (self.map.len() - from) as u64;
+        if len == 0 {
+            return Ok(());
+        }
+        let (from, unsupported) =
+            (from as u64, |e| matches!(e, rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS));
+        match rustix::fs::fallocate(&self.file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, from, len) {
+            Err(error) if unsupported(error) => {
+                let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                match rustix::fs::fallocate(&self.file, punch, from, len) {
+                    // The hole needs new blocks before the next write, and there may be no room for them.
+                    Ok(()) => self.allocated.store(false, Ordering::Release),
+                    Err(error) if unsupported(error) => write_zeroes(&self.file, from, len)?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            other => other?,
+        }
+        self.file.sync_all()
+    }
+}
+
+/// Reserves all blocks; the file then has its full length and reads as zeroes.
+pub(crate) fn allocate_blocks(file: &File, size: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            // No way to reserve: write the missing length. What is in the file already stays; its holes are the file system's risk.
+            let len = file.metadata()?.len();
+            write_zeroes(file, len, size.saturating_sub(len))
+        }
+        other => Ok(other?),
+    }
+}
+
+fn write_zeroes(file: &File, mut from: u64, mut len: u64) -> io::Result<()> {
+    let zeroes = vec![0; 1 << 20];
+    while len > 0 {
+        let part = len.min(zeroes.len() as u64);
+        file.write_all_at(&zeroes[..part as usize], from)?;
+        (from, len) = (from + part, len - part);
+    }
+    Ok(())
+}
+
+/// RocketMQ's name of the file that starts at `start`: 20 digits.
+pub(crate) fn file_name(start: i64) -> String {
+    format!("{start:020}")
+}
+
+/// Start offset from a file's name; `None` for files that are not ours.
+pub(crate) fn parse_file_name(name: &str) -> Option<i64> {
+    (name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit())).then(|| name.parse().ok()).flatten()
+}

@@ -1,0 +1,79 @@
+//! All consume queues of the store, by topic and queue id.
+
+use crate::StoreError;
+use crate::consume_queue::ConsumeQueue;
+use crate::durable::{self, At};
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(crate) struct QueueTable {
+    dir: PathBuf,
+    file_size: u64,
+    queues: RwLock<HashMap<Arc<str>, BTreeMap<i32, Arc<ConsumeQueue>>>>,
+}
+
+impl QueueTable {
+    /// Opens every queue there is; `file_size` is a multiple of an entry's size.
+    pub fn load(dir: PathBuf, file_size: u64) -> Result<QueueTable, StoreError> {
+        std::fs::create_dir_all(&dir).at(&dir, "create consume queue directory")?;
+        let table = QueueTable { dir, file_size, queues: RwLock::default() };
+        for topic in table.sub_directories(&table.dir)? {
+            for id in table.sub_directories(&table.dir.join(&topic))? {
+                // Java ignores what is not a number as well.
+                if let Ok(id) = id.parse() {
+                    table.get_or_create(&topic, id)?;
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    fn sub_directories(&self, dir: &std::path::Path) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir).at(dir, "list")? {
+            let entry = entry.at(dir, "list")?;
+            if let (true, Ok(name)) = (entry.file_type().at(dir, "list")?.is_dir(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    pub fn get(&self, topic: &str, id: i32) -> Option<Arc<ConsumeQueue>> {
+        self.queues.read().get(topic)?.get(&id).cloned()
+    }
+
+    pub fn get_or_create(&self, topic: &str, id: i32) -> Result<Arc<ConsumeQueue>, StoreError> {
+        if let Some(queue) = self.get(topic, id) {
+            return Ok(queue);
+        }
+        let mut queues = self.queues.write();
+        let topic: Arc<str> = queues.get_key_value(topic).map_or_else(|| topic.into(), |(topic, _)| topic.clone());
+        let dir = self.dir.join(&*topic).join(id.to_string());
+        let queue = Arc::new(ConsumeQueue::open(topic.clone(), id, dir, self.file_size)?);
+        queues.entry(topic).or_default().insert(id, queue.clone());
+        Ok(queue)
+    }
+
+    pub fn all(&self) -> Vec<Arc<ConsumeQueue>> {
+        self.queues.read().values().flat_map(|queues| queues.values().cloned()).collect()
+    }
+
+    pub fn remove_topic(&self, topic: &str) -> Result<(), StoreError> {
+        let Some(queues) = self.queues.write().remove(topic) else { return Ok(()) };
+        for queue in queues.values() {
+            queue.clear()?;
+            std::fs::remove_dir_all(queue.dir()).at(queue.dir(), "remove consume queue")?;
+        }
+        let dir = self.dir.join(topic);
+        std::fs::remove_dir_all(&dir).at(&dir, "remove the topic's consume queues")?;
+        durable::sync_dir(&self.dir).at(&self.dir, "sync")
+    }
+}
+
+/// False for a topic that cannot be a directory's name: such a record, which no broker accepts, is not indexed.
+pub(crate) fn is_directory_name(topic: &str) -> bool {
+    !matches!(topic, "" | "." | "..") && !topic.contains(['/', '\0']) && topic.len() <= 255
+}

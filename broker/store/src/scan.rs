@@ -1,0 +1,78 @@
+//! Walking records: what stands at one place of a log file and where the next one is. Pure.
+//!
+//! Dispatch, recovery and sealing all walk with [`step`], so that they agree on where a record ends, which bytes are a file's unused rest,
+//! and where the log stops being records.
+
+use proto::Offset;
+use proto::message::{BLANK_MAGIC, BLANK_SIZE, Record, RecordCheck, check};
+
+/// How much of a record is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verify {
+    /// Layout and physical offset: enough for bytes this process has written or received.
+    Layout,
+    /// The body's checksum as well: bytes that survived a restart (S12).
+    Checksum,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step<'a> {
+    Record(Record<'a>),
+    /// The rest of this file is unused; the log goes on at this offset.
+    NextFile(Offset),
+    /// The record (or the file's unused rest) ends beyond what is readable.
+    Partial,
+    /// Zeroes where a record would begin.
+    Unwritten,
+    Invalid(String),
+}
+
+/// Judges the place `at`. `rest` is the file from there to its end, of which `readable` bytes may be looked at.
+pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> Step<'_> {
+    let room = rest.len();
+    let next_file = at + room as i64;
+    if room < BLANK_SIZE {
+        return if readable >= room { Step::NextFile(next_file) } else { Step::Partial };
+    }
+    let buf = &rest[..readable.min(room)];
+    let Some(head) = buf.first_chunk::<BLANK_SIZE>() else { return Step::Partial };
+    if *head == [0; BLANK_SIZE] {
+        return Step::Unwritten;
+    }
+    let (size, magic) = (be(head, 0), be(head, 4));
+    if magic == BLANK_MAGIC {
+        return match usize::try_from(size) {
+            Ok(size) if size == room && buf.len() == room => Step::NextFile(next_file),
+            Ok(size) if size == room => Step::Partial,
+            _ => Step::Invalid(format!(
+                "blank of {size} bytes where {room} are left in the file; is mappedFileSizeCommitLog the same on all replicas?"
+            )),
+        };
+    }
+    if usize::try_from(size).is_ok_and(|size| size > room) {
+        return Step::Invalid(format!(
+            "record of {size} bytes where {room} are left in the file; is mappedFileSizeCommitLog the same on all replicas?"
+        ));
+    }
+    if verify == Verify::Checksum
+        && let RecordCheck::Invalid { why } = check(buf)
+    {
+        return Step::Invalid(why);
+    }
+    match Record::decode(buf) {
+        Ok(record) if record.physical_offset == at => Step::Record(record),
+        Ok(record) => Step::Invalid(format!(
+            "record of {} bytes says it belongs at {}: left over from an earlier generation of the log",
+            record.size, record.physical_offset
+        )),
+        Err(proto::message::RecordError::NeedMore { .. }) => Step::Partial,
+        Err(error) => Step::Invalid(error.to_string()),
+    }
+}
+
+fn be(head: &[u8; BLANK_SIZE], at: usize) -> i32 {
+    i32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+}
+
+#[cfg(test)]
+mod tests;
