@@ -3,8 +3,12 @@
 //! Values are text; the struct's field types say what is allowed. An unknown key is a warning that names the nearest known one; a bad
 //! value is an error with file, line, key, value and what is allowed.
 
+mod text;
+
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::path::Path;
+use text::{Entry, Refused};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -30,13 +34,103 @@ pub struct Loaded<T> {
     pub unknown: Vec<UnknownKey>,
 }
 
+/// Below this likeness (1 = equal) a known key is no help.
+const NEAR: f64 = 0.7;
+
 /// Reads `path` over `T::default()`. Without a path: the defaults. Field types: integers, floats, bool (`true`/`false`), String,
-/// `Option` of them, and unit enums (their serde names are what is allowed).
-pub fn load<T: DeserializeOwned + Serialize + Default>(_path: Option<&Path>) -> Result<Loaded<T>, ConfigError> {
-    todo!()
+/// `Option` of them, and unit enums (their serde names are what is allowed); flattened structs of these. No aliases.
+pub fn load<T: DeserializeOwned + Serialize + Default>(path: Option<&Path>) -> Result<Loaded<T>, ConfigError> {
+    let Some(path) = path else { return Ok(Loaded { config: T::default(), unknown: Vec::new() }) };
+    let name = path.display().to_string();
+    let unreadable = |why: String| ConfigError::Unreadable { path: name.clone(), why };
+    let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("not a text file (UTF-8)".to_owned()))?;
+    parse(&name, &text)
+}
+
+/// As [`load`], of text that is at hand; errors name it `path`.
+pub fn parse<T: DeserializeOwned + Serialize + Default>(path: &str, text: &str) -> Result<Loaded<T>, ConfigError> {
+    let defaults = fields(&T::default());
+    let entries = entries(path, text, &defaults)?;
+    let config =
+        read::<T>(&defaults, &entries).map_err(|refused| bad_value::<T>(path, refused, &defaults, &entries))?;
+    let unknown = entries.iter().filter(|it| it.is_unknown()).map(|it| unknown_key(it, &defaults)).collect();
+    Ok(Loaded { config, unknown })
 }
 
 /// `key=value` lines in the struct's order: the effective configuration.
-pub fn print<T: Serialize>(_config: &T) -> String {
-    todo!()
+pub fn print<T: Serialize>(config: &T) -> String {
+    let line = |(key, value): &(String, Value)| match value {
+        Value::Null => format!("{key}=\n"),
+        Value::String(text) => format!("{key}={text}\n"),
+        other => format!("{key}={other}\n"),
+    };
+    fields(config).iter().map(line).collect()
 }
+
+/// The struct's keys in order, with their values.
+fn fields<T: Serialize>(config: &T) -> Vec<(String, Value)> {
+    match serde_json::to_value(config) {
+        Ok(Value::Object(fields)) => fields.into_iter().collect(),
+        _ => panic!("a configuration is a struct of plain values: {}", std::any::type_name::<T>()),
+    }
+}
+
+/// The last of several lines with one key counts, as in Java.
+fn entries(path: &str, text: &str, defaults: &[(String, Value)]) -> Result<Vec<Entry>, ConfigError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (at, line) in text.trim_start_matches('\u{FEFF}').lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', '!']) {
+            continue;
+        }
+        let not_key_value = || ConfigError::NotKeyValue { path: path.to_owned(), line: at + 1, text: line.to_owned() };
+        let (key, value) =
+            line.split_once('=').map(|(key, value)| (key.trim(), value.trim())).ok_or_else(not_key_value)?;
+        if key.is_empty() {
+            return Err(not_key_value());
+        }
+        let default = defaults.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
+        entries.retain(|it| it.key != key);
+        entries.push(Entry::new(at + 1, key, value, default));
+    }
+    Ok(entries)
+}
+
+/// The entries over the defaults.
+fn read<T: DeserializeOwned>(defaults: &[(String, Value)], entries: &[Entry]) -> Result<T, Refused> {
+    let kept = defaults.iter().filter(|(key, _)| entries.iter().all(|it| it.key != *key));
+    T::deserialize(text::Fields::new(kept, entries))
+}
+
+fn bad_value<T: DeserializeOwned>(
+    path: &str,
+    refused: Refused,
+    defaults: &[(String, Value)],
+    entries: &[Entry],
+) -> ConfigError {
+    // A struct flattened into another says only that something is wrong: find out which entry it is by trying each alone.
+    let guilty = || entries.iter().find(|it| read::<T>(defaults, std::slice::from_ref(*it)).is_err());
+    let entry = entries.iter().find(|it| Some(it.line) == refused.line).or_else(guilty);
+    let (line, key, value) = entry.map_or((0, "?", "?"), |it| (it.line, &it.key, &it.value));
+    ConfigError::BadValue {
+        path: path.to_owned(),
+        line,
+        key: key.to_owned(),
+        value: value.to_owned(),
+        want: refused.want,
+    }
+}
+
+fn unknown_key(entry: &Entry, known: &[(String, Value)]) -> UnknownKey {
+    let likeness = |key: &str| strsim::normalized_damerau_levenshtein(&key.to_lowercase(), &entry.key.to_lowercase());
+    let nearest = known
+        .iter()
+        .map(|(key, _)| (likeness(key), key))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    UnknownKey { line: entry.line, key: entry.key.clone(), nearest: nearest.map(|(_, key)| key.clone()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,8 @@ mod tests {
     #[test]
     fn a_batch_has_java_s_bytes() {
         let bytes = encode(&[message(7, "ab", "K\u{1}v\u{2}")]).unwrap();
-        let want = [&[0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2][..], b"ab", &[0, 4], b"K\x01v\x02"].concat();
+        let want = [&[0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2][..], b"ab", &[0, 4], b"K\x01v\x02"]
+            .concat();
         assert_eq!(bytes, want);
     }
 
