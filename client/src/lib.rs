@@ -8,6 +8,8 @@
 mod admin;
 mod compression;
 mod consumer;
+#[cfg(test)]
+mod fake;
 mod message;
 mod producer;
 mod routes;

@@ -12,7 +12,7 @@ fn run_script(path: &Path) {
 
 #[derive(goldenscript::Command)]
 enum Step {
-    /// `register a 0 a1 version=1 topics=T,U`: replica at address a1 as id 0 of set a. Connection: its address's number, or `conn=`.
+    /// `register a 0 a1 version=1 topics=T.U`: replica at address a1 as id 0 of set a. Connection: its address's number, or `conn=`.
     Register {
         set: String,
         id: i64,
@@ -110,7 +110,7 @@ impl goldenscript::Runner for Nameserver {
                     timeout: timeout.unwrap_or(120_000),
                     enable_acting_master: *acting,
                     version: DataVersion { state_version: *version, ..DataVersion::default() },
-                    topics: topics.iter().flat_map(|it| it.split(',')).map(|it| topic(it, *perm)).collect(),
+                    topics: topics.iter().flat_map(|it| it.split('.')).map(|it| topic(it, *perm)).collect(),
                     connection: conn.map_or(number, Ok)?,
                     ..Registration::default()
                 };
