@@ -4,15 +4,29 @@
 //! Pure cores (`epochs`, `in_sync`, `master`, `slave`, `role`) decide; drivers (`epoch_file`, `master_io`, `slave_io`, `controllers`)
 //! own files, sockets and timers. The broker sees one handle: [`Replication`].
 
-use proto::body::SyncStateSet;
-use proto::header::NotifyBrokerRoleChangedRequest;
+pub mod epochs;
+pub mod in_sync;
+pub mod master;
+pub mod role;
+pub mod slave;
+
+mod controllers;
+mod driver;
+mod durable_file;
+mod epoch_file;
+mod frontier;
+mod identity;
+mod master_io;
+mod promise_file;
+mod replication;
+mod shared;
+mod slave_io;
+
+pub use replication::Replication;
+
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use store::Store;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 #[derive(Clone, Debug)]
 pub struct HaConfig {
@@ -150,55 +164,3 @@ pub enum HaError {
     Bind(#[from] node::listener::BindError),
 }
 
-pub struct Replication {
-    _todo: (),
-}
-
-impl Replication {
-    /// Loads identity, epochs and promise, binds the HA port, starts the drivers. Registers with the controllers in the background.
-    pub async fn start(
-        _config: HaConfig,
-        _store: Arc<Store>,
-        _client: node::remoting::Client,
-        _stop: CancellationToken,
-    ) -> Result<Arc<Replication>, HaError> {
-        todo!()
-    }
-
-    pub fn state(&self) -> watch::Receiver<RoleState> {
-        todo!()
-    }
-
-    pub fn admit(&self) -> Result<Admission, Refusal> {
-        todo!()
-    }
-
-    /// Ends when everything below `end` may be acknowledged, after `slaveTimeout`, or when mastership ends.
-    pub fn acknowledged(&self, _admission: Admission, _end: Offset) -> impl Future<Output = Ack> + Send + 'static + use<> {
-        async { todo!() }
-    }
-
-    /// A controller's push (1008).
-    pub fn on_role_notification(&self, _header: NotifyBrokerRoleChangedRequest, _body: SyncStateSet) {
-        todo!()
-    }
-
-    pub fn epochs(&self) -> Vec<EpochSpan> {
-        todo!()
-    }
-
-    pub fn status(&self) -> HaStatus {
-        todo!()
-    }
-
-    /// S13: whether this Baton slave has all of the master's topics, groups and settings. A slave that has announced itself here joins the
-    /// SyncStateSet only while it has; one that never did (Java) is not held back.
-    pub fn set_metadata_synced(&self, _slave: BrokerId, _synced: bool) {
-        todo!()
-    }
-
-    /// Shutdown in order: stop writes, tell the controllers, close connections.
-    pub async fn shutdown(&self) {
-        todo!()
-    }
-}

@@ -1,0 +1,320 @@
+//! The master's side of replication: what each slave has, who belongs into the SyncStateSet, and what may be acknowledged (S3, S4).
+//!
+//! ```text
+//! log  ───────────────────────────────▶ own end (flushed with SYNC_FLUSH, S11)
+//!            ▲ confirm offset: every member of the maximal set has it, connected or not; never goes back within a term
+//! ```
+//! Promises: `Confirm` is only put out for bytes that the profile's rule covers; the set changes only by the controller's word.
+
+use crate::Acknowledgement;
+use crate::in_sync::{InSync, Outcome};
+use proto::{BrokerId, Epoch, Millis, Offset};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A member whose connection has been gone for this long is proposed for removal. A restarted connection takes about 10 ms; strict writes
+/// stall meanwhile, so the grace is a good part of the stall after a slave's death (target 200 ms).
+pub const GONE_GRACE_MS: Millis = 100;
+/// The same for a member that has not connected since this replica became master: it learns of us at the same moment as we do.
+pub const FIRST_LINK_GRACE_MS: Millis = 500;
+/// After a refused or lost proposal: how long until the next.
+pub const PROPOSE_AGAIN_MS: Millis = 100;
+/// A proposal without an answer may be committed this long after it was sent, in a controller that was paused; then a read of the unchanged
+/// set proves that it is gone. Only an expansion whose slave has died meanwhile ever waits for this.
+pub const DOUBT_MS: Millis = 10_000;
+
+/// One connection of a slave; a reconnect has a new one.
+pub type LinkId = u64;
+
+#[derive(Clone, Debug)]
+pub struct MasterConfig {
+    pub me: BrokerId,
+    pub epoch: Epoch,
+    /// Where the epoch starts: the log's end at promotion.
+    pub epoch_start: Offset,
+    pub acknowledgement: Acknowledgement,
+    pub min_in_sync_replicas: usize,
+    /// A member that makes no progress for this long while behind leaves the set; one that was caught up within it may join.
+    pub max_time_not_catchup_ms: Millis,
+}
+
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Our own copy reaches to here.
+    Appended(Offset),
+    /// A slave's handshake came in.
+    LinkUp { link: LinkId, slave: BrokerId, learner: bool },
+    LinkDown { link: LinkId },
+    /// `max_offset`: our log's end when the acknowledgement was read.
+    Ack { link: LinkId, offset: Offset, max_offset: Offset },
+    /// The committed set of this master epoch, as read from the controller.
+    Committed { set: BTreeSet<BrokerId>, epoch: i32 },
+    Proposed(Outcome),
+    /// The controller leader answered a heartbeat: it elects nobody else before this moment (S5).
+    Lease { until: Millis },
+    /// S13: whether a Baton slave has all metadata.
+    MetadataSynced { slave: BrokerId, synced: bool },
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Acknowledge, and show to consumers, everything below.
+    Confirm(Offset),
+    /// Ask the controller for this set, given that its version is still `epoch`.
+    Propose { set: BTreeSet<BrokerId>, epoch: i32 },
+    /// Read the set again: a proposal's outcome is in doubt or was refused.
+    Reread,
+    CloseLink { link: LinkId, why: String },
+    /// The committed set is another one.
+    SetChanged,
+}
+
+/// What we know of one slave; forgotten only with the term, so that a vanished member still counts.
+#[derive(Clone, Debug)]
+struct Slave {
+    link: Option<LinkId>,
+    learner: bool,
+    /// What it has acknowledged on the present link. `None` counts as 0.
+    ack: Option<Offset>,
+    /// When it last had everything or acknowledged more than before.
+    progress_at: Millis,
+    /// It had everything that existed at this moment.
+    caught_up_at: Option<Millis>,
+    /// Our end at its last acknowledgement, and when that was.
+    mark: (Offset, Millis),
+    gone_since: Millis,
+}
+
+#[derive(Debug)]
+pub struct Master {
+    config: MasterConfig,
+    in_sync: InSync,
+    slaves: BTreeMap<BrokerId, Slave>,
+    links: BTreeMap<LinkId, BrokerId>,
+    unsynced_metadata: BTreeSet<BrokerId>,
+    started: Millis,
+    own_end: Offset,
+    confirm: Offset,
+    lease_until: Millis,
+    propose_after: Millis,
+    proposed_at: Millis,
+}
+
+impl Master {
+    /// `confirm` is where the log was confirmed before this term.
+    pub fn new(now: Millis, config: MasterConfig, set: BTreeSet<BrokerId>, set_epoch: i32, own_end: Offset, confirm: Offset) -> Master {
+        Master {
+            in_sync: InSync::new(config.me, set, set_epoch),
+            config,
+            slaves: BTreeMap::new(),
+            links: BTreeMap::new(),
+            unsynced_metadata: BTreeSet::new(),
+            started: now,
+            own_end,
+            confirm: confirm.min(own_end),
+            lease_until: 0,
+            propose_after: now,
+            proposed_at: now,
+        }
+    }
+
+    pub fn step(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Appended(end) => self.on_appended(now, end),
+            Input::LinkUp { link, slave, learner } => self.on_link_up(now, link, slave, learner, out),
+            Input::LinkDown { link } => self.on_link_down(now, link),
+            Input::Ack { link, offset, max_offset } => self.on_ack(now, link, offset, max_offset, out),
+            Input::Committed { set, epoch } => self.on_committed(now, set, epoch, out),
+            Input::Proposed(outcome) => self.on_outcome(now, outcome, out),
+            Input::Lease { until } => self.lease_until = self.lease_until.max(until),
+            Input::MetadataSynced { slave, synced: true } => drop(self.unsynced_metadata.remove(&slave)),
+            Input::MetadataSynced { slave, synced: false } => drop(self.unsynced_metadata.insert(slave)),
+            Input::Tick => {}
+        }
+        self.confirm(now, out);
+        self.propose(now, out);
+    }
+
+    pub fn in_sync(&self) -> &InSync {
+        &self.in_sync
+    }
+
+    /// For the admission of writes: how many replicas count.
+    pub fn in_sync_count(&self) -> usize {
+        self.in_sync.committed().len()
+    }
+
+    pub fn confirm_offset(&self) -> Offset {
+        self.confirm
+    }
+
+    /// Acknowledged offset per connected slave.
+    pub fn acks(&self) -> impl Iterator<Item = (BrokerId, LinkId, Offset)> + '_ {
+        self.slaves.iter().filter_map(|(id, it)| Some((*id, it.link?, it.ack.unwrap_or(0))))
+    }
+
+    fn on_appended(&mut self, now: Millis, end: Offset) {
+        // Whoever had everything until now starts being behind at this moment, not when it last acknowledged.
+        for it in self.slaves.values_mut().filter(|it| it.ack >= Some(self.own_end)) {
+            it.progress_at = now;
+        }
+        self.own_end = self.own_end.max(end);
+    }
+
+    fn on_link_up(&mut self, now: Millis, link: LinkId, id: BrokerId, learner: bool, out: &mut Vec<Output>) {
+        if id == self.config.me {
+            return out.push(Output::CloseLink { link, why: format!("replica {id} is this master itself") });
+        }
+        self.links.insert(link, id);
+        let slave = self.slaves.entry(id).or_insert_with(|| Slave::unknown(now));
+        if let Some(old) = slave.link.replace(link) {
+            self.links.remove(&old);
+            out.push(Output::CloseLink { link: old, why: format!("replica {id} has connected anew") });
+        }
+        slave.learner = learner;
+        slave.ack = None; // a new connection proves nothing about what the old one acknowledged: the slave may have been cut or restarted
+        slave.progress_at = now;
+        slave.caught_up_at = None;
+    }
+
+    /// By connection, not by replica: an old connection's late death must not evict a slave that has already reconnected.
+    fn on_link_down(&mut self, now: Millis, link: LinkId) {
+        let Some(id) = self.links.remove(&link) else { return };
+        if let Some(slave) = self.slaves.get_mut(&id).filter(|it| it.link == Some(link)) {
+            slave.link = None;
+            slave.ack = None;
+            slave.gone_since = now;
+        }
+    }
+
+    fn on_ack(&mut self, now: Millis, link: LinkId, offset: Offset, max_offset: Offset, out: &mut Vec<Output>) {
+        let Some(slave) = self.links.get(&link).and_then(|id| self.slaves.get_mut(id)) else { return };
+        if offset > max_offset {
+            return out.push(Output::CloseLink { link, why: format!("acknowledged {offset}, the log ends at {max_offset}") });
+        }
+        if slave.ack < Some(offset) {
+            slave.progress_at = now;
+        }
+        slave.ack = Some(offset);
+        if offset >= max_offset {
+            slave.caught_up_at = Some(now);
+        } else if offset >= slave.mark.0 {
+            slave.caught_up_at = slave.caught_up_at.max(Some(slave.mark.1));
+        }
+        slave.mark = (max_offset, now);
+    }
+
+    fn on_committed(&mut self, now: Millis, set: BTreeSet<BrokerId>, epoch: i32, out: &mut Vec<Output>) {
+        if self.in_sync.adopt(set, epoch) {
+            out.push(Output::SetChanged);
+        } else if epoch == self.in_sync.epoch() && !self.in_sync.awaits_answer() && now >= self.proposed_at + DOUBT_MS {
+            self.in_sync.settle();
+        }
+    }
+
+    fn on_outcome(&mut self, now: Millis, outcome: Outcome, out: &mut Vec<Output>) {
+        let accepted = matches!(outcome, Outcome::Accepted { .. });
+        let before = self.in_sync.epoch();
+        self.in_sync.on_outcome(outcome);
+        if before != self.in_sync.epoch() {
+            out.push(Output::SetChanged);
+        }
+        if !accepted {
+            self.propose_after = now + PROPOSE_AGAIN_MS;
+            out.push(Output::Reread);
+        }
+    }
+
+    fn confirm(&mut self, now: Millis, out: &mut Vec<Output>) {
+        // Below the minimum nothing is acknowledged, and nothing may be shown that an eligible replica outside the set could lack (S7).
+        if self.in_sync_count() < self.config.min_in_sync_replicas {
+            return;
+        }
+        let reached = match self.config.acknowledgement {
+            Acknowledgement::AllInSyncStateSet => self.held_by_all(),
+            Acknowledgement::InSyncReplicas(copies) if now < self.lease_until => self.held_by(copies),
+            // S8: without a lease the whole set must have it, and the asked-for number of copies exist.
+            Acknowledgement::InSyncReplicas(copies) => self.held_by(copies).min(self.held_by_all()),
+        };
+        if reached > self.confirm {
+            assert!(reached <= self.own_end, "confirm offset {reached} beyond the log's end {}", self.own_end);
+            self.confirm = reached;
+            out.push(Output::Confirm(reached));
+        }
+    }
+
+    fn held_by_all(&self) -> Offset {
+        self.in_sync.maximal().map(|id| self.held(id)).min().unwrap_or(0)
+    }
+
+    /// What this many members of the committed set have; 0 if there are fewer members. Learners and replicas outside the set do not count:
+    /// they cannot be elected.
+    fn held_by(&self, copies: usize) -> Offset {
+        let mut held: Vec<Offset> = self.in_sync.committed().iter().map(|id| self.held(*id)).collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        held.get(copies.max(1) - 1).copied().unwrap_or(0).min(self.own_end)
+    }
+
+    fn held(&self, id: BrokerId) -> Offset {
+        if id == self.config.me { self.own_end } else { self.slaves.get(&id).and_then(|it| it.ack).unwrap_or(0) }
+    }
+
+    fn propose(&mut self, now: Millis, out: &mut Vec<Output>) {
+        if self.in_sync.awaits_answer() || now < self.propose_after {
+            return;
+        }
+        let mut set: BTreeSet<BrokerId> = self.in_sync.committed().iter().copied().filter(|id| !self.must_leave(now, *id)).collect();
+        set.extend(self.slaves.keys().filter(|id| self.may_join(now, **id)));
+        if set == *self.in_sync.committed() {
+            // In doubt and nothing to ask for: only reading tells what was committed; a later proposal settles it as well.
+            if !self.in_sync.is_settled() {
+                self.propose_after = now + PROPOSE_AGAIN_MS;
+                out.push(Output::Reread);
+            }
+            return;
+        }
+        self.proposed_at = now;
+        self.in_sync.propose(set.clone());
+        out.push(Output::Propose { set, epoch: self.in_sync.epoch() });
+    }
+
+    fn must_leave(&self, now: Millis, id: BrokerId) -> bool {
+        if id == self.config.me {
+            return false;
+        }
+        match self.slaves.get(&id) {
+            None => now >= self.started + FIRST_LINK_GRACE_MS,
+            Some(it) if it.link.is_none() => now >= it.gone_since + GONE_GRACE_MS,
+            Some(it) => it.ack < Some(self.own_end) && now >= it.progress_at + self.config.max_time_not_catchup_ms,
+        }
+    }
+
+    fn may_join(&self, now: Millis, id: BrokerId) -> bool {
+        let Some(it) = self.slaves.get(&id) else { return false };
+        let (Some(ack), Some(caught_up_at)) = (it.ack, it.caught_up_at) else { return false };
+        it.link.is_some()
+            && !it.learner
+            && !self.in_sync.committed().contains(&id)
+            && !self.unsynced_metadata.contains(&id)
+            && ack >= self.confirm
+            && ack >= self.config.epoch_start
+            && now < caught_up_at + self.config.max_time_not_catchup_ms
+    }
+}
+
+impl Slave {
+    fn unknown(now: Millis) -> Slave {
+        Slave {
+            link: None,
+            learner: false,
+            ack: None,
+            progress_at: now,
+            caught_up_at: None,
+            mark: (Offset::MAX, now),
+            gone_since: now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
