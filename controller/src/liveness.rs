@@ -27,16 +27,26 @@ use std::sync::Arc;
 pub enum Input {
     /// Answered by exactly one [`Output::Answer`], the first output.
     Heartbeat(Heartbeat),
-    Closed { connection: u64 },
-    Probed { broker_set: String, id: BrokerId, result: Probed },
+    Closed {
+        connection: u64,
+    },
+    Probed {
+        broker_set: String,
+        id: BrokerId,
+        result: Probed,
+    },
     /// The replicated state of a set changed; after a snapshot: once for every set.
     View(Arc<BrokerSet>),
-    Removed { broker_set: String },
+    Removed {
+        broker_set: String,
+    },
     /// This controller leads and has applied everything committed before its term.
     Leading,
     Following,
     /// A proposal of ours was decided and did not change the set.
-    Settled { broker_set: String },
+    Settled {
+        broker_set: String,
+    },
     Tick,
 }
 
@@ -55,8 +65,16 @@ pub enum Probed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// `lease`: absent unless this controller leads under a valid Raft lease; 0 for a replica that is not master, or about to be replaced.
-    Answer { lease: Option<Millis>, master_epoch: Option<Epoch>, sync_state_set_epoch: Option<i32> },
-    Probe { broker_set: String, id: BrokerId, address: String },
+    Answer {
+        lease: Option<Millis>,
+        master_epoch: Option<Epoch>,
+        sync_state_set_epoch: Option<i32>,
+    },
+    Probe {
+        broker_set: String,
+        id: BrokerId,
+        address: String,
+    },
     /// Propose an election; `detected` is when the cause was seen.
     Elect {
         broker_set: String,
@@ -65,9 +83,17 @@ pub enum Output {
         alive: Vec<Candidate>,
         detected: Millis,
     },
-    RemoveDead { broker_set: String, ids: BTreeSet<BrokerId>, master_epoch: Epoch, sync_state_set_epoch: i32 },
+    RemoveDead {
+        broker_set: String,
+        ids: BTreeSet<BrokerId>,
+        master_epoch: Epoch,
+        sync_state_set_epoch: i32,
+    },
     /// This replica seems not to know the current master yet.
-    Notify { broker_set: String, id: BrokerId },
+    Notify {
+        broker_set: String,
+        id: BrokerId,
+    },
 }
 
 /// Limits and habits; see the fields of the same meaning in `config.rs`.
@@ -104,6 +130,15 @@ struct Watched {
     proposed: Option<Proposed>,
     /// When the view last changed.
     changed: Millis,
+}
+
+/// What a new view brings that brokers should hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    None,
+    Master,
+    /// Nothing but the members changed: the master has to know.
+    SyncStateSet,
 }
 
 /// What was proposed and when to propose again if nothing came of it.
@@ -162,7 +197,14 @@ impl Liveness {
     }
 
     /// The address of another process that speaks for this id over an open connection (two brokers with one identity file).
-    pub fn taken_by(&self, now: Millis, broker_set: &str, id: BrokerId, address: &str, boot_id: Option<&str>) -> Option<String> {
+    pub fn taken_by(
+        &self,
+        now: Millis,
+        broker_set: &str,
+        id: BrokerId,
+        address: &str,
+        boot_id: Option<&str>,
+    ) -> Option<String> {
         let pulse = self.pulse(broker_set, id)?;
         let other = pulse.boot_id.as_deref() != boot_id && pulse.address != address;
         (other && pulse.connection.is_some() && pulse.is_fresh(now, None)).then(|| pulse.address.clone())
@@ -170,6 +212,10 @@ impl Liveness {
 
     pub fn sets(&self) -> impl Iterator<Item = (&Arc<BrokerSet>, &BTreeMap<BrokerId, Pulse>)> {
         self.sets.values().map(|it| (&it.view, &it.pulses))
+    }
+
+    pub fn view(&self, broker_set: &str) -> Option<&Arc<BrokerSet>> {
+        self.sets.get(broker_set).map(|it| &it.view)
     }
 
     fn pulse(&self, broker_set: &str, id: BrokerId) -> Option<&Pulse> {
@@ -222,13 +268,34 @@ impl Liveness {
 
     fn on_view(&mut self, now: Millis, view: Arc<BrokerSet>, out: &mut Vec<Output>) {
         let name = view.name.clone();
-        match self.sets.get_mut(&name) {
+        let news = match self.sets.get_mut(&name) {
             Some(set) => set.renew(now, view),
             None => {
                 self.sets.insert(name.clone(), Watched::new(now, view));
+                News::None
+            }
+        };
+        self.announce(now, &name, news, out);
+        self.examine(now, &name, out);
+    }
+
+    /// Tells the live members of what was committed; who misses it is told again (see `needs_notice`).
+    fn announce(&mut self, now: Millis, broker_set: &str, news: News, out: &mut Vec<Output>) {
+        let Some(set) = self.sets.get_mut(broker_set).filter(|it| self.leading.is_some() && it.view.master.is_some())
+        else {
+            return;
+        };
+        for (id, pulse) in &mut set.pulses {
+            let concerned = match news {
+                News::None => false,
+                News::Master => pulse.is_fresh(now, self.leading),
+                News::SyncStateSet => set.view.master == Some(*id),
+            };
+            if concerned {
+                pulse.notified = now;
+                out.push(Output::Notify { broker_set: broker_set.to_owned(), id: *id });
             }
         }
-        self.examine(now, &name, out);
     }
 
     fn forget(&mut self, broker_set: &str) {
@@ -247,6 +314,9 @@ impl Liveness {
             }
         }
         for name in self.sets.keys().cloned().collect::<Vec<_>>() {
+            // The leader before may have died between committing a change and telling of it.
+            let recent = self.sets.get(&name).is_some_and(|it| now <= it.changed + examine::NOTIFY_FOR);
+            self.announce(now, &name, if recent { News::Master } else { News::None }, out);
             self.examine(now, &name, out);
         }
     }

@@ -82,7 +82,10 @@ impl Raft {
     }
 
     /// Asks the applied state.
-    pub async fn read<T: Send + 'static>(&self, question: impl FnOnce(&Replicas) -> T + Send + 'static) -> Result<T, RaftError> {
+    pub async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Replicas) -> T + Send + 'static,
+    ) -> Result<T, RaftError> {
         let (done, result) = oneshot::channel();
         // The asker may have given up meanwhile; then nobody wants the answer.
         let read: Read = Box::new(move |it| drop(done.send(it.map(question))));

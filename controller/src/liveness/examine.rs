@@ -1,7 +1,7 @@
 //! Comparing one set's desired and actual state (S14).
 
 use super::pulse::{Heartbeat, Probe, Pulse};
-use super::{Liveness, Output, Proposed, Settings, Watched};
+use super::{Liveness, News, Output, Proposed, Settings, Watched};
 use crate::replicas::{BrokerSet, Candidate, Cause, Choice, Elect, ElectMode};
 use proto::{BrokerId, Epoch, Millis};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ const RETRY_LONGEST: Millis = 2_000;
 /// A replica whose heartbeats show an older epoch is notified again this often, for this long after the change. (An idle slave's log may
 /// stay at its old epoch for ever, so this must end.)
 const NOTIFY_EVERY: Millis = 1_000;
-const NOTIFY_FOR: Millis = 10_000;
+pub(super) const NOTIFY_FOR: Millis = 10_000;
 /// Of ten parts of its timeout a master may use nine as lease; the tenth covers drift between its clock and ours (S5).
 const LEASE_TENTHS: Millis = 9;
 
@@ -38,17 +38,24 @@ impl Watched {
     }
 
     /// A new view: proposals are decided, and pulses of replaced processes are worth nothing.
-    pub(super) fn renew(&mut self, now: Millis, view: Arc<BrokerSet>) {
-        if (view.master, view.master_epoch, view.sync_state_set_epoch)
-            != (self.view.master, self.view.master_epoch, self.view.sync_state_set_epoch)
-        {
+    pub(super) fn renew(&mut self, now: Millis, view: Arc<BrokerSet>) -> News {
+        let old = &self.view;
+        let news = match (view.master, view.master_epoch) != (old.master, old.master_epoch) {
+            true => News::Master,
+            false if view.sync_state_set_epoch != old.sync_state_set_epoch => News::SyncStateSet,
+            false => News::None,
+        };
+        if news != News::None {
             self.proposed = None;
+        }
+        if news == News::Master {
             self.changed = now;
         }
         self.pulses.retain(|id, it| {
             view.replicas.get(id).is_some_and(|registered| it.heard.is_none() || registered.boot_id == it.boot_id)
         });
         self.view = view;
+        news
     }
 
     /// A heartbeat of a process that is not the registered one (restarted and not registered yet, or an impostor) proves nothing about it.

@@ -36,8 +36,13 @@ const PROBE_LONGEST: Millis = 500;
 pub(super) enum Probe {
     /// Connected, or never to be probed.
     Idle,
-    Wanted { at: Millis, backoff: Millis },
-    Waiting { backoff: Millis },
+    Wanted {
+        at: Millis,
+        backoff: Millis,
+    },
+    Waiting {
+        backoff: Millis,
+    },
     /// Proof of death (S6), until a heartbeat proves the contrary.
     Refused,
 }
@@ -87,7 +92,8 @@ impl Pulse {
     /// True when this heartbeat changes what examining would find: back from the dead, or a disk that stalled or recovered.
     pub(super) fn beat(&mut self, now: Millis, it: &Heartbeat, settings: &Settings) -> bool {
         let stalled = it.disk_probe_age.filter(|age| *age > settings.disk_stall);
-        let wakes = self.connection.is_none() || !self.is_fresh(now, None) || stalled.is_some() != self.stalled.is_some();
+        let wakes =
+            self.connection.is_none() || !self.is_fresh(now, None) || stalled.is_some() != self.stalled.is_some();
         *self = Pulse {
             connection: Some(it.connection),
             heard: Some(now),

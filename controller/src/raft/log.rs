@@ -41,7 +41,11 @@ impl Log {
         if commit > last {
             bail!("raft log: ends at {last}, but {commit} was committed");
         }
-        ensure!(snapshot >= log.truncated.0, "raft log: starts after {}, the snapshot ends at {snapshot}", log.truncated.0);
+        ensure!(
+            snapshot >= log.truncated.0,
+            "raft log: starts after {}, the snapshot ends at {snapshot}",
+            log.truncated.0
+        );
         Ok(log)
     }
 
@@ -113,7 +117,13 @@ impl Storage for Log {
         Ok(RaftState::new(self.hard_state.clone(), self.conf_state.clone()))
     }
 
-    fn entries(&self, low: u64, high: u64, max: impl Into<Option<u64>>, _: GetEntriesContext) -> ::raft::Result<Vec<Entry>> {
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> ::raft::Result<Vec<Entry>> {
         if low < self.first() {
             return Err(Error::Store(StorageError::Compacted));
         }

@@ -61,6 +61,11 @@ impl Reads {
         ready
     }
 
+    /// The lease holds: every question may be answered now.
+    pub(super) fn take_all(&mut self) -> Vec<Read> {
+        self.waiting.drain(..).map(|it| it.1).collect()
+    }
+
     /// Leadership is lost: nothing here holds any more.
     pub(super) fn abandon(&mut self) -> Vec<Read> {
         self.sent.clear();

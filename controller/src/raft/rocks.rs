@@ -11,7 +11,9 @@ use super::disk::{Batch, Disk, Durability, Stored};
 use ::raft::eraftpb::{ConfState, Entry};
 use anyhow::{Context, bail, ensure};
 use protobuf::Message;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch, WriteOptions,
+};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -66,15 +68,18 @@ impl Identity {
 pub struct RocksDisk {
     db: DB,
     path: PathBuf,
+    /// Index of the last entry on disk, to delete exactly what an append overwrites.
+    last: u64,
 }
 
 impl RocksDisk {
     /// Opens or creates `path` for this identity; a directory of another controller and a damaged one are refused, never reset.
     pub fn open(path: &Path, identity: &Identity) -> anyhow::Result<RocksDisk> {
-        std::fs::create_dir_all(path)
-            .with_context(|| format!("{}: cannot create; set controllerStorePath to a writable directory", path.display()))?;
+        std::fs::create_dir_all(path).with_context(|| {
+            format!("{}: cannot create; set controllerStorePath to a writable directory", path.display())
+        })?;
         let db = DB::open(&options(), path).map_err(|e| explain(path, &e.to_string()))?;
-        let disk = RocksDisk { db, path: path.to_owned() };
+        let disk = RocksDisk { db, path: path.to_owned(), last: 0 };
         match disk.get(IDENTITY)? {
             Some(bytes) => {
                 let found = serde_json::from_slice(&bytes).map_err(|e| disk.damaged("identity", e))?;
@@ -95,7 +100,7 @@ impl RocksDisk {
         let mut batch = WriteBatch::default();
         batch.put(IDENTITY, serde_json::to_vec(identity)?);
         batch.put(CONF_STATE, ConfState { voters, ..Default::default() }.write_to_bytes()?);
-        Ok(self.db.write_opt(&batch, &write_options(Durability::Synced))?)
+        Ok(self.db.write_opt(batch, &write_options(Durability::Synced))?)
     }
 
     fn get(&self, key: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
@@ -133,6 +138,7 @@ impl Disk for RocksDisk {
             }
             entries.push(Entry::parse_from_bytes(&value).map_err(|e| self.damaged("a log entry", e))?);
         }
+        self.last = entries.last().map_or(truncated.0, |it| it.index);
         Ok(Stored {
             hard_state: self.message(HARD_STATE)?,
             conf_state: self.message(CONF_STATE)?,
@@ -150,12 +156,14 @@ impl Disk for RocksDisk {
         }
         if it.discard_entries {
             batch.delete_range(entry_key(0), entry_key(u64::MAX));
+            self.last = 0;
         }
         if let Some(first) = it.entries.first() {
-            batch.delete_range(entry_key(first.index), entry_key(u64::MAX));
+            (first.index..=self.last).for_each(|index| batch.delete(entry_key(index)));
         }
         for entry in it.entries {
             batch.put(entry_key(entry.index), entry.write_to_bytes()?);
+            self.last = entry.index;
         }
         if let Some((index, term)) = it.truncate {
             batch.delete_range(entry_key(0), entry_key(index + 1));
@@ -164,7 +172,7 @@ impl Disk for RocksDisk {
         if let Some(hard_state) = it.hard_state {
             batch.put(HARD_STATE, hard_state.write_to_bytes()?);
         }
-        let written = self.db.write_opt(&batch, &write_options(it.durability));
+        let written = self.db.write_opt(batch, &write_options(it.durability));
         written.with_context(|| format!("{}: cannot write the raft log", self.path.display()))
     }
 }

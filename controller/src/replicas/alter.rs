@@ -46,7 +46,10 @@ impl BrokerSet {
             return Err(Refusal::AlterOtherEpoch { current: self.master_epoch, asked: it.master_epoch });
         }
         if self.sync_state_set_epoch != it.sync_state_set_epoch {
-            return Err(Refusal::AlterOtherSetEpoch { current: self.sync_state_set_epoch, asked: it.sync_state_set_epoch });
+            return Err(Refusal::AlterOtherSetEpoch {
+                current: self.sync_state_set_epoch,
+                asked: it.sync_state_set_epoch,
+            });
         }
         for id in &it.sync_state_set {
             if !self.replicas.contains_key(id) {

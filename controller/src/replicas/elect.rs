@@ -1,9 +1,9 @@
 //! Elections: who may be master (S7), at which epoch (S1).
 
+use super::Replicas;
 use super::command::Elect;
 use super::outcome::{Outcome, Refusal, SetSummary};
 use super::set::{BrokerSet, Cause, RoleChange};
-use super::Replicas;
 use proto::{BrokerId, Epoch, Offset};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;

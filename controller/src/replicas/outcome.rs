@@ -81,7 +81,9 @@ pub enum Refusal {
     AlterOtherMaster { current: Option<BrokerId>, asked: BrokerId },
     #[error("Rejecting alter syncStateSet request because the current master epoch is:{{{current}}}, not {{{asked}}}")]
     AlterOtherEpoch { current: Epoch, asked: Epoch },
-    #[error("Rejecting alter syncStateSet request because the current syncStateSet epoch is:{{{current}}}, not {{{asked}}}")]
+    #[error(
+        "Rejecting alter syncStateSet request because the current syncStateSet epoch is:{{{current}}}, not {{{asked}}}"
+    )]
     AlterOtherSetEpoch { current: i32, asked: i32 },
     #[error("Rejecting alter syncStateSet request because the replicas {{{0}}} don't exist")]
     AlterUnknownReplica(BrokerId),

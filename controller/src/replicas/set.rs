@@ -71,15 +71,23 @@ pub enum Cause {
     /// The set's first master.
     First,
     /// A broker asked while there was no live master.
-    Requested { by: BrokerId },
+    Requested {
+        by: BrokerId,
+    },
     /// An operator chose.
-    Designated { id: BrokerId },
+    Designated {
+        id: BrokerId,
+    },
     /// Proof of death (S6).
     ConnectionClosedAndRefused,
     /// Nothing heard for the replica's own timeout (S5).
-    HeartbeatExpired { silent_ms: u64 },
+    HeartbeatExpired {
+        silent_ms: u64,
+    },
     /// It speaks, but its disk has not taken a write for too long (S14).
-    DiskStalled { probe_age_ms: u64 },
+    DiskStalled {
+        probe_age_ms: u64,
+    },
     /// A new process of the master registered: the old one's term is over (S2).
     Restarted,
     /// There was no master, and now a member that may be one is alive.

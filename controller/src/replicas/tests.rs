@@ -164,14 +164,19 @@ impl Machine {
         let Some(set) = self.replicas.get("a") else { return "no set".into() };
         let master = set.master.map_or("none".into(), |it| it.to_string());
         let (members, eligible) = (&set.sync_state_set, &set.eligible);
-        format!("master {master}@{} set {members:?}@{} eligible {eligible:?}", set.master_epoch, set.sync_state_set_epoch)
+        format!(
+            "master {master}@{} set {members:?}@{} eligible {eligible:?}",
+            set.master_epoch, set.sync_state_set_epoch
+        )
     }
 }
 
 fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Refused(why) => format!("refused: {why}"),
-        Outcome::Elected(it, members) => format!("elected {:?} at {:?} among {members:?}", it.master, it.master_address),
+        Outcome::Elected(it, members) => {
+            format!("elected {:?} at {:?} among {members:?}", it.master, it.master_address)
+        }
         Outcome::MasterStillAlive(_) => "master still alive".into(),
         Outcome::Registered(it) => format!("registered; master {:?}", it.master),
         Outcome::Altered(it) => format!("altered to {:?}@{}", it.sync_state_set, it.sync_state_set_epoch),

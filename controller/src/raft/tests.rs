@@ -1,0 +1,179 @@
+use super::thread::Outbox;
+use super::*;
+use crate::replicas::ApplyBrokerId;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// Controllers 1..=3 in one process; messages travel through a table from which a node can be taken.
+#[derive(Clone, Default)]
+struct Network(Arc<Mutex<BTreeMap<u64, Raft>>>);
+
+impl Network {
+    fn outbox(&self) -> Outbox {
+        let network = self.clone();
+        Box::new(move |message: Message| {
+            let to = network.0.lock().expect("no test panics while holding it").get(&message.to).cloned();
+            to.is_some_and(|it| it.deliver(message).is_ok())
+        })
+    }
+
+    fn join(&self, id: u64, disk: impl Disk, snapshot_entries: u64) -> Raft {
+        let (events, mut listening) = mpsc::channel(1024);
+        tokio::spawn(async move { while listening.recv().await.is_some() {} });
+        let options = Options { id, election_timeout: 150, snapshot_entries, snapshot_bytes: 1 << 20 };
+        let raft = start(options, disk, self.outbox(), events).expect("starts");
+        self.0.lock().expect("as above").insert(id, raft.clone());
+        raft
+    }
+
+    fn leave(&self, id: u64) {
+        if let Some(raft) = self.0.lock().expect("as above").remove(&id) {
+            raft.stop();
+        }
+    }
+
+    async fn leader(&self) -> (u64, Raft) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let nodes = self.0.lock().expect("as above").clone();
+            if let Some(it) = nodes.into_iter().find(|it| it.1.is_leading()) {
+                return it;
+            }
+            assert!(Instant::now() < deadline, "no leader within 10 s");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Asks whoever leads until one carries it out: what a broker does.
+    async fn apply(&self, id: i64) -> Outcome {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.leader().await.1.propose(take_id(id)).await {
+                Ok(outcome) => return outcome,
+                Err(why) => assert!(Instant::now() < deadline, "{why}"),
+            }
+        }
+    }
+}
+
+fn take_id(id: i64) -> Command {
+    let check_code = format!("h{id};1");
+    Command::ApplyBrokerId(ApplyBrokerId { cluster: "c".into(), broker_set: "a".into(), id, check_code })
+}
+
+async fn next_id(raft: &Raft) -> Result<i64, RaftError> {
+    raft.read(|it| it.next_broker_id("a")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_committed_survives_the_leader() {
+    let network = Network::default();
+    for id in 1..=3 {
+        network.join(id, MemoryDisk::new(&[1, 2, 3]), 1_000);
+    }
+    assert_eq!(network.apply(1).await, Outcome::BrokerIdApplied);
+    let (old, _) = network.leader().await;
+    network.leave(old);
+    assert_eq!(network.apply(2).await, Outcome::BrokerIdApplied);
+    let (new, leader) = network.leader().await;
+    assert_ne!(new, old);
+    assert_eq!(next_id(&leader).await, Ok(3));
+    (1..=3).for_each(|id| network.leave(id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_majority_answers_neither_writes_nor_reads() {
+    let network = Network::default();
+    for id in 1..=3 {
+        network.join(id, MemoryDisk::new(&[1, 2, 3]), 1_000);
+    }
+    network.apply(1).await;
+    let (id, leader) = network.leader().await;
+    (1..=3).filter(|it| *it != id).for_each(|it| network.leave(it));
+    // Once its lease has run out it cannot know whether it still leads; it then steps down by itself.
+    assert_eq!(leader.propose(take_id(2)).await, Err(RaftError::NotLeader));
+    assert_eq!(next_id(&leader).await, Err(RaftError::NotLeader));
+    assert!(!leader.lease_holds());
+    network.leave(id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_missed_everything_gets_a_snapshot() {
+    let network = Network::default();
+    for id in 1..=2 {
+        network.join(id, MemoryDisk::new(&[1, 2, 3]), 10);
+    }
+    for id in 1..=50 {
+        network.apply(id).await;
+    }
+    network.join(3, MemoryDisk::new(&[1, 2, 3]), 10);
+    // With 3 and one other only: what 3 knows decides.
+    let (leader, _) = network.leader().await;
+    network.leave(leader);
+    network.apply(51).await;
+    assert_eq!(next_id(&network.leader().await.1).await, Ok(52));
+    (1..=3).for_each(|id| network.leave(id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_controller_restarts_from_rocksdb_with_everything() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let peers = ["n0".to_owned()];
+    let identity = Identity::new("g", "n0", &peers);
+    for (first, last) in [(1, 30), (31, 60), (61, 75)] {
+        let network = Network::default();
+        let raft = network.join(1, reopen(dir.path(), &identity).await, 20);
+        for id in first..=last {
+            assert_eq!(network.apply(id).await, Outcome::BrokerIdApplied);
+        }
+        assert_eq!(next_id(&raft).await, Ok(last + 1));
+        network.leave(1);
+    }
+}
+
+/// The thread of the life before may still hold the directory for a moment.
+async fn reopen(path: &std::path::Path, identity: &Identity) -> RocksDisk {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match RocksDisk::open(path, identity) {
+            Ok(disk) => return disk,
+            Err(why) => assert!(Instant::now() < deadline, "{why:#}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_directory_of_another_controller_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let peers = ["n0".to_owned(), "n1".to_owned(), "n2".to_owned()];
+    drop(RocksDisk::open(dir.path(), &Identity::new("g", "n0", &peers)).expect("opens"));
+    let why = |identity: Identity| match RocksDisk::open(dir.path(), &identity) {
+        Ok(_) => "opened".to_owned(),
+        Err(why) => format!("{why:#}").replace(&dir.path().display().to_string(), "DIR"),
+    };
+    let told = [
+        why(Identity::new("g", "n1", &peers)),
+        why(Identity::new("other", "n0", &peers)),
+        why(Identity::new("g", "n0", &peers[..1])),
+        why(Identity::new("g", "n0", &peers)),
+    ];
+    expect_test::expect![[r#"
+    "#]]
+    .assert_eq(&(told.join("\n") + "\n"));
+}
+
+#[test]
+fn a_damaged_directory_and_one_in_use_are_refused_with_advice() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let identity = Identity::new("g", "n0", &["n0".to_owned()]);
+    let disk = RocksDisk::open(dir.path(), &identity).expect("opens");
+    let in_use = RocksDisk::open(dir.path(), &identity).err().map(|it| it.to_string()).unwrap_or_default();
+    assert!(in_use.contains("is in use by another process"), "{in_use}");
+    drop(disk);
+    std::fs::write(dir.path().join("CURRENT"), "MANIFEST-999999\n").expect("writes");
+    let damaged = RocksDisk::open(dir.path(), &identity).err().map(|it| it.to_string()).unwrap_or_default();
+    assert!(damaged.contains("move this directory away"), "{damaged}");
+}

@@ -1,0 +1,153 @@
+//! RocketMQ's controller requests: decode, one call, encode. Texts and codes are RocketMQ's.
+//!
+//! Only the leader answers what concerns broker sets; every controller takes heartbeats (its table stays warm) and says who leads.
+
+pub(crate) use admin::black_list;
+mod admin;
+mod broker;
+mod election;
+mod query;
+
+use crate::config::{Config, Peers};
+use crate::raft::{Raft, RaftError};
+use crate::replicas::{Command as Change, Outcome, Refusal, SetSummary};
+use crate::watch::Watch;
+use arc_swap::ArcSwap;
+use node::remoting::{Connection, Handler, Reply};
+use proto::Command;
+use proto::body::SyncStateSet;
+use proto::code::{request, response};
+use proto::header::{Header, HeaderError};
+use std::sync::Arc;
+
+/// What every request may need.
+pub(crate) struct Service {
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) peers: Peers,
+    pub(crate) raft: Raft,
+    pub(crate) watch: Watch,
+    /// Keys that 1009 may not touch, as they were at start.
+    pub(crate) black_list: Vec<String>,
+}
+
+pub(crate) struct Rpc(pub(crate) Arc<Service>);
+
+impl Handler for Rpc {
+    fn handle(&self, connection: &Arc<Connection>, request: Command) -> Reply {
+        let (service, connection) = (self.0.clone(), connection.id);
+        if request.code == request::BROKER_HEARTBEAT {
+            return broker::heartbeat(service, connection, &request);
+        }
+        Reply::Later(Box::pin(async move { service.answer(request).await }))
+    }
+
+    fn closed(&self, connection: &Arc<Connection>) {
+        self.0.watch.closed(connection.id);
+    }
+}
+
+impl Service {
+    async fn answer(&self, it: Command) -> Command {
+        let answered = match it.code {
+            request::CONTROLLER_ALTER_SYNC_STATE_SET => self.alter_sync_state_set(&it).await,
+            request::CONTROLLER_ELECT_MASTER => self.elect_master(&it).await,
+            request::CONTROLLER_REGISTER_BROKER => self.register(&it).await,
+            request::CONTROLLER_GET_REPLICA_INFO => self.replica_info(&it).await,
+            request::CONTROLLER_GET_METADATA_INFO => Ok(self.metadata()),
+            request::CONTROLLER_GET_SYNC_STATE_DATA => self.sync_state_data(&it).await,
+            request::CLEAN_BROKER_DATA => self.clean_broker_data(&it).await,
+            request::CONTROLLER_GET_NEXT_BROKER_ID => self.next_broker_id(&it).await,
+            request::CONTROLLER_APPLY_BROKER_ID => self.apply_broker_id(&it).await,
+            request::UPDATE_CONTROLLER_CONFIG => self.update_config(&it).await,
+            request::GET_CONTROLLER_CONFIG => Ok(self.get_config()),
+            code => {
+                Ok(Command::error(response::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported")))
+            }
+        };
+        answered.unwrap_or_else(Failure::answer)
+    }
+
+    async fn propose(&self, change: Change) -> Result<Outcome, Failure> {
+        self.lead()?;
+        Ok(self.raft.propose(change).await?)
+    }
+
+    fn lead(&self) -> Result<(), Failure> {
+        if self.raft.is_leading() { Ok(()) } else { Err(RaftError::NotLeader.into()) }
+    }
+}
+
+/// Why a request was not even tried.
+enum Failure {
+    Raft(RaftError),
+    Header(HeaderError),
+    Text(i32, String),
+}
+
+impl Failure {
+    fn answer(self) -> Command {
+        match self {
+            Failure::Raft(RaftError::NotLeader) => {
+                Command::error(response::CONTROLLER_NOT_LEADER, RaftError::NotLeader.to_string())
+            }
+            Failure::Raft(why) => Command::error(response::SYSTEM_ERROR, why.to_string()),
+            Failure::Header(why) => Command::error(response::SYSTEM_ERROR, why.to_string()),
+            Failure::Text(code, text) => Command::error(code, text),
+        }
+    }
+}
+
+impl From<RaftError> for Failure {
+    fn from(it: RaftError) -> Self {
+        Failure::Raft(it)
+    }
+}
+
+impl From<HeaderError> for Failure {
+    fn from(it: HeaderError) -> Self {
+        Failure::Header(it)
+    }
+}
+
+/// The code that RocketMQ answers for a refusal.
+fn code_of(why: &Refusal) -> i32 {
+    use Refusal::*;
+    match why {
+        FirstIdIsOne { .. } | IdTaken { .. } | IdInUse { .. } => response::CONTROLLER_BROKER_ID_INVALID,
+        SetNotRegistered(_) | IdNotRegistered { .. } | ElectUnknownSet => {
+            response::CONTROLLER_BROKER_NEED_TO_BE_REGISTERED
+        }
+        NobodyElectable => response::CONTROLLER_MASTER_NOT_AVAILABLE,
+        ElectFailed => response::CONTROLLER_ELECT_MASTER_FAILED,
+        AlterUnknownSet | AlterEqual | AlterWithoutMaster(_) => response::CONTROLLER_ALTER_SYNC_STATE_SET_FAILED,
+        AlterOtherMaster { .. } => response::CONTROLLER_INVALID_MASTER,
+        AlterOtherEpoch { .. } => response::CONTROLLER_FENCED_MASTER_EPOCH,
+        AlterOtherSetEpoch { .. } => response::CONTROLLER_FENCED_SYNC_STATE_SET_EPOCH,
+        AlterUnknownReplica(_) => response::CONTROLLER_INVALID_REPLICAS,
+        AlterDeadReplica(_) => response::CONTROLLER_BROKER_NOT_ALIVE,
+        CleanHasMaster(_) | CleanLiveReplica { .. } | CleanUnknownSet(_) => {
+            response::CONTROLLER_INVALID_CLEAN_BROKER_METADATA
+        }
+    }
+}
+
+/// A refusal with the header that RocketMQ sends along even then.
+fn refused(why: &Refusal, header: &impl Header) -> Command {
+    Command::error(code_of(why), why.to_string()).with_header(header)
+}
+
+/// An outcome that the command cannot have; only a controller of another version could produce it.
+fn unexpected(outcome: &Outcome) -> Failure {
+    Failure::Text(response::SYSTEM_ERROR, format!("unexpected outcome {outcome:?}"))
+}
+
+fn json(body: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+fn sync_state_set(it: &SetSummary) -> SyncStateSet {
+    SyncStateSet { sync_state_set: it.sync_state_set.clone(), sync_state_set_epoch: it.sync_state_set_epoch }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Who is master and who counts: elections (1002) and the SyncStateSet (1001).
+
+use super::{Failure, Service, json, refused, sync_state_set, unexpected};
+use crate::replicas::{AlterSyncStateSet, Cause, Command as Change, Elect, ElectMode, Outcome, SetSummary};
+use crate::watch::unclean;
+use node::clock::wall_ms;
+use proto::Command;
+use proto::body::{BrokerMemberGroup, ElectMasterResponseBody, SyncStateSet};
+use proto::code::response;
+use proto::header::{AlterSyncStateSetRequest, AlterSyncStateSetResponse, ElectMasterRequest, ElectMasterResponse};
+
+impl Service {
+    pub(super) async fn elect_master(&self, it: &Command) -> Result<Command, Failure> {
+        self.lead()?;
+        let it: ElectMasterRequest = it.header()?;
+        let requester = it.broker_id.filter(|id| *id >= 0);
+        let (mode, cause) = match (it.designate_elect.unwrap_or(false), requester) {
+            (true, Some(id)) => (ElectMode::Designated, Cause::Designated { id }),
+            (_, Some(by)) => (ElectMode::Best, Cause::Requested { by }),
+            (_, None) => (ElectMode::Best, Cause::NoMaster),
+        };
+        let broker_set = it.broker_name.clone();
+        let alive = self.watch.look(move |now, it| it.liveness.candidates(now, &broker_set)).await.unwrap_or_default();
+        let (at_ms, unclean) = (wall_ms(), unclean(&self.config.load()));
+        let broker_set = it.broker_name;
+        let change =
+            Elect { broker_set, requester, mode, alive, unclean, expect: None, cause, detected_ms: at_ms, at_ms };
+        match self.propose(Change::Elect(change)).await? {
+            Outcome::Elected(it, broker_addrs) => {
+                let group =
+                    BrokerMemberGroup { broker_addrs, broker_name: it.broker_set.clone(), cluster: it.cluster.clone() };
+                Ok(elected(Command::response(response::SUCCESS), &it, Some(group)))
+            }
+            Outcome::MasterStillAlive(it) => {
+                let text = format!(
+                    "The old master {} is still alive, not need to elect new master for broker {}",
+                    it.master.unwrap_or_default(),
+                    it.broker_set
+                );
+                Ok(elected(Command::error(response::CONTROLLER_MASTER_STILL_EXIST, text), &it, None))
+            }
+            Outcome::Refused(why) => Ok(refused(&why, &ElectMasterResponse::default())),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn alter_sync_state_set(&self, it: &Command) -> Result<Command, Failure> {
+        self.lead()?;
+        let header: AlterSyncStateSetRequest = it.header()?;
+        let body: SyncStateSet = serde_json::from_slice(&it.body).map_err(|e| {
+            Failure::Text(response::SYSTEM_ERROR, format!("body of request 1001: want a SyncStateSet: {e}"))
+        })?;
+        let (name, master) = (header.broker_name.clone(), header.master_broker_id);
+        let seen = self.watch.look(move |now, it| {
+            let alive = it.liveness.candidates(now, &name).into_iter().map(|it| it.id).collect();
+            (alive, it.liveness.min_in_sync(&name, master))
+        });
+        let (alive, min_in_sync) = seen.await.unwrap_or_default();
+        let change = AlterSyncStateSet {
+            broker_set: header.broker_name,
+            master,
+            master_epoch: header.master_epoch,
+            sync_state_set: body.sync_state_set,
+            sync_state_set_epoch: body.sync_state_set_epoch,
+            alive,
+            min_in_sync,
+        };
+        match self.propose(Change::AlterSyncStateSet(change)).await? {
+            Outcome::Altered(it) => {
+                let header = AlterSyncStateSetResponse { new_sync_state_set_epoch: it.sync_state_set_epoch };
+                Ok(Command::response(response::SUCCESS).with_header(&header).with_body(json(&sync_state_set(&it))))
+            }
+            Outcome::Refused(why) => Ok(refused(&why, &AlterSyncStateSetResponse::default())),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Brokers need header and body complete on 0 and on 2011.
+fn elected(answer: Command, it: &SetSummary, broker_member_group: Option<BrokerMemberGroup>) -> Command {
+    let header = ElectMasterResponse {
+        master_broker_id: it.master,
+        master_address: it.master_address.clone(),
+        master_epoch: Some(it.master_epoch),
+        sync_state_set_epoch: Some(it.sync_state_set_epoch),
+        master_ha_address: it.master_ha_address.clone(),
+    };
+    let body = ElectMasterResponseBody { broker_member_group, sync_state_set: it.sync_state_set.clone() };
+    answer.with_header(&header).with_body(json(&body))
+}
