@@ -62,3 +62,26 @@ fn a_killed_master_returns_as_a_slave_of_its_successor() {
     assert!(epochs.iter().all(|it| it.entries == epochs[0].entries), "one history on all replicas: {epochs:?}");
     logs::assert_identical(&cluster.brokers, epochs[0].max_offset);
 }
+
+/// Our own client follows by itself: its callers see slow sends, never failed ones.
+#[test]
+fn our_clients_sends_do_not_fail_while_masters_are_killed() {
+    let _turn = one_at_a_time();
+    let mut cluster = Cluster::start(ClusterSpec::default());
+    cluster.create_topic("orders", 3);
+    let load = Load::with_our_client(cluster.nameserver(), "orders", 3);
+    for _ in 0..5 {
+        let before = cluster.wait_whole();
+        load.wait_progress(50);
+        let master = cluster.wait_master();
+        cluster.brokers[master].kill();
+        cluster.wait_master_after(before.master_epoch);
+        load.wait_progress(50);
+        cluster.brokers[master].start();
+    }
+    let failed = load.failed.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(failed, 0, "sends reported as failed; see the producers' output");
+    let history = load.stop();
+    let account = history.check(cluster.nameserver());
+    println!("5 kills: {account:?}, longest gap between two acknowledgements {:?}", history.longest_gap());
+}

@@ -62,10 +62,12 @@ impl Java {
     }
 }
 
-/// Output of a command: stdout, then stderr, without lines of the logging framework.
+/// Output of a command: stdout, then stderr, without what the logging framework says about itself first, and its empty line.
 pub fn text(run: &Output) -> String {
     let all = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    let lines = all.lines().filter(|it| !it.contains("|-INFO in") && !it.contains("|-WARN in"));
+    let about_logging = |it: &&str| it.contains("|-INFO in") || it.contains("|-WARN in");
+    let skipped = all.lines().take_while(about_logging).count();
+    let lines = all.lines().skip(if skipped == 0 { 0 } else { skipped + 1 });
     lines.map(|it| format!("{it}\n")).collect()
 }
 

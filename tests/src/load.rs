@@ -1,4 +1,7 @@
 //! Producers that send without pause while the cluster is being broken, and follow the master as the nameserver names it.
+//!
+//! Plain producers do this with frames and sockets alone. [`Load::with_our_client`] uses the project's client instead, which must follow by
+//! itself: each send that it reports as failed is counted.
 
 use crate::History;
 use crate::cluster::BROKER_SET;
@@ -6,9 +9,10 @@ use crate::history::body;
 use crate::queries::{self, OK};
 use crate::wire::Connection;
 use crate::{PATIENCE, wait_until};
+use client::{Message, MessageQueue, Producer, ProducerOptions, SendStatus};
 use std::io::Result;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,23 +20,40 @@ const BODY_SIZE: usize = 1024;
 /// How long one send may take before its outcome counts as unknown. Longer than an answer takes under load; a stopped master never answers.
 const SEND_TIMEOUT: Duration = Duration::from_millis(800);
 
+/// Sends as one producer until it is told to stop.
+type Produce = fn(usize, &History, &AtomicBool, &AtomicU64, &str);
+
 /// Producer `i` sends to queue `i`. Stopped when dropped.
 pub struct Load {
     pub history: Arc<History>,
+    /// Sends that our client reported as failed; plain producers do not count theirs.
+    pub failed: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Load {
     pub fn start(nameserver: &str, topic: &str, producers: usize) -> Load {
+        Load::of(topic, producers, nameserver, |id, history, stop, _, nameserver| {
+            produce(id, history, stop, nameserver)
+        })
+    }
+
+    /// The same load through the project's own client, every setting at its default.
+    pub fn with_our_client(nameserver: &str, topic: &str, producers: usize) -> Load {
+        Load::of(topic, producers, nameserver, produce_with_our_client)
+    }
+
+    fn of(topic: &str, producers: usize, nameserver: &str, produce: Produce) -> Load {
         let history = Arc::new(History::new(topic, producers));
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let producer = |id| {
-            let (history, stop, nameserver) = (history.clone(), stop.clone(), nameserver.to_owned());
-            std::thread::spawn(move || produce(id, &history, &stop, &nameserver))
+            let (history, stop, failed) = (history.clone(), stop.clone(), failed.clone());
+            let nameserver = nameserver.to_owned();
+            std::thread::spawn(move || produce(id, &history, &stop, &failed, &nameserver))
         };
         let threads = (0..producers).map(producer).collect();
-        Load { history, stop, threads }
+        Load { history, failed, stop, threads }
     }
 
     /// Waits until every producer has had `count` more messages acknowledged.
@@ -91,6 +112,30 @@ fn produce(id: usize, history: &History, stop: &AtomicBool, nameserver: &str) {
             }
         }
     }
+}
+
+fn produce_with_our_client(id: usize, history: &History, stop: &AtomicBool, failed: &AtomicU64, nameserver: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let queue = MessageQueue { broker_name: BROKER_SET.into(), queue_id: id as i32, topic: history.topic.clone() };
+    runtime.block_on(async {
+        let producer =
+            Producer::start(ProducerOptions { namesrv: vec![nameserver.to_owned()], ..ProducerOptions::default() });
+        let mut sequence = 1;
+        while !stop.load(Relaxed) {
+            let message = Message::new(history.topic.as_str(), body(id, sequence, BODY_SIZE));
+            history.sending(id, sequence);
+            match producer.send_to(&message, &queue).await {
+                Ok(sent) if sent.status == SendStatus::SendOk => {
+                    history.acknowledged(id, sequence);
+                    sequence += 1;
+                }
+                other => {
+                    eprintln!("producer {id}, message {sequence}: {other:?}");
+                    failed.fetch_add(1, Relaxed);
+                }
+            }
+        }
+    });
 }
 
 fn connect(nameserver: &str, topic: &str) -> Option<Connection> {
