@@ -57,3 +57,6 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     tracing::info!(%address, "nameserver serves");
     Ok(Running { address, tasks })
 }
+
+#[cfg(test)]
+mod tests;

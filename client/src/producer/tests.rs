@@ -130,7 +130,8 @@ async fn a_refused_connection_leads_to_the_new_master() {
         eventually("the dead master is noticed", || namesrv.lookups() > 2).await;
         namesrv.route("T", &[("a", Some(&new.address))]);
     };
-    let (result, ()) = tokio::join!(producer.send(&message()), elect);
+    let message = message();
+    let (result, ()) = tokio::join!(producer.send(&message), elect);
     assert_eq!(result.unwrap().address, new.address);
 }
 
