@@ -221,3 +221,6 @@ impl Command {
         Ok(command)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,9 +86,12 @@ impl<T: Field> Member for T {
 impl<T: Field> Member for Option<T> {
     fn get(ext: &ExtFields, header: &'static str, field: &'static str) -> Result<Self, HeaderError> {
         let Some(text) = ext.get(field) else { return Ok(None) };
-        T::parse(text)
-            .map(Some)
-            .ok_or_else(|| HeaderError::IllTyped { header, field, value: text.clone(), want: T::WANT })
+        T::parse(text).map(Some).ok_or_else(|| HeaderError::IllTyped {
+            header,
+            field,
+            value: text.clone(),
+            want: T::WANT,
+        })
     }
     fn put(&self, ext: &mut ExtFields, field: &'static str) {
         if let Some(value) = self {
@@ -117,3 +120,6 @@ macro_rules! header {
     )*};
 }
 pub(crate) use header;
+
+#[cfg(test)]
+mod tests;
