@@ -1,2 +1,134 @@
-//! (to be written) Contract with bin/, which parses arguments and loads the configuration:
-//! `Config` (serde, camelCase, RocketMQ's keys), `start(Config, CancellationToken) -> anyhow::Result<Running>`.
+//! One replica of a broker set: requests of clients and operators, topics, groups and consumer offsets, composed from the message store
+//! ([`store`]) and replication ([`ha`]).
+//!
+//! Who is master is decided elsewhere; this crate follows [`ha::RoleState`]: it serves what the role allows, takes its settings from the
+//! master while it is a slave, and tells the nameservers when anything changes.
+
+mod broker;
+mod config;
+mod disk;
+mod duties;
+mod files;
+mod hold;
+mod members;
+mod memory;
+mod meta;
+mod metadata;
+mod metadata_sync;
+mod registration;
+mod rpc;
+mod statistics;
+mod status;
+mod sync_wire;
+mod unique_key;
+
+pub use config::{BrokerRole, Config, ConfigProblem, FlushDiskType};
+
+use crate::broker::{Broker, Parts};
+use crate::metadata::Metadata;
+use anyhow::Context;
+use ha::Replication;
+use node::listener::{Limits, Listener};
+use node::remoting::{Client, ClientOptions};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use store::{Recovery, Store};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// A started broker.
+pub struct Running {
+    /// What clients are told: `brokerIP1` and the port that is really listened on.
+    pub address: SocketAddr,
+    main: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    /// Ends when the token given to [`start`] was cancelled and everything is on disk.
+    pub async fn finished(self) -> anyhow::Result<()> {
+        self.main.await.context("the broker's main task")?
+    }
+}
+
+/// Returns when the broker listens and takes part in its set. Which role it has comes later, from the controllers.
+pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Running> {
+    config.validate()?;
+    // Bound first: a port in use is an error before anything is touched.
+    let listener = Listener::bind(&format!("{}:{}", config.bind_address, config.listen_port))
+        .await
+        .context("another broker may be running; choose another `listenPort`")?;
+    let port = listener.local.port();
+    let address = SocketAddr::new(config.ip1()?, port);
+    tracing::info!(%address, durability = config.durability_in_words(), "starting");
+    warn_about_loopback(&config, address);
+    let (config, store, recovery, metadata) = open(config).await?;
+    for cut in &recovery.cut {
+        tracing::warn!(cut, "recovery cut the log");
+    }
+    let client = Client::new(ClientOptions::default());
+    // Replication ends after the listener and the nameservers know, so not by the caller's token.
+    let inner = CancellationToken::new();
+    let ha_config = config.ha(port, recovery.unclean)?;
+    let ha_address = ha_config.ha_address.clone();
+    let replication = Replication::start(ha_config, store.clone(), client.clone(), inner.clone()).await?;
+    let broker = Broker::new(Parts { config, address, ha_address, store, replication, metadata });
+    let main = tokio::spawn(run(broker, listener, client, stop, inner));
+    Ok(Running { address, main })
+}
+
+async fn open(config: Config) -> anyhow::Result<(Config, Arc<Store>, Recovery, Metadata)> {
+    // Recovery reads the whole tail of the log.
+    tokio::task::spawn_blocking(move || {
+        let (store, recovery) = Store::open(config.store())?;
+        let metadata = Metadata::open(&config, &config.root())?;
+        Ok((config, store, recovery, metadata))
+    })
+    .await?
+}
+
+/// Other hosts cannot reach a loopback address.
+fn warn_about_loopback(config: &Config, address: SocketAddr) {
+    let elsewhere = |list: Vec<String>| list.into_iter().find(|it| !it.starts_with("127.") && !it.starts_with("localhost"));
+    if address.ip().is_loopback()
+        && let Some(other) = elsewhere(config.controllers()).or_else(|| elsewhere(config.nameservers()))
+    {
+        tracing::warn!(%address, other, "clients on other hosts cannot reach this address; set `brokerIP1`");
+    }
+}
+
+async fn run(
+    broker: Arc<Broker>,
+    listener: Listener,
+    client: Client,
+    stop: CancellationToken,
+    inner: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut tasks = JoinSet::new();
+    let handler = Arc::new(rpc::Rpc { broker: broker.clone() });
+    let http = status::router(broker.clone());
+    tasks.spawn(listener.serve(handler, Some(http), Limits::default(), inner.clone()));
+    tasks.spawn(duties::follow_role(broker.clone(), inner.clone()));
+    tasks.spawn(duties::every_second(broker.clone(), inner.clone()));
+    tasks.spawn(duties::publish_offsets(broker.clone(), inner.clone()));
+    tasks.spawn(duties::save_offsets(broker.clone(), inner.clone()));
+    tasks.spawn(duties::clean_up(broker.clone(), inner.clone()));
+    tasks.spawn(hold::drive(broker.clone(), broker.store.clone(), inner.clone()));
+    tasks.spawn(metadata_sync::run(broker.clone(), client.clone(), inner.clone()));
+    let registration = tokio::spawn(registration::run(broker.clone(), client, stop.clone()));
+
+    stop.cancelled().await;
+    tracing::info!("stopping");
+    broker.stopping.store(true, Ordering::Release);
+    registration.await.context("the registration task")?;
+    broker.replication.shutdown().await;
+    inner.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a task of the broker")?;
+    }
+    broker.metadata.save_offsets().await;
+    let store = broker.store.clone();
+    tokio::task::spawn_blocking(move || store.shutdown()).await??;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Defaults, profiles, and what is refused.
+
+use super::*;
+
+fn controller_mode() -> Config {
+    Config {
+        broker_name: "broker-a".into(),
+        enable_controller_mode: true,
+        controller_addr: "127.0.0.1:9878; 127.0.0.1:9879".into(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn controller_mode_is_strict_unless_the_file_says_otherwise() {
+    assert_eq!(controller_mode().acknowledgement(), Acknowledgement::AllInSyncStateSet);
+    let relaxed = Config { in_sync_replicas: Some(2), ..controller_mode() };
+    assert_eq!(relaxed.acknowledgement(), Acknowledgement::InSyncReplicas(2));
+    let java = Config { all_ack_in_sync_state_set: Some(false), ..controller_mode() };
+    assert_eq!(java.acknowledgement(), Acknowledgement::InSyncReplicas(1));
+    assert_eq!(Config::default().acknowledgement(), Acknowledgement::InSyncReplicas(1));
+    assert!(controller_mode().durability_in_words().starts_with("strict"));
+    assert!(relaxed.durability_in_words().starts_with("relaxed"));
+}
+
+#[test]
+fn keys_are_rocketmqs() {
+    let keys: Vec<String> = serde_json::to_value(Config::default())
+        .ok()
+        .and_then(|it| it.as_object().map(|it| it.keys().cloned().collect()))
+        .expect("a struct");
+    for key in [
+        "brokerClusterName", "brokerIP1", "brokerIP2", "bindAddress", "haListenPort", "namesrvAddr", "storePathRootDir", "storePathCommitLog",
+        "storePathEpochFile", "storePathBrokerIdentity", "mappedFileSizeCommitLog", "flushDiskType", "enableControllerMode", "controllerAddr",
+        "allAckInSyncStateSet", "inSyncReplicas", "minInSyncReplicas", "slaveTimeout", "haMaxTimeSlaveNotCatchup", "brokerHeartbeatInterval",
+        "controllerHeartBeatTimeoutMills", "syncBrokerMetadataPeriod", "checkSyncStateSetPeriod", "registerNameServerPeriod",
+        "autoCreateTopicEnable", "maxMessageSize", "brokerPermission", "slaveReadEnable", "longPollingEnable", "fileReservedTime",
+    ] {
+        assert!(keys.iter().any(|it| it == key), "{key}");
+    }
+}
+
+#[test]
+fn each_mistake_names_the_key_and_the_cure() {
+    let base = controller_mode;
+    let mistakes = [
+        (Config { controller_addr: " ; ".into(), ..base() }, "controllerAddr"),
+        (Config { controller_addr: "somewhere".into(), ..base() }, "controllerAddr=somewhere"),
+        (Config { namesrv_addr: Some("a:b".into()), ..base() }, "namesrvAddr=a:b"),
+        (Config { broker_name: "a#b".into(), ..base() }, "brokerName=a#b"),
+        (Config { broker_cluster_name: String::new(), ..base() }, "brokerClusterName"),
+        (Config { broker_ip1: Some("0.0.0.0".into()), ..base() }, "brokerIP1=0.0.0.0"),
+        (Config { broker_ip2: Some("host".into()), ..base() }, "brokerIP2=host"),
+        (Config { bind_address: "here".into(), ..base() }, "bindAddress=here"),
+        (Config { in_sync_replicas: Some(1), min_in_sync_replicas: 2, ..base() }, "minInSyncReplicas=2"),
+        (Config { min_in_sync_replicas: 0, ..base() }, "minInSyncReplicas=0"),
+        (Config { ha_listen_port: 10911, ..base() }, "haListenPort"),
+        (Config { broker_permission: 9, ..base() }, "brokerPermission=9"),
+        (Config { delete_when: "25".into(), ..base() }, "deleteWhen=25"),
+        (Config { broker_heartbeat_interval: 2000, ..base() }, "controllerHeartBeatTimeoutMills=2000"),
+        (Config { mapped_file_size_commit_log: 1, ..base() }, "mappedFileSizeCommitLog=1"),
+        (Config { enable_controller_mode: false, broker_role: BrokerRole::Slave, ..base() }, "brokerRole=SLAVE"),
+    ];
+    for (config, names) in mistakes {
+        let problem = config.validate().expect_err(names);
+        assert!(problem.to_string().contains(names), "{problem}: want {names}");
+    }
+    assert_eq!(base().validate(), Ok(()));
+}
+
+#[test]
+fn a_single_bind_address_is_what_others_are_told() {
+    let config = Config { bind_address: "127.0.0.1".into(), ..controller_mode() };
+    let ha = config.ha(10911, false).expect("valid");
+    assert_eq!((ha.broker_address.as_str(), ha.ha_address.as_str()), ("127.0.0.1:10911", "127.0.0.1:10912"));
+    assert_eq!(ha.controllers, ["127.0.0.1:9878", "127.0.0.1:9879"]);
+}

@@ -1,0 +1,253 @@
+//! The thread that owns topics and groups: applies, writes the files, publishes.
+
+use super::{Applied, Command, MetadataError, Replaced};
+use crate::files::{FileError, JsonFile};
+use crate::meta::settings::Touched;
+use crate::meta::topics::{TopicFile, TopicTable};
+use crate::meta::{Change, GroupTable, OffsetTable, Settings, Stamp, groups};
+use crate::sync_wire::{SyncBody, SyncVersion};
+use arc_swap::ArcSwap;
+use node::clock::wall_ms;
+use parking_lot::Mutex;
+use proto::Epoch;
+use proto::body::{ConsumerOffsetTable, SubscriptionGroupWrapper, TopicConfig};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// Whose tables these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allegiance {
+    Nobody,
+    Own(Epoch),
+    /// Tables of an older master are not taken any more (S2).
+    Master(Epoch),
+}
+
+pub(super) struct Writer {
+    topics_file: JsonFile,
+    groups_file: JsonFile,
+    offsets_file: JsonFile,
+    system: Vec<TopicConfig>,
+    settings: Settings,
+    allegiance: Allegiance,
+    /// Number of the last change, over all masterships of this process.
+    version: u64,
+    /// Sequence of the offsets that the file has, and at which their DataVersion was last bumped.
+    saved_offsets: u64,
+    versioned_offsets: u64,
+}
+
+impl Writer {
+    pub(super) fn load(folder: &Path, system: Vec<TopicConfig>) -> Result<(Writer, Settings, OffsetTable), FileError> {
+        let topics_file = JsonFile::new(folder, "topics.json");
+        let groups_file = JsonFile::new(folder, "subscriptionGroup.json");
+        let offsets_file = JsonFile::new(folder, "consumerOffset.json");
+        let topics = TopicTable::from_file(topics_file.load::<TopicFile>()?.unwrap_or_default());
+        let groups = GroupTable::from_file(groups_file.load::<SubscriptionGroupWrapper>()?.unwrap_or_default());
+        let offsets = OffsetTable::from_file(offsets_file.load::<ConsumerOffsetTable>()?.unwrap_or_default());
+        let mut writer = Writer {
+            topics_file,
+            groups_file,
+            offsets_file,
+            system,
+            settings: Settings { topics, groups },
+            allegiance: Allegiance::Nobody,
+            version: 0,
+            saved_offsets: offsets.sequence(),
+            versioned_offsets: offsets.sequence(),
+        };
+        let (settings, touched) = writer.with_system_settings(0);
+        writer.save(&settings, touched)?;
+        writer.settings = settings.clone();
+        Ok((writer, settings, offsets))
+    }
+
+    pub(super) fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Command>,
+        published: &ArcSwap<Settings>,
+        offsets: &Mutex<OffsetTable>,
+        versions: &watch::Sender<SyncVersion>,
+    ) {
+        // Ends when the last handle is gone.
+        while let Some(command) = queue.blocking_recv() {
+            match command {
+                Command::Change { changes, done } => {
+                    let _ = done.send(self.change(changes, published, offsets, versions));
+                }
+                Command::BecomeMaster { epoch, done } => {
+                    let _ = done.send(self.become_master(epoch, published, offsets, versions));
+                }
+                Command::Follow { epoch } => self.follow(epoch),
+                Command::Replace { version, body, done } => {
+                    let _ = done.send(self.replace(version, *body, published, offsets));
+                }
+                Command::SaveOffsets { done } => {
+                    self.save_offsets(offsets);
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    fn stamp(&self, epoch: Epoch) -> Stamp {
+        Stamp { epoch, settings: self.version, now_ms: wall_ms() }
+    }
+
+    /// Persisted before it is published: nobody sees what a crash could take back.
+    fn change(
+        &mut self,
+        changes: Vec<Change>,
+        published: &ArcSwap<Settings>,
+        offsets: &Mutex<OffsetTable>,
+        versions: &watch::Sender<SyncVersion>,
+    ) -> Result<Applied, MetadataError> {
+        let Allegiance::Own(epoch) = self.allegiance else { return Err(MetadataError::NotMaster) };
+        let at = Stamp { settings: self.version + 1, ..self.stamp(epoch) };
+        let mut next = self.settings.clone();
+        let mut touched = Touched::default();
+        for change in &changes {
+            let by_this = next.apply(change.clone(), at);
+            touched.topics |= by_this.topics;
+            touched.groups |= by_this.groups;
+        }
+        if touched.any() {
+            self.save(&next, touched).map_err(|error| MetadataError::NotWritten(error.to_string()))?;
+            self.version = at.settings;
+            forget_offsets(&changes, &mut offsets.lock());
+            self.publish(next, published, versions, epoch, offsets);
+        }
+        Ok(Applied { touched, version: *versions.borrow() })
+    }
+
+    /// Whoever tells us this may be late: an allegiance to an older epoch is not gone back to (S2).
+    fn follow(&mut self, epoch: Epoch) {
+        match self.allegiance {
+            Allegiance::Own(own) if epoch <= own => {}
+            Allegiance::Master(known) if epoch < known => {}
+            _ => self.allegiance = Allegiance::Master(epoch),
+        }
+    }
+
+    /// Published first: a failover does not wait for a file that says nothing new but its version.
+    fn become_master(
+        &mut self,
+        epoch: Epoch,
+        published: &ArcSwap<Settings>,
+        offsets: &Mutex<OffsetTable>,
+        versions: &watch::Sender<SyncVersion>,
+    ) -> SyncVersion {
+        self.allegiance = Allegiance::Own(epoch);
+        self.version += 1;
+        let (mut next, _) = self.with_system_settings(epoch);
+        let touched = next.apply(Change::Adopt, self.stamp(epoch));
+        self.publish(next.clone(), published, versions, epoch, offsets);
+        let version = *versions.borrow();
+        if let Err(error) = self.save(&next, touched) {
+            tracing::error!(%error, epoch, "topics and groups are not written; the next change writes them again");
+        }
+        version
+    }
+
+    fn replace(
+        &mut self,
+        version: SyncVersion,
+        body: SyncBody,
+        published: &ArcSwap<Settings>,
+        offsets: &Mutex<OffsetTable>,
+    ) -> Result<Replaced, MetadataError> {
+        if self.allegiance != Allegiance::Master(version.master_epoch) {
+            return Err(MetadataError::NotMaster);
+        }
+        let mut next = self.settings.clone();
+        let touched = Touched { topics: body.topics.is_some(), groups: body.groups.is_some() };
+        if let Some(file) = body.topics {
+            next.topics = TopicTable::from_file(file);
+        }
+        if let Some(file) = body.groups {
+            next.groups = GroupTable::from_file(file);
+        }
+        self.save(&next, touched).map_err(|error| MetadataError::NotWritten(error.to_string()))?;
+        let gone = |name: &&Arc<str>| next.topics.get(name).is_none();
+        let removed_topics = self.settings.topics.names().filter(gone).map(|it| it.to_string()).collect();
+        let mut table = offsets.lock();
+        match body.whole_offsets {
+            true => table.replace(body.offsets),
+            false => table.merge(body.offsets),
+        }
+        drop(table);
+        self.settings = next.clone();
+        published.store(Arc::new(next));
+        Ok(Replaced { removed_topics })
+    }
+
+    fn publish(
+        &mut self,
+        next: Settings,
+        published: &ArcSwap<Settings>,
+        versions: &watch::Sender<SyncVersion>,
+        epoch: Epoch,
+        offsets: &Mutex<OffsetTable>,
+    ) {
+        self.settings = next.clone();
+        published.store(Arc::new(next));
+        let offsets = offsets.lock().sequence();
+        versions.send_replace(SyncVersion { master_epoch: epoch, settings: self.version, offsets });
+    }
+
+    /// The settings with every topic and group that a broker always has.
+    fn with_system_settings(&self, epoch: Epoch) -> (Settings, Touched) {
+        let at = self.stamp(epoch);
+        let mut next = self.settings.clone();
+        let mut touched = Touched::default();
+        for topic in &self.system {
+            touched.topics |= next.apply(Change::CreateTopic(topic.clone()), at).topics;
+        }
+        for group in proto::topic::SYSTEM_GROUPS {
+            touched.groups |= next.apply(Change::CreateGroup(groups::auto_created(group)), at).groups;
+        }
+        (next, touched)
+    }
+
+    fn save(&self, settings: &Settings, touched: Touched) -> Result<(), FileError> {
+        if touched.topics {
+            self.topics_file.save(&settings.topics.to_file())?;
+        }
+        if touched.groups {
+            self.groups_file.save(&settings.groups.to_file())?;
+        }
+        Ok(())
+    }
+
+    fn save_offsets(&mut self, offsets: &Mutex<OffsetTable>) {
+        let (file, sequence) = {
+            let mut offsets = offsets.lock();
+            if offsets.sequence() == self.saved_offsets {
+                return;
+            }
+            if offsets.due_for_version(self.versioned_offsets) {
+                self.versioned_offsets = offsets.sequence();
+                let epoch = match self.allegiance {
+                    Allegiance::Own(epoch) | Allegiance::Master(epoch) => epoch,
+                    Allegiance::Nobody => 0,
+                };
+                offsets.version = self.stamp(epoch).after(&offsets.version);
+            }
+            (offsets.to_file(), offsets.sequence())
+        };
+        match self.offsets_file.save(&file) {
+            Ok(()) => self.saved_offsets = sequence,
+            Err(error) => tracing::error!(%error, "consumer offsets are not written; tried again in some seconds"),
+        }
+    }
+}
+
+fn forget_offsets(changes: &[Change], offsets: &mut OffsetTable) {
+    for change in changes {
+        // A group's offsets go only if its removal asked for that.
+        if let Change::RemoveTopic(topic) = change {
+            offsets.remove_topic(topic);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361), with long polling.
+
+use super::{group_missing, header, refuse, topic_missing};
+use crate::broker::Broker;
+use crate::memory;
+use crate::meta::subscription::{TagFilter, is_tag};
+use crate::meta::{Change, Settings, groups};
+use bytes::{Bytes, BytesMut};
+use node::remoting::Reply;
+use proto::body::SubscriptionGroupConfig;
+use proto::code::response;
+use proto::header::{PullMessageRequest, PullMessageResponse, pull_sys_flag};
+use proto::topic::perm;
+use proto::{Command, MASTER_ID};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{GetResult, GetStatus};
+use tokio::time::Instant;
+
+/// A held pull looks again this often even if nobody wakes it, as Java's sweep does.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Why a request is forbidden (`ForbiddenType`).
+mod forbidden {
+    pub(super) const BROKER: i32 = 1;
+    pub(super) const GROUP: i32 = 2;
+    pub(super) const TOPIC: i32 = 3;
+    pub(super) const BROADCASTING: i32 = 4;
+}
+
+/// A pull that passed its checks.
+struct Pull {
+    header: PullMessageRequest,
+    topic: Arc<str>,
+    group: Arc<SubscriptionGroupConfig>,
+    filter: TagFilter,
+}
+
+/// What one look at the queue says.
+enum Look {
+    Answer(Command),
+    /// Nothing there yet; look again from this offset.
+    Nothing { next: i64, answer: Command },
+}
+
+pub(super) fn pull(broker: &Arc<Broker>, command: Command) -> Reply {
+    let request: PullMessageRequest = match header(&command) {
+        Ok(request) => request,
+        Err(refused) => return Reply::Now(refused),
+    };
+    let unknown_group = broker.metadata.settings().groups.get(&request.consumer_group).is_none();
+    if unknown_group && broker.is_master() && broker.config.auto_create_subscription_group {
+        return after_group(broker, request);
+    }
+    match check(broker, request) {
+        Ok(pull) => pull.start(broker),
+        Err(refused) => Reply::Now(refused),
+    }
+}
+
+/// The group's first pull creates it.
+fn after_group(broker: &Arc<Broker>, request: PullMessageRequest) -> Reply {
+    if let Err(error) = proto::topic::validate_group(&request.consumer_group) {
+        return Reply::Now(refuse(response::SUBSCRIPTION_GROUP_NOT_EXIST, error.to_string()));
+    }
+    let broker = broker.clone();
+    Reply::Later(Box::pin(async move {
+        let create = Change::CreateGroup(groups::auto_created(&request.consumer_group));
+        if let Err(error) = broker.change(vec![create]).await {
+            return error.into();
+        }
+        let reply = match check(&broker, request) {
+            Ok(pull) => pull.start(&broker),
+            Err(refused) => return refused,
+        };
+        match reply {
+            Reply::Now(answer) => answer,
+            Reply::Later(answer) => answer.await,
+            Reply::None => refuse(response::SYSTEM_ERROR, "the pull was not answered"),
+        }
+    }))
+}
+
+fn forbid(why: i32, remark: String) -> Command {
+    let header = PullMessageResponse { forbidden_type: Some(why), ..Default::default() };
+    refuse(response::NO_PERMISSION, remark).with_header(&header)
+}
+
+/// A slave serves consumers only if it is allowed to.
+fn check_role(broker: &Broker) -> Result<(), Command> {
+    if broker.is_master() || broker.config.slave_read_enable {
+        return Ok(());
+    }
+    let remark = "[REJECTREQUEST]this replica is a slave and slaveReadEnable is false; pull from the master";
+    Err(refuse(response::SYSTEM_BUSY, remark))
+}
+
+/// The checks of broker-rpc §5, in its order.
+fn check(broker: &Broker, request: PullMessageRequest) -> Result<Pull, Command> {
+    check_role(broker)?;
+    if !perm::is_readable(broker.config.broker_permission) {
+        let remark = format!("the broker[{}] pulling message is forbidden", broker.address);
+        return Err(forbid(forbidden::BROKER, remark));
+    }
+    let settings = broker.metadata.settings();
+    let group = settings.groups.get(&request.consumer_group).ok_or_else(|| group_missing(&request.consumer_group))?;
+    if !group.consume_enable {
+        let remark = format!("subscription group no permission, {}", request.consumer_group);
+        return Err(forbid(forbidden::GROUP, remark));
+    }
+    let (topic, queues) = readable_topic(&settings, &request)?;
+    if request.queue_id < 0 || request.queue_id >= queues {
+        let remark = format!("queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}]", request.queue_id);
+        return Err(refuse(response::INVALID_PARAMETER, remark));
+    }
+    let filter = filter(broker, &request, group)?;
+    let group = group.clone();
+    Ok(Pull { header: request, topic, group, filter })
+}
+
+fn readable_topic(settings: &Settings, request: &PullMessageRequest) -> Result<(Arc<str>, i32), Command> {
+    let (name, topic) = settings.topics.entry(&request.topic).ok_or_else(|| topic_missing(&request.topic))?;
+    if !perm::is_readable(topic.config.perm) {
+        let remark = format!("the topic[{}] pulling message is forbidden", request.topic);
+        return Err(forbid(forbidden::TOPIC, remark));
+    }
+    Ok((name.clone(), topic.config.read_queue_nums))
+}
+
+/// The subscription that came along, or the group's from its heartbeats.
+fn filter(broker: &Broker, request: &PullMessageRequest, group: &SubscriptionGroupConfig) -> Result<TagFilter, Command> {
+    if request.sys_flag & pull_sys_flag::SUBSCRIPTION != 0 {
+        only_tags(request.expression_type.as_deref())?;
+        return parse(request.subscription.as_deref().unwrap_or(""));
+    }
+    let clients = broker.clients.lock();
+    let Some(consumers) = clients.consumers(&request.consumer_group) else {
+        let remark = format!("the consumer's group info not exist, group: {}", request.consumer_group);
+        return Err(refuse(response::SUBSCRIPTION_NOT_EXIST, remark));
+    };
+    if consumers.is_broadcasting() && !group.consume_broadcast_enable {
+        let remark = format!("the consumer group[{}] can not consume by broadcast way", request.consumer_group);
+        return Err(forbid(forbidden::BROADCASTING, remark));
+    }
+    let Some(subscription) = consumers.subscriptions.get(&request.topic) else {
+        let remark = format!("the consumer's subscription not exist, group: {}, topic:{}", group.group_name, request.topic);
+        return Err(refuse(response::SUBSCRIPTION_NOT_EXIST, remark));
+    };
+    if subscription.sub_version < request.sub_version {
+        return Err(refuse(response::SUBSCRIPTION_NOT_LATEST, "the consumer's subscription not latest"));
+    }
+    only_tags(Some(&subscription.expression_type))?;
+    parse(&subscription.sub_string)
+}
+
+fn only_tags(expression_type: Option<&str>) -> Result<(), Command> {
+    if is_tag(expression_type) {
+        return Ok(());
+    }
+    let kind = expression_type.unwrap_or_default();
+    Err(refuse(response::SYSTEM_ERROR, format!("The broker does not support consumer to filter message by {kind}")))
+}
+
+fn parse(expression: &str) -> Result<TagFilter, Command> {
+    let failed = || refuse(response::SUBSCRIPTION_PARSE_FAILED, format!("parse the consumer's subscription failed: `{expression}`"));
+    TagFilter::parse(expression).ok_or_else(failed)
+}
+
+impl Pull {
+    fn start(self, broker: &Arc<Broker>) -> Reply {
+        let header = &self.header;
+        if header.sys_flag & pull_sys_flag::COMMIT_OFFSET != 0 && broker.is_master() {
+            let (group, topic) = (&header.consumer_group, &header.topic);
+            broker.metadata.offsets().commit(group, topic, header.queue_id, header.commit_offset);
+        }
+        match self.look(broker, header.queue_offset) {
+            Err(refused) => Reply::Now(refused),
+            Ok(Look::Answer(answer)) => Reply::Now(answer),
+            Ok(Look::Nothing { answer, .. }) if header.sys_flag & pull_sys_flag::SUSPEND == 0 => Reply::Now(answer),
+            Ok(Look::Nothing { next, answer }) => {
+                let broker = broker.clone();
+                Reply::Later(Box::pin(async move { self.wait(&broker, next, answer).await }))
+            }
+        }
+    }
+
+    /// Until a wanted message is there or the time is up. Unwanted ones move the offset on and are not worth an answer.
+    async fn wait(self, broker: &Broker, mut offset: i64, mut answer: Command) -> Command {
+        let limit = match broker.config.long_polling_enable {
+            true => self.header.suspend_timeout_millis.max(0) as u64,
+            false => broker.config.short_polling_time_mills,
+        };
+        let deadline = Instant::now() + Duration::from_millis(limit);
+        loop {
+            let mut parked = broker.hold.park(&self.topic, self.header.queue_id, offset);
+            match self.look(broker, offset) {
+                Err(refused) => return refused,
+                Ok(Look::Answer(answer)) if answer.code != response::PULL_RETRY_IMMEDIATELY => return answer,
+                Ok(Look::Answer(filtered)) => {
+                    let next = filtered.header::<PullMessageResponse>().map_or(offset, |it| it.next_begin_offset);
+                    answer = Command { code: response::PULL_NOT_FOUND, ..filtered };
+                    if next > offset {
+                        offset = next;
+                        continue;
+                    }
+                }
+                Ok(Look::Nothing { next, answer: nothing }) => (offset, answer) = (next, nothing),
+            }
+            let sweep = deadline.min(Instant::now() + SWEEP);
+            tokio::select! {
+                () = parked.woken() => {}
+                () = tokio::time::sleep_until(sweep) => {}
+            }
+            if Instant::now() >= deadline {
+                return answer;
+            }
+        }
+    }
+
+    fn look(&self, broker: &Broker, offset: i64) -> Result<Look, Command> {
+        check_role(broker)?;
+        let messages = (self.header.max_msg_nums.max(1) as usize).min(broker.config.max_transfer_count_on_message_in_memory);
+        let bytes = broker.config.max_transfer_bytes_on_message_in_memory;
+        let wanted = |code| self.filter.wants(code);
+        let found = broker.store.get(&self.topic, self.header.queue_id, offset, messages, bytes, &wanted);
+        if found.status == GetStatus::Found {
+            broker.statistics.pulled(found.messages.len());
+        } else {
+            broker.statistics.pulled(0);
+        }
+        Ok(self.judge(broker, offset, &found))
+    }
+
+    fn judge(&self, broker: &Broker, offset: i64, found: &GetResult) -> Look {
+        let (mut code, mut suggested) = (code(found.status, offset), self.suggested(broker, found));
+        let mut next = found.next_begin_offset;
+        let master = broker.is_master();
+        if master && found.status == GetStatus::OffsetOverflowBadly && !broker.has_caught_up() {
+            // A new master's queues may still grow to where its predecessor let the group read (S13).
+            (code, next) = (response::PULL_NOT_FOUND, offset);
+        }
+        if !master && code == response::PULL_OFFSET_MOVED {
+            // Only the master may correct an offset.
+            (code, next, suggested) = (response::PULL_RETRY_IMMEDIATELY, offset, self.group.broker_id);
+        }
+        let header = PullMessageResponse {
+            suggest_which_broker_id: suggested,
+            next_begin_offset: next,
+            min_offset: found.min_offset,
+            max_offset: found.max_offset,
+            topic_sys_flag: Some(0),
+            group_sys_flag: Some(self.group.group_sys_flag),
+            ..Default::default()
+        };
+        let answer = Command { remark: Some(remark(found.status).to_owned()), ..Command::response(code) };
+        let answer = answer.with_header(&header).with_body(concatenated(found));
+        if code == response::PULL_NOT_FOUND { Look::Nothing { next, answer } } else { Look::Answer(answer) }
+    }
+
+    /// A consumer that lags far behind is sent to a slave, if slaves may be read.
+    fn suggested(&self, broker: &Broker, found: &GetResult) -> i64 {
+        if !broker.config.slave_read_enable {
+            return MASTER_ID;
+        }
+        let last = found.messages.last().and_then(|it| memory::physical_offset(it));
+        let cold = last.is_some_and(|it| memory::is_cold(broker.store.max_offset() - it));
+        if cold { self.group.which_broker_when_consume_slowly } else { self.group.broker_id }
+    }
+}
+
+fn concatenated(found: &GetResult) -> Bytes {
+    let mut body = BytesMut::with_capacity(found.messages.iter().map(|it| it.len()).sum());
+    for message in &found.messages {
+        body.extend_from_slice(message);
+    }
+    body.freeze()
+}
+
+fn code(status: GetStatus, offset: i64) -> i32 {
+    match status {
+        GetStatus::Found => response::SUCCESS,
+        GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving => response::PULL_RETRY_IMMEDIATELY,
+        GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if offset == 0 => response::PULL_NOT_FOUND,
+        GetStatus::NoMatchedLogicQueue
+        | GetStatus::NoMessageInQueue
+        | GetStatus::OffsetOverflowBadly
+        | GetStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+    }
+}
+
+fn remark(status: GetStatus) -> &'static str {
+    match status {
+        GetStatus::Found => "FOUND",
+        GetStatus::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+        GetStatus::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+        GetStatus::OffsetFoundNull => "OFFSET_FOUND_NULL",
+        GetStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+        GetStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+        GetStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
+        GetStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
+        GetStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+    }
+}
+
