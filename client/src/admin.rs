@@ -68,7 +68,8 @@ pub struct Admin {
 impl Admin {
     /// Needs a tokio runtime.
     pub fn new(options: AdminOptions) -> Admin {
-        let client = Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
+        let client =
+            Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
         Admin { options, client }
     }
 
@@ -127,8 +128,11 @@ impl Admin {
 }
 
 fn parse<T: DeserializeOwned>(answer: &Command, address: &str, request: i32) -> Result<T> {
-    proto::json::from_slice(&answer.body)
-        .map_err(|e| AdminError::Unreadable { address: address.to_owned(), request, why: e.to_string() })
+    proto::json::from_slice(&answer.body).map_err(|e| AdminError::Unreadable {
+        address: address.to_owned(),
+        request,
+        why: e.to_string(),
+    })
 }
 
 fn bad_header(e: HeaderError, address: &str, request: i32) -> AdminError {

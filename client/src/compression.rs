@@ -18,7 +18,9 @@ pub(crate) fn decompress(body: &[u8], flags: i32) -> Result<Bytes, String> {
     }
     match flags & sys_flag::COMPRESSION_MASK {
         sys_flag::COMPRESSION_LZ4 => read_bounded("lz4", lz4_flex::frame::FrameDecoder::new(body)),
-        sys_flag::COMPRESSION_ZSTD => read_bounded("zstd", zstd::stream::read::Decoder::new(body).map_err(|e| format!("zstd: {e}"))?),
+        sys_flag::COMPRESSION_ZSTD => {
+            read_bounded("zstd", zstd::stream::read::Decoder::new(body).map_err(|e| format!("zstd: {e}"))?)
+        }
         // 0 comes from clients that knew only zlib.
         0 | sys_flag::COMPRESSION_ZLIB => read_bounded("zlib", ZlibDecoder::new(body)),
         other => Err(format!("compression type {:#x} is unknown", other)),

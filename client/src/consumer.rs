@@ -48,13 +48,24 @@ impl Default for ConsumerOptions {
 /// What a pull brought. `next` is where to pull from next time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PullOutcome {
-    Found { messages: Vec<MessageView>, next: i64, max_offset: i64 },
+    Found {
+        messages: Vec<MessageView>,
+        next: i64,
+        max_offset: i64,
+    },
     /// Nothing at or after this offset yet.
-    NoNewMessage { next: i64, max_offset: i64 },
+    NoNewMessage {
+        next: i64,
+        max_offset: i64,
+    },
     /// There are messages, but none for this consumer.
-    NoMatch { next: i64 },
+    NoMatch {
+        next: i64,
+    },
     /// The offset is outside the queue (removed by age, or cut); `next` is inside.
-    OffsetMoved { next: i64 },
+    OffsetMoved {
+        next: i64,
+    },
 }
 
 impl PullOutcome {
@@ -100,7 +111,8 @@ pub struct PullConsumer {
 impl PullConsumer {
     /// Needs a tokio runtime. Connects when there is something to ask.
     pub fn start(options: ConsumerOptions) -> PullConsumer {
-        let client = Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
+        let client =
+            Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
         let routes = Routes::new(client.clone(), options.namesrv.clone(), None);
         PullConsumer { options, client, routes }
     }
@@ -116,7 +128,13 @@ impl PullConsumer {
     }
 
     /// Up to `max` messages from `offset` on. With none there the broker holds the request for up to `wait`.
-    pub async fn pull(&self, queue: &MessageQueue, offset: i64, max: i32, wait: Duration) -> Result<PullOutcome, PullError> {
+    pub async fn pull(
+        &self,
+        queue: &MessageQueue,
+        offset: i64,
+        max: i32,
+        wait: Duration,
+    ) -> Result<PullOutcome, PullError> {
         let suspend = if wait.is_zero() { 0 } else { pull_sys_flag::SUSPEND };
         let header = PullMessageRequest {
             consumer_group: self.options.group.clone(),
@@ -137,7 +155,11 @@ impl PullConsumer {
         Ok(match answer.code {
             response::SUCCESS => {
                 let messages = MessageView::decode_all(&answer.body, &queue.broker_name);
-                PullOutcome::Found { messages: messages.map_err(|source| PullError::Corrupt { address, source })?, next, max_offset }
+                PullOutcome::Found {
+                    messages: messages.map_err(|source| PullError::Corrupt { address, source })?,
+                    next,
+                    max_offset,
+                }
             }
             response::PULL_NOT_FOUND => PullOutcome::NoNewMessage { next, max_offset },
             response::PULL_RETRY_IMMEDIATELY => PullOutcome::NoMatch { next },
@@ -194,7 +216,11 @@ impl PullConsumer {
                     format!("{address}: code {}: {}", answer.code, answer.remark.unwrap_or_default())
                 }
                 Ok(answer) => {
-                    return Err(PullError::Refused { address, code: answer.code, remark: answer.remark.unwrap_or_default() });
+                    return Err(PullError::Refused {
+                        address,
+                        code: answer.code,
+                        remark: answer.remark.unwrap_or_default(),
+                    });
                 }
                 Err(why) => why,
             };

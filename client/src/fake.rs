@@ -87,7 +87,8 @@ impl Namesrv {
             write_queue_nums: 4,
             ..QueueData::default()
         });
-        let route = TopicRouteData { broker_datas: data.collect(), queue_datas: queues.collect(), ..TopicRouteData::default() };
+        let route =
+            TopicRouteData { broker_datas: data.collect(), queue_datas: queues.collect(), ..TopicRouteData::default() };
         self.routes.lock().insert(topic.to_owned(), route);
     }
 
@@ -145,7 +146,10 @@ impl Broker {
                         .with_ext("MSG_REGION", "DefaultRegion"),
                 ),
                 Behaviour::Code(code) => Reply::Now(
-                    Command::error(code, "as scripted").with_ext("msgId", "").with_ext("queueId", 0).with_ext("queueOffset", 0),
+                    Command::error(code, "as scripted")
+                        .with_ext("msgId", "")
+                        .with_ext("queueId", 0)
+                        .with_ext("queueOffset", 0),
                 ),
                 Behaviour::Close => {
                     connection.close();

@@ -89,7 +89,11 @@ impl MessageView {
 
     fn of(record: &Record<'_>, broker_name: &str) -> Result<MessageView, String> {
         if proto::message::body_crc(record.body) != record.body_crc {
-            return Err(format!("body of {} bytes at offset {} does not match its checksum", record.body.len(), record.queue_offset));
+            return Err(format!(
+                "body of {} bytes at offset {} does not match its checksum",
+                record.body.len(),
+                record.queue_offset
+            ));
         }
         let body = compression::decompress(record.body, record.sys_flag)
             .map_err(|why| format!("body of {} bytes at offset {}: {why}", record.body.len(), record.queue_offset))?;

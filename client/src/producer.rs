@@ -136,16 +136,25 @@ struct Failed {
 impl Producer {
     /// Needs a tokio runtime. Connects when there is something to send.
     pub fn start(options: ProducerOptions) -> Producer {
-        let client = Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
+        let client =
+            Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
         let routes = Routes::new(client.clone(), options.namesrv.clone(), Some(AUTO_CREATE_TOPIC_KEY_TOPIC.into()));
-        Producer { shared: Arc::new(Shared { options, client, routes, turn: AtomicUsize::new(rand::random_range(0..1 << 16)) }) }
+        Producer {
+            shared: Arc::new(Shared {
+                options,
+                client,
+                routes,
+                turn: AtomicUsize::new(rand::random_range(0..1 << 16)),
+            }),
+        }
     }
 
     /// The queues that take messages of this topic now; waits for a master within the send timeout.
     pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, SendError> {
         let deadline = self.deadline();
         let entry = self.shared.routes.topic(topic);
-        let found = entry.wait(Urgency::Hunt, deadline, |it| (!it.publish.is_empty()).then(|| it.publish.to_vec())).await;
+        let found =
+            entry.wait(Urgency::Hunt, deadline, |it| (!it.publish.is_empty()).then(|| it.publish.to_vec())).await;
         found.ok_or_else(|| no_route(topic, &entry).into())
     }
 
@@ -160,7 +169,11 @@ impl Producer {
     }
 
     /// Sends messages of one topic as one request: all are stored, in order and in one queue, or none.
-    pub async fn send_batch(&self, messages: &[Message], queue: Option<&MessageQueue>) -> Result<SendResult, SendError> {
+    pub async fn send_batch(
+        &self,
+        messages: &[Message],
+        queue: Option<&MessageQueue>,
+    ) -> Result<SendResult, SendError> {
         self.deliver(self.prepare_batch(messages)?, queue.map_or(Target::Any, Target::Queue)).await
     }
 
@@ -197,18 +210,24 @@ impl Producer {
             let (queue, address) = match (place, failed) {
                 (Ok(place), _) => place,
                 (Err(e), None) => return Err(e.into()),
-                (Err(_), Some(failed)) => return Err(self.too_late(prepared.topic, attempts, maybe_stored, failed.why)),
+                (Err(_), Some(failed)) => {
+                    return Err(self.too_late(prepared.topic, attempts, maybe_stored, failed.why));
+                }
             };
             attempts += 1;
             let entry = self.shared.routes.topic(&prepared.topic);
-            let attempt = attempt::run(&self.shared, &entry, prepared.command(&queue), &queue, &address, deadline).await;
+            let attempt =
+                attempt::run(&self.shared, &entry, prepared.command(&queue), &queue, &address, deadline).await;
             let (why, elsewhere) = match attempt {
                 Attempt::Stored(answer) => {
                     return answer.result(prepared.msg_id, &prepared.topic, queue, address, attempts);
                 }
-                Attempt::Answered { code, remark } if is_cured_by_retry(code) => (format!("{address}: code {code}: {remark}"), false),
+                Attempt::Answered { code, remark } if is_cured_by_retry(code) => {
+                    (format!("{address}: code {code}: {remark}"), false)
+                }
                 Attempt::Answered { code, remark } => {
-                    let refused = SendError::Refused { topic: prepared.topic.clone(), address: address.clone(), code, remark };
+                    let refused =
+                        SendError::Refused { topic: prepared.topic.clone(), address: address.clone(), code, remark };
                     if !is_cured_elsewhere(code) || !self.has_other_set(&entry, target, &queue) {
                         return Err(refused);
                     }
@@ -310,7 +329,10 @@ fn is_cured_by_retry(code: i32) -> bool {
 
 /// This set will not take it; another may.
 fn is_cured_elsewhere(code: i32) -> bool {
-    matches!(code, response::TOPIC_NOT_EXIST | response::NO_PERMISSION | response::NO_BUYER_ID | response::NOT_IN_CURRENT_UNIT)
+    matches!(
+        code,
+        response::TOPIC_NOT_EXIST | response::NO_PERMISSION | response::NO_BUYER_ID | response::NOT_IN_CURRENT_UNIT
+    )
 }
 
 #[cfg(test)]

@@ -98,7 +98,9 @@ impl Routes {
     pub(crate) fn new(client: Client, nameservers: Vec<String>, default_topic: Option<String>) -> Routes {
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
-        Routes { shared: Arc::new(Shared { client, nameservers, default_topic, topics: Mutex::default(), stop, _guard }) }
+        Routes {
+            shared: Arc::new(Shared { client, nameservers, default_topic, topics: Mutex::default(), stop, _guard }),
+        }
     }
 
     /// The topic's entry; the first caller starts its task.
@@ -263,16 +265,25 @@ impl Asker {
 
 /// `None`: that nameserver does not know the topic.
 async fn ask_one(client: &Client, nameserver: &str, topic: &str) -> Result<Option<TopicRoute>, String> {
-    let header = GetRouteInfoRequest { topic: Some(topic.to_owned()), accept_standard_json_only: Some(true), ..Default::default() };
+    let header = GetRouteInfoRequest {
+        topic: Some(topic.to_owned()),
+        accept_standard_json_only: Some(true),
+        ..Default::default()
+    };
     let request = Command::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
     // Bounds connecting as well: an unreachable host must not hold up the hunt.
     let answer = timeout(LOOKUP, client.call(nameserver, request, LOOKUP)).await.unwrap_or_else(|_| {
-        Err(CallError::Timeout { address: nameserver.to_owned(), code: request::GET_ROUTEINFO_BY_TOPIC, timeout_ms: LOOKUP.as_millis() as u64 })
+        Err(CallError::Timeout {
+            address: nameserver.to_owned(),
+            code: request::GET_ROUTEINFO_BY_TOPIC,
+            timeout_ms: LOOKUP.as_millis() as u64,
+        })
     });
     let answer = answer.map_err(|e| e.to_string())?;
     match answer.code {
         response::SUCCESS => {
-            let data: TopicRouteData = proto::json::from_slice(&answer.body).map_err(|e| format!("{nameserver}: route: {e}"))?;
+            let data: TopicRouteData =
+                proto::json::from_slice(&answer.body).map_err(|e| format!("{nameserver}: route: {e}"))?;
             Ok(Some(TopicRoute::new(data)))
         }
         response::TOPIC_NOT_EXIST => Ok(None),

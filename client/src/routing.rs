@@ -32,13 +32,23 @@ impl TopicRoute {
             return ordered_queues(topic, order);
         }
         let takes = |it: &&QueueData| it.perm & PERM_WRITE != 0 && self.master(&it.broker_name).is_some();
-        self.data.queue_datas.iter().filter(takes).flat_map(|it| queues(topic, &it.broker_name, it.write_queue_nums)).collect()
+        self.data
+            .queue_datas
+            .iter()
+            .filter(takes)
+            .flat_map(|it| queues(topic, &it.broker_name, it.write_queue_nums))
+            .collect()
     }
 
     /// Where messages of this topic may be, whether their set has a master or not.
     pub fn subscribe_queues(&self, topic: &str) -> Vec<MessageQueue> {
         let has = |it: &&QueueData| it.perm & PERM_READ != 0;
-        self.data.queue_datas.iter().filter(has).flat_map(|it| queues(topic, &it.broker_name, it.read_queue_nums)).collect()
+        self.data
+            .queue_datas
+            .iter()
+            .filter(has)
+            .flat_map(|it| queues(topic, &it.broker_name, it.read_queue_nums))
+            .collect()
     }
 
     /// The address that takes messages of this broker set.
@@ -95,7 +105,11 @@ impl TopicRoute {
 }
 
 fn queues(topic: &str, broker_name: &str, count: i32) -> impl Iterator<Item = MessageQueue> {
-    (0..count.max(0)).map(move |queue_id| MessageQueue { broker_name: broker_name.to_owned(), queue_id, topic: topic.to_owned() })
+    (0..count.max(0)).map(move |queue_id| MessageQueue {
+        broker_name: broker_name.to_owned(),
+        queue_id,
+        topic: topic.to_owned(),
+    })
 }
 
 /// An entry that is no `name:count` is skipped.

@@ -74,13 +74,16 @@ mod tests {
     fn keys_are_unique_and_well_formed() {
         let keys: BTreeSet<_> = (0..10_000).map(|_| next()).collect();
         assert_eq!(keys.len(), 10_000);
-        assert!(keys.iter().all(|it| it.len() == 32 && it.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_lowercase())));
+        assert!(
+            keys.iter()
+                .all(|it| it.len() == 32 && it.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_lowercase()))
+        );
     }
 
     #[test]
     fn the_layout_is_javas() {
         let key = layout(&[10, 0, 0, 1, 0x12, 0x34, 1, 2, 3, 4], 0x0102_0304, 0xABCD);
-        assert_eq!(key, "0A000001123401020304" .to_owned() + "01020304ABCD");
+        assert_eq!(key, "0A000001123401020304".to_owned() + "01020304ABCD");
     }
 
     #[test]

@@ -101,7 +101,8 @@ impl Config {
     /// The settings after UPDATE_NAMESRV_CONFIG. Unknown keys are ignored, as Java does: one text may serve processes of several kinds.
     pub(crate) fn updated(&self, text: &str) -> Result<Config, UpdateError> {
         let entries = || text.lines().filter_map(entry);
-        let listed = |key: &str| BLACK_LIST.contains(&key) || self.config_black_list.split(';').any(|it| it.trim() == key);
+        let listed =
+            |key: &str| BLACK_LIST.contains(&key) || self.config_black_list.split(';').any(|it| it.trim() == key);
         if entries().any(|(key, _)| listed(key)) {
             return Err(UpdateError::BlackListed);
         }
@@ -111,7 +112,9 @@ impl Config {
             let bad = |want| UpdateError::BadValue { key: key.into(), value: value.into(), want };
             *slot = match slot {
                 serde_json::Value::Bool(_) => value.parse::<bool>().map_err(|_| bad("true or false"))?.into(),
-                serde_json::Value::Number(_) => value.parse::<u64>().map_err(|_| bad("a whole number, not negative"))?.into(),
+                serde_json::Value::Number(_) => {
+                    value.parse::<u64>().map_err(|_| bad("a whole number, not negative"))?.into()
+                }
                 _ => value.into(),
             };
         }
@@ -139,7 +142,8 @@ mod tests {
 
     #[test]
     fn known_keys_change_and_unknown_ones_are_ignored() {
-        let config = Config::default().updated("# words\nsupportActingMaster = true\nnoSuchKey=1\nlistenPort=1234").unwrap();
+        let config =
+            Config::default().updated("# words\nsupportActingMaster = true\nnoSuchKey=1\nlistenPort=1234").unwrap();
         assert_eq!(config, Config { support_acting_master: true, listen_port: 1234, ..Config::default() });
     }
 
@@ -147,7 +151,11 @@ mod tests {
     fn a_listed_key_refuses_the_whole_update() {
         for key in ["kvConfigPath", "rocketmqHome", "mine"] {
             let config = Config { config_black_list: "other; mine".into(), ..Config::default() };
-            assert_eq!(config.updated(&format!("enableTopicList=false\n{key}=x")), Err(UpdateError::BlackListed), "{key}");
+            assert_eq!(
+                config.updated(&format!("enableTopicList=false\n{key}=x")),
+                Err(UpdateError::BlackListed),
+                "{key}"
+            );
         }
     }
 

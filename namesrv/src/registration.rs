@@ -59,7 +59,11 @@ impl Registration {
             _ => Topics::parse(&request.body, request.version)?,
         };
         Ok(Registration {
-            member: Member { cluster: header.cluster_name, address: header.broker_addr, broker_set: header.broker_name },
+            member: Member {
+                cluster: header.cluster_name,
+                address: header.broker_addr,
+                broker_set: header.broker_name,
+            },
             broker_id: header.broker_id,
             ha_address: header.ha_server_addr.unwrap_or_default(),
             zone: header.zone_name,
@@ -94,7 +98,10 @@ impl Topics {
     fn inflate(body: &[u8], peer_version: i32) -> Result<Topics, RegistrationError> {
         let mut inflated = Vec::new();
         let limit = MAX_INFLATED as u64 + 1;
-        ZlibDecoder::new(body).take(limit).read_to_end(&mut inflated).map_err(|e| RegistrationError::Body(format!("zlib: {e}")))?;
+        ZlibDecoder::new(body)
+            .take(limit)
+            .read_to_end(&mut inflated)
+            .map_err(|e| RegistrationError::Body(format!("zlib: {e}")))?;
         if inflated.len() > MAX_INFLATED {
             return Err(RegistrationError::Body(format!("inflates to more than {MAX_INFLATED} bytes")));
         }
@@ -120,9 +127,10 @@ struct Sections<'a>(&'a [u8]);
 
 impl<'a> Sections<'a> {
     fn count(&mut self) -> Result<usize, RegistrationError> {
-        let (head, rest) = self.0.split_first_chunk::<4>().ok_or_else(|| {
-            RegistrationError::Body(format!("a length needs 4 bytes, {} left", self.0.len()))
-        })?;
+        let (head, rest) = self
+            .0
+            .split_first_chunk::<4>()
+            .ok_or_else(|| RegistrationError::Body(format!("a length needs 4 bytes, {} left", self.0.len())))?;
         self.0 = rest;
         let count = i32::from_be_bytes(*head);
         usize::try_from(count).map_err(|_| RegistrationError::Body(format!("negative length {count}")))
@@ -130,9 +138,10 @@ impl<'a> Sections<'a> {
 
     fn section(&mut self) -> Result<&'a [u8], RegistrationError> {
         let need = self.count()?;
-        let (section, rest) = self.0.split_at_checked(need).ok_or_else(|| {
-            RegistrationError::Body(format!("a section of {need} bytes, {} left", self.0.len()))
-        })?;
+        let (section, rest) = self
+            .0
+            .split_at_checked(need)
+            .ok_or_else(|| RegistrationError::Body(format!("a section of {need} bytes, {} left", self.0.len())))?;
         self.0 = rest;
         Ok(section)
     }
@@ -147,7 +156,8 @@ impl<'a> Sections<'a> {
 
 fn topic_config(text: &[u8]) -> Result<TopicConfig, RegistrationError> {
     let text = String::from_utf8_lossy(text);
-    let bad = || RegistrationError::Body(format!("topic `{text}`: want name, two queue counts, permission, filter type"));
+    let bad =
+        || RegistrationError::Body(format!("topic `{text}`: want name, two queue counts, permission, filter type"));
     let parts: Vec<&str> = text.splitn(6, ' ').collect();
     let [name, read, write, perm, filter, attributes @ ..] = parts.as_slice() else { return Err(bad()) };
     Ok(TopicConfig {

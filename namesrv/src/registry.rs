@@ -102,7 +102,11 @@ impl Owner {
             Input::Closed(connection) => {
                 self.brokers.remove(&connection);
                 for gone in self.nameserver.table.closed(connection) {
-                    info!(broker_set = gone.broker_set, address = gone.address, "broker removed: its connection closed");
+                    info!(
+                        broker_set = gone.broker_set,
+                        address = gone.address,
+                        "broker removed: its connection closed"
+                    );
                 }
             }
             Input::Status(reply) => {
@@ -113,7 +117,11 @@ impl Owner {
 
     fn scan(&mut self) {
         for (gone, connection) in self.nameserver.table.expire(monotonic_ms()) {
-            info!(broker_set = gone.broker_set, address = gone.address, "broker removed: silent for longer than its timeout");
+            info!(
+                broker_set = gone.broker_set,
+                address = gone.address,
+                "broker removed: silent for longer than its timeout"
+            );
             if let Some(connection) = self.brokers.remove(&connection) {
                 connection.close();
             }

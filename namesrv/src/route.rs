@@ -174,7 +174,8 @@ impl RouteTable {
     /// Removes whoever has been silent for longer than it promised; returns them with their connections, which the caller closes.
     pub(crate) fn expire(&mut self, now: Millis) -> Vec<(Member, ConnectionId)> {
         let silent = |live: &Live| live.last_update.saturating_add(live.timeout) < now;
-        let expired: Vec<_> = self.live.iter().filter(|(_, it)| silent(it)).map(|(key, it)| (key.clone(), it.connection)).collect();
+        let expired: Vec<_> =
+            self.live.iter().filter(|(_, it)| silent(it)).map(|(key, it)| (key.clone(), it.connection)).collect();
         expired.into_iter().filter_map(|(key, connection)| Some((self.unregister_key(key)?, connection))).collect()
     }
 

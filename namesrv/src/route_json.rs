@@ -46,7 +46,12 @@ fn write_value(out: &mut String, value: &Value, form: Form, integer_keys: bool) 
     }
 }
 
-fn write_list<T>(out: &mut String, [open, close]: [char; 2], items: impl Iterator<Item = T>, each: impl Fn(&mut String, T)) {
+fn write_list<T>(
+    out: &mut String,
+    [open, close]: [char; 2],
+    items: impl Iterator<Item = T>,
+    each: impl Fn(&mut String, T),
+) {
     out.push(open);
     for (at, item) in items.enumerate() {
         if at > 0 {

@@ -51,7 +51,8 @@ impl From<Command> for Answer {
 impl Nameserver {
     pub(crate) fn answer(&mut self, now: Millis, from: ConnectionId, request: &Command) -> Answer {
         // Java answers a missing field with code 1 and the text of a NullPointerException; ours says which field.
-        self.dispatch(now, from, request).unwrap_or_else(|e| Command::error(response::SYSTEM_ERROR, e.to_string()).into())
+        self.dispatch(now, from, request)
+            .unwrap_or_else(|e| Command::error(response::SYSTEM_ERROR, e.to_string()).into())
     }
 
     fn dispatch(&mut self, now: Millis, from: ConnectionId, it: &Command) -> Result<Answer> {
@@ -76,9 +77,13 @@ impl Nameserver {
             GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.all_topics(),
             GET_TOPICS_BY_CLUSTER => self.topics_by_cluster(it)?,
             GET_SYSTEM_TOPIC_LIST_FROM_NS => self.system_topics(),
-            GET_UNIT_TOPIC_LIST | GET_HAS_UNIT_SUB_TOPIC_LIST | GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => self.unit_topics(it),
+            GET_UNIT_TOPIC_LIST | GET_HAS_UNIT_SUB_TOPIC_LIST | GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
+                self.unit_topics(it)
+            }
             DELETE_TOPIC_IN_NAMESRV => self.delete_topic(it)?,
-            other => Command::error(response::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {other} not supported")),
+            other => {
+                Command::error(response::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {other} not supported"))
+            }
         };
         Ok(command.into())
     }

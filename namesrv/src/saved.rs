@@ -12,7 +12,10 @@ pub(crate) fn load_kv(path: &Path) -> anyhow::Result<KvConfig> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(KvConfig::default()),
-        Err(e) => return Err(e).with_context(|| format!("{}: cannot read; check kvConfigPath and its permissions", path.display())),
+        Err(e) => {
+            return Err(e)
+                .with_context(|| format!("{}: cannot read; check kvConfigPath and its permissions", path.display()));
+        }
     };
     if text.is_empty() {
         return Ok(KvConfig::default());

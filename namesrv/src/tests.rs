@@ -37,7 +37,10 @@ impl Fixture {
 
     async fn http(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         text
@@ -136,7 +139,12 @@ async fn health_and_status_are_served_on_the_same_port() {
 async fn a_taken_port_is_an_error_that_names_it() {
     let ns = Fixture::start(Config::default()).await;
     let port = ns.running.address.port();
-    let config = Config { bind_address: "127.0.0.1".into(), listen_port: port, rocketmq_home: "/nowhere".into(), ..Config::default() };
+    let config = Config {
+        bind_address: "127.0.0.1".into(),
+        listen_port: port,
+        rocketmq_home: "/nowhere".into(),
+        ..Config::default()
+    };
     let error = super::start(config, CancellationToken::new()).await.unwrap_err().to_string();
     assert!(error.contains(&ns.address), "{error}");
     ns.stop().await;

@@ -4,13 +4,14 @@ use super::{Admin, AdminError, Result};
 use crate::message::MessageView;
 use proto::Command;
 use proto::body::{
-    ConsumeStats, EpochEntryCache, GroupList, HaRuntimeInfo, KvTable, SubscriptionGroupConfig, TopicConfig, TopicConfigSerializeWrapper,
-    TopicStatsTable,
+    ConsumeStats, EpochEntryCache, GroupList, HaRuntimeInfo, KvTable, SubscriptionGroupConfig, TopicConfig,
+    TopicConfigSerializeWrapper, TopicStatsTable,
 };
 use proto::code::request;
 use proto::header::{
-    CreateTopicRequest, DeleteTopicRequest, GetConsumeStatsRequest, GetMaxOffsetRequest, GetMinOffsetRequest, GetTopicConfigRequest,
-    GetTopicStatsInfoRequest, OffsetResponse, QueryTopicConsumeByWhoRequest, SearchOffsetRequest, ViewMessageRequest,
+    CreateTopicRequest, DeleteTopicRequest, GetConsumeStatsRequest, GetMaxOffsetRequest, GetMinOffsetRequest,
+    GetTopicConfigRequest, GetTopicStatsInfoRequest, OffsetResponse, QueryTopicConsumeByWhoRequest,
+    SearchOffsetRequest, ViewMessageRequest,
 };
 use proto::topic::AUTO_CREATE_TOPIC_KEY_TOPIC;
 use std::collections::BTreeMap;
@@ -53,7 +54,8 @@ impl Admin {
 
     /// 200: creates the group, or changes it to this.
     pub async fn create_group(&self, broker: &str, group: &SubscriptionGroupConfig) -> Result<()> {
-        let request = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(proto::json::to_vec(group));
+        let request =
+            Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(proto::json::to_vec(group));
         self.succeed(broker, request).await.map(|_| ())
     }
 

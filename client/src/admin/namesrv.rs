@@ -4,7 +4,9 @@ use super::{Admin, AdminError, Result};
 use proto::Command;
 use proto::body::{BrokerMemberGroup, ClusterInfo, GetBrokerMemberGroupResponseBody, TopicList, TopicRouteData};
 use proto::code::{request, response};
-use proto::header::{DeleteTopicInNamesrvRequest, GetBrokerMemberGroupRequest, GetRouteInfoRequest, GetTopicsByClusterRequest};
+use proto::header::{
+    DeleteTopicInNamesrvRequest, GetBrokerMemberGroupRequest, GetRouteInfoRequest, GetTopicsByClusterRequest,
+};
 
 impl Admin {
     /// 106.
@@ -14,8 +16,11 @@ impl Admin {
 
     /// 105. A topic without a route is [`AdminError::Refused`] with code 17.
     pub async fn topic_route(&self, topic: &str) -> Result<TopicRouteData> {
-        let header =
-            GetRouteInfoRequest { topic: Some(topic.to_owned()), accept_standard_json_only: Some(true), ..Default::default() };
+        let header = GetRouteInfoRequest {
+            topic: Some(topic.to_owned()),
+            accept_standard_json_only: Some(true),
+            ..Default::default()
+        };
         self.namesrv_body(Command::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header)).await
     }
 

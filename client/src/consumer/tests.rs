@@ -13,7 +13,12 @@ fn queue() -> MessageQueue {
 }
 
 fn consumer(namesrv: &Namesrv, timeout: Duration) -> PullConsumer {
-    PullConsumer::start(ConsumerOptions { namesrv: namesrv.addresses(), group: "CG".into(), timeout, ..ConsumerOptions::default() })
+    PullConsumer::start(ConsumerOptions {
+        namesrv: namesrv.addresses(),
+        group: "CG".into(),
+        timeout,
+        ..ConsumerOptions::default()
+    })
 }
 
 fn pulled(code: i32, next: i64) -> Command {
@@ -62,7 +67,10 @@ async fn a_pull_brings_messages_and_where_to_go_on() {
     let PullOutcome::Found { messages, next: 7, max_offset: 9 } = outcome else { panic!("{outcome:?}") };
     assert_eq!(messages.iter().map(|it| &it.body[..]).collect::<Vec<_>>(), [b"one", b"two"]);
     let asked = seen.lock().take().unwrap();
-    assert_eq!((asked.consumer_group.as_str(), asked.queue_id, asked.queue_offset, asked.max_msg_nums), ("CG", 2, 5, 32));
+    assert_eq!(
+        (asked.consumer_group.as_str(), asked.queue_id, asked.queue_offset, asked.max_msg_nums),
+        ("CG", 2, 5, 32)
+    );
     assert_eq!((asked.sys_flag, asked.suspend_timeout_millis), (6, 15_000));
 }
 

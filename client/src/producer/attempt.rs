@@ -13,7 +13,10 @@ use tokio::time::{Instant, timeout};
 pub(super) enum Attempt {
     Stored(Answer),
     /// Refused with this code: not stored.
-    Answered { code: i32, remark: String },
+    Answered {
+        code: i32,
+        remark: String,
+    },
     /// The request never left: not stored.
     NotSent(String),
     /// Nobody knows.

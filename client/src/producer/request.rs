@@ -60,13 +60,23 @@ impl Prepared {
         }
         let body = proto::batch::encode(&batch).map_err(|e| illegal(e.to_string()))?;
         if body.len() > options.max_message_size {
-            return Err(illegal(format!("the batch has {} bytes, at most {} are allowed", body.len(), options.max_message_size)));
+            return Err(illegal(format!(
+                "the batch has {} bytes, at most {} are allowed",
+                body.len(),
+                options.max_message_size
+            )));
         }
         // The first key stands for the batch where one is wanted.
         let own = properties::build([(properties::UNIQ_KEY, keys[0].as_str()), (properties::WAIT, "true")]);
         let header = SendMessageRequest { properties: Some(own), batch: Some(true), ..header(&first.topic, options) };
         let msg_id = keys.join(",");
-        Ok(Prepared { topic: first.topic.clone(), msg_id, code: request::SEND_BATCH_MESSAGE, header, body: body.into() })
+        Ok(Prepared {
+            topic: first.topic.clone(),
+            msg_id,
+            code: request::SEND_BATCH_MESSAGE,
+            header,
+            body: body.into(),
+        })
     }
 
     pub(super) fn command(&self, queue: &MessageQueue) -> Command {
@@ -102,14 +112,21 @@ fn check(message: &Message, options: &ProducerOptions) -> Result<(), SendError> 
         return illegal("the body is empty; RocketMQ stores only messages with a body".into());
     }
     if message.body.len() > options.max_message_size {
-        return illegal(format!("the body has {} bytes, at most {} are allowed", message.body.len(), options.max_message_size));
+        return illegal(format!(
+            "the body has {} bytes, at most {} are allowed",
+            message.body.len(),
+            options.max_message_size
+        ));
     }
     if let Some(name) = message.bad_property() {
         return illegal(format!("property `{name}`: name and value must not be empty nor contain the bytes 1 and 2"));
     }
     let size: usize = message.properties.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     if size + 64 > properties::MAX_BYTES {
-        return illegal(format!("its properties have {size} bytes, at most {} are allowed", properties::MAX_BYTES - 64));
+        return illegal(format!(
+            "its properties have {size} bytes, at most {} are allowed",
+            properties::MAX_BYTES - 64
+        ));
     }
     Ok(())
 }
@@ -118,7 +135,9 @@ fn encode_properties(message: &Message, unique_key: &str) -> String {
     let given = message.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let own = |name: &str| !message.properties.iter().any(|(it, _)| it == name);
     let wait = own(properties::WAIT).then_some((properties::WAIT, "true"));
-    properties::build(given.filter(|(name, _)| *name != properties::UNIQ_KEY).chain([(properties::UNIQ_KEY, unique_key)]).chain(wait))
+    properties::build(
+        given.filter(|(name, _)| *name != properties::UNIQ_KEY).chain([(properties::UNIQ_KEY, unique_key)]).chain(wait),
+    )
 }
 
 /// A body that compression does not shrink travels as it is.
@@ -127,7 +146,9 @@ fn compressed(body: &Bytes, options: &ProducerOptions) -> (Bytes, i32) {
         return (body.clone(), 0);
     }
     match compression::compress(body) {
-        Ok(smaller) if smaller.len() < body.len() => (smaller.into(), sys_flag::COMPRESSED | sys_flag::COMPRESSION_ZLIB),
+        Ok(smaller) if smaller.len() < body.len() => {
+            (smaller.into(), sys_flag::COMPRESSED | sys_flag::COMPRESSION_ZLIB)
+        }
         _ => (body.clone(), 0),
     }
 }

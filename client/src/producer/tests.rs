@@ -10,7 +10,12 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(20);
 
 fn producer(namesrv: &Namesrv, send_timeout: Duration) -> Producer {
-    Producer::start(ProducerOptions { namesrv: namesrv.addresses(), group: "PG".into(), send_timeout, ..ProducerOptions::default() })
+    Producer::start(ProducerOptions {
+        namesrv: namesrv.addresses(),
+        group: "PG".into(),
+        send_timeout,
+        ..ProducerOptions::default()
+    })
 }
 
 fn message() -> Message {
@@ -72,7 +77,8 @@ async fn sends_take_turns_over_all_queues() {
 async fn statuses_other_than_ok_are_results() {
     let broker = Broker::start(Behaviour::Store).await;
     let (_namesrv, producer) = with_master(&broker).await;
-    let cases = [(10, SendStatus::FlushDiskTimeout), (11, SendStatus::SlaveNotAvailable), (12, SendStatus::FlushSlaveTimeout)];
+    let cases =
+        [(10, SendStatus::FlushDiskTimeout), (11, SendStatus::SlaveNotAvailable), (12, SendStatus::FlushSlaveTimeout)];
     for (code, status) in cases {
         broker.behave(Behaviour::Code(code));
         assert_eq!(producer.send(&message()).await.unwrap().status, status);
@@ -96,7 +102,8 @@ async fn follows_after(behaviour: Behaviour) {
     let result = result.unwrap();
     assert_eq!((result.status, &result.address), (SendStatus::SendOk, &new.address));
     assert!(result.attempts >= 2, "{result:?}");
-    let key = |it: &Received| proto::properties::get(it.header.properties.as_deref().unwrap(), "UNIQ_KEY").map(str::to_owned);
+    let key =
+        |it: &Received| proto::properties::get(it.header.properties.as_deref().unwrap(), "UNIQ_KEY").map(str::to_owned);
     assert_eq!(key(&new.received()[0]), Some(result.msg_id), "a retry keeps its id");
 }
 
@@ -227,7 +234,8 @@ async fn a_second_nameserver_stands_in_for_the_first() {
     let namesrv = Namesrv::start().await;
     namesrv.route("T", &[("a", Some(&broker.address))]);
     let addresses = [vec![refusing_address()], namesrv.addresses()].concat();
-    let producer = Producer::start(ProducerOptions { namesrv: addresses, send_timeout: LONG, ..ProducerOptions::default() });
+    let producer =
+        Producer::start(ProducerOptions { namesrv: addresses, send_timeout: LONG, ..ProducerOptions::default() });
     producer.send(&message()).await.unwrap();
 }
 

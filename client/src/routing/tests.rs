@@ -15,7 +15,11 @@ fn queue_data(name: &str, perm: i32, read: i32, write: i32) -> QueueData {
 }
 
 fn route(sets: &[BrokerData], queues: &[QueueData]) -> TopicRoute {
-    TopicRoute::new(TopicRouteData { broker_datas: sets.to_vec(), queue_datas: queues.to_vec(), ..TopicRouteData::default() })
+    TopicRoute::new(TopicRouteData {
+        broker_datas: sets.to_vec(),
+        queue_datas: queues.to_vec(),
+        ..TopicRouteData::default()
+    })
 }
 
 fn names(queues: &[MessageQueue]) -> String {
@@ -24,8 +28,18 @@ fn names(queues: &[MessageQueue]) -> String {
 
 #[test]
 fn only_writable_sets_with_a_master_take_messages() {
-    let sets = [set("b", &[(0, "b0")]), set("a", &[(0, "a0"), (2, "a2")]), set("slaves", &[(1, "s1")]), set("sealed", &[(0, "x")])];
-    let queues = [queue_data("b", 6, 1, 2), queue_data("a", 6, 1, 2), queue_data("slaves", 6, 1, 2), queue_data("sealed", 4, 1, 2)];
+    let sets = [
+        set("b", &[(0, "b0")]),
+        set("a", &[(0, "a0"), (2, "a2")]),
+        set("slaves", &[(1, "s1")]),
+        set("sealed", &[(0, "x")]),
+    ];
+    let queues = [
+        queue_data("b", 6, 1, 2),
+        queue_data("a", 6, 1, 2),
+        queue_data("slaves", 6, 1, 2),
+        queue_data("sealed", 4, 1, 2),
+    ];
     let route = route(&sets, &queues);
     assert_eq!(names(&route.publish_queues("T")), "a/0 a/1 b/0 b/1");
     assert_eq!(names(&route.subscribe_queues("T")), "a/0 b/0 sealed/0 slaves/0");
@@ -49,22 +63,25 @@ fn equal_routes_are_equal_in_any_order() {
 
 #[test]
 fn picking_takes_turns_and_avoids_the_set_that_failed() {
-    let queues = route(
-        &[set("a", &[(0, "1")]), set("b", &[(0, "2")])],
-        &[queue_data("a", 6, 2, 2), queue_data("b", 6, 1, 1)],
-    )
-    .publish_queues("T");
+    let queues =
+        route(&[set("a", &[(0, "1")]), set("b", &[(0, "2")])], &[queue_data("a", 6, 2, 2), queue_data("b", 6, 1, 1)])
+            .publish_queues("T");
     let picked = |turn, failed| names(std::slice::from_ref(pick(&queues, turn, failed).unwrap()));
     assert_eq!([0, 1, 2, 3].map(|it| picked(it, None)), ["a/0", "a/1", "b/0", "a/0"]);
     assert_eq!([0, 1, 2].map(|it| picked(it, Some("a"))), ["b/0", "b/0", "b/0"]);
     assert_eq!(picked(2, Some("b")), "a/0");
     assert_eq!(pick(&[], 7, None), None);
-    assert_eq!(names(std::slice::from_ref(pick(&queues[..2], 1, Some("a")).unwrap())), "a/1", "the only set is used again");
+    assert_eq!(
+        names(std::slice::from_ref(pick(&queues[..2], 1, Some("a")).unwrap())),
+        "a/1",
+        "the only set is used again"
+    );
 }
 
 #[test]
 fn a_successor_is_another_address_under_id_0() {
-    let successor = |addresses: &[(i64, &str)]| format!("{:?}", route(&[set("a", addresses)], &[]).successor("a", "old"));
+    let successor =
+        |addresses: &[(i64, &str)]| format!("{:?}", route(&[set("a", addresses)], &[]).successor("a", "old"));
     assert_eq!(successor(&[(0, "new"), (1, "old")]), "At(\"new\")");
     assert_eq!(successor(&[(0, "old"), (2, "new")]), "Unchanged");
     assert_eq!(successor(&[(2, "new")]), "None");

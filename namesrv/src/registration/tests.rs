@@ -12,7 +12,8 @@ const BODY: &str = r#"{"filterServerList":["f"],"topicConfigSerializeWrapper":{"
 const MAPPING: &str = r#"{"bname":"broker-a","currIdMap":{0:0,1:1},"dirty":false,"epoch":1700000000000,"scope":"__global__","topic":"ST","totalQueues":8}"#;
 
 fn request(version: i32, body: impl Into<bytes::Bytes>) -> Command {
-    let fields = [("clusterName", "c"), ("brokerName", "broker-a"), ("brokerAddr", "10.0.0.1:10911"), ("brokerId", "0")];
+    let fields =
+        [("clusterName", "c"), ("brokerName", "broker-a"), ("brokerAddr", "10.0.0.1:10911"), ("brokerId", "0")];
     let command = fields.iter().fold(Command::request(103), |it, (key, value)| it.with_ext(key, value));
     Command { version, ..command.with_body(body) }
 }
@@ -22,7 +23,10 @@ fn summary(request: &Command) -> String {
         Ok(it) => format!(
             "version {} topics {:?} mappings {:?} filters {:?} timeout {}",
             it.version.state_version,
-            it.topics.values().map(|it| (&*it.topic_name, it.write_queue_nums, it.perm, it.attributes.len())).collect::<Vec<_>>(),
+            it.topics
+                .values()
+                .map(|it| (&*it.topic_name, it.write_queue_nums, it.perm, it.attributes.len()))
+                .collect::<Vec<_>>(),
             it.mappings.values().map(|it| (&*it.topic, it.total_queues)).collect::<Vec<_>>(),
             it.filter_servers,
             it.timeout
@@ -82,9 +86,11 @@ fn the_checksum_is_checked_where_one_is_given() {
 fn damaged_streams_are_named() {
     let of = |body: Vec<u8>| summary(&request(513, body).with_ext("compressed", true));
     expect!["body of the registration: a length needs 4 bytes, 0 left"].assert_eq(&of(zlib(b"")));
-    expect!["body of the registration: a section of 2147483647 bytes, 1 left"].assert_eq(&of(zlib(&[0x7F, 0xFF, 0xFF, 0xFF, 1])));
+    expect!["body of the registration: a section of 2147483647 bytes, 1 left"]
+        .assert_eq(&of(zlib(&[0x7F, 0xFF, 0xFF, 0xFF, 1])));
     expect!["body of the registration: negative length -1"].assert_eq(&of(zlib(&[0xFF; 4])));
-    expect!["body of the registration: topic `T 8`: want name, two queue counts, permission, filter type"].assert_eq(&of(compressed(&["T 8"])));
+    expect!["body of the registration: topic `T 8`: want name, two queue counts, permission, filter type"]
+        .assert_eq(&of(compressed(&["T 8"])));
     let of_bomb = of(zlib(&vec![0; MAX_INFLATED + 1]));
     assert_eq!(of_bomb, format!("body of the registration: inflates to more than {MAX_INFLATED} bytes"));
     assert!(of(b"no zlib at all".to_vec()).starts_with("body of the registration: zlib: "));

@@ -35,7 +35,8 @@ impl RouteTable {
         if rules.support_acting_master && !topic.starts_with(SYNC_MEMBER_GROUP_PREFIX) {
             broker_datas.iter_mut().for_each(|it| show_acting_master(it, queues));
         }
-        let addresses = sets.iter().flat_map(|(_, set)| set.addresses.values().map(|it| (set.cluster.clone(), it.clone())));
+        let addresses =
+            sets.iter().flat_map(|(_, set)| set.addresses.values().map(|it| (set.cluster.clone(), it.clone())));
         let filter_servers = addresses.filter_map(|key| Some((key.1.clone(), self.filter_servers.get(&key)?.clone())));
         Some(TopicRouteData {
             broker_datas,
@@ -119,7 +120,10 @@ impl RouteTable {
         if queues.is_empty() || queues.iter().any(|it| !self.sets.contains_key(&it.broker_name)) {
             return;
         }
-        self.topics.entry(topic.to_owned()).or_default().extend(queues.into_iter().map(|it| (it.broker_name.clone(), it)));
+        self.topics
+            .entry(topic.to_owned())
+            .or_default()
+            .extend(queues.into_iter().map(|it| (it.broker_name.clone(), it)));
     }
 
     fn each_queue_of(&mut self, broker_set: &str, change: impl Fn(&mut QueueData)) -> i32 {
@@ -135,7 +139,8 @@ impl Zone {
             !it.broker_addrs.contains_key(&MASTER_ID)
                 || it.zone_name.as_deref().is_some_and(|zone| zone.eq_ignore_ascii_case(&self.0))
         };
-        let gone: BTreeSet<_> = route.broker_datas.iter().filter(|it| !stays(it)).map(|it| it.broker_name.clone()).collect();
+        let gone: BTreeSet<_> =
+            route.broker_datas.iter().filter(|it| !stays(it)).map(|it| it.broker_name.clone()).collect();
         route.broker_datas.retain(|it| !gone.contains(&it.broker_name));
         route.queue_datas.retain(|it| !gone.contains(&it.broker_name));
     }

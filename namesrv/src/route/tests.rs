@@ -100,7 +100,20 @@ impl goldenscript::Runner for Nameserver {
     fn run(&mut self, step: &Step, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
         let cluster_of = |it: &Option<String>| it.clone().unwrap_or_else(|| "c".into());
         Ok(match step {
-            Step::Register { set, id, address, version, topics, perm, conn, timeout, cluster, acting, zone, replaces_topics } => {
+            Step::Register {
+                set,
+                id,
+                address,
+                version,
+                topics,
+                perm,
+                conn,
+                timeout,
+                cluster,
+                acting,
+                zone,
+                replaces_topics,
+            } => {
                 let number = address.trim_start_matches(|c: char| !c.is_ascii_digit()).parse();
                 let registration = Registration {
                     member: Member { cluster: cluster_of(cluster), address: address.clone(), broker_set: set.clone() },
@@ -117,7 +130,9 @@ impl goldenscript::Runner for Nameserver {
                 let rules = Rules { delete_topic_with_registration: *replaces_topics, ..Rules::default() };
                 match self.table.register(self.now, registration, rules) {
                     Registered::Accepted { master: None } => "accepted".into(),
-                    Registered::Accepted { master: Some(it) } => format!("accepted; master {} {}", it.address, it.ha_address),
+                    Registered::Accepted { master: Some(it) } => {
+                        format!("accepted; master {} {}", it.address, it.ha_address)
+                    }
                     Registered::Fenced { holder } => format!("fenced by {holder}"),
                     Registered::Incomplete => "incomplete".into(),
                 }
@@ -131,14 +146,24 @@ impl goldenscript::Runner for Nameserver {
                 None => "unknown".into(),
             },
             Step::Unregister { set, address } => {
-                self.table.unregister(&Member { cluster: "c".into(), address: address.clone(), broker_set: set.clone() });
+                self.table.unregister(&Member {
+                    cluster: "c".into(),
+                    address: address.clone(),
+                    broker_set: set.clone(),
+                });
                 String::new()
             }
-            Step::Closed { conn } => lines(self.table.closed(*conn).iter().map(|it| format!("gone {} {}", it.broker_set, it.address))),
+            Step::Closed { conn } => {
+                lines(self.table.closed(*conn).iter().map(|it| format!("gone {} {}", it.broker_set, it.address)))
+            }
             Step::At { ms } => {
                 self.now = *ms;
                 let expired = self.table.expire(self.now);
-                lines(expired.iter().map(|(it, conn)| format!("expired {} {} (connection {conn})", it.broker_set, it.address)))
+                lines(
+                    expired
+                        .iter()
+                        .map(|(it, conn)| format!("expired {} {} (connection {conn})", it.broker_set, it.address)),
+                )
             }
             Step::Route { topic, zone, acting_masters } => {
                 let rules = Rules { support_acting_master: *acting_masters, ..Rules::default() };
@@ -147,12 +172,18 @@ impl goldenscript::Runner for Nameserver {
                     Zone(zone.clone()).filter(&mut route);
                 }
                 let sets = route.broker_datas.iter().map(|it| format!("{} {:?}", it.broker_name, it.broker_addrs));
-                let queues = route.queue_datas.iter().map(|it| format!("{} w{} perm {}", it.broker_name, it.write_queue_nums, it.perm));
+                let queues = route
+                    .queue_datas
+                    .iter()
+                    .map(|it| format!("{} w{} perm {}", it.broker_name, it.write_queue_nums, it.perm));
                 lines(sets.chain(queues))
             }
             Step::Cluster => {
                 let info = self.table.cluster_info();
-                let sets = info.broker_addr_table.values().map(|it| format!("{} {:?} in {}", it.broker_name, it.broker_addrs, it.cluster));
+                let sets = info
+                    .broker_addr_table
+                    .values()
+                    .map(|it| format!("{} {:?} in {}", it.broker_name, it.broker_addrs, it.cluster));
                 lines(info.cluster_addr_table.iter().map(|it| format!("{it:?}")).chain(sets))
             }
             Step::Members { set } => format!("{:?}", self.table.members("c", set).broker_addrs),
@@ -170,7 +201,10 @@ impl goldenscript::Runner for Nameserver {
                 String::new()
             }
             Step::Add { topic, set } => {
-                self.table.register_topic(topic, vec![QueueData { broker_name: set.clone(), perm: 6, ..QueueData::default() }]);
+                self.table.register_topic(
+                    topic,
+                    vec![QueueData { broker_name: set.clone(), perm: 6, ..QueueData::default() }],
+                );
                 String::new()
             }
             Step::Count => format!("{} live", self.table.live_replicas()),

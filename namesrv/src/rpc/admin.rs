@@ -6,8 +6,8 @@ use proto::Command;
 use proto::body::TopicList;
 use proto::code::{request, response};
 use proto::header::{
-    AddWritePermOfBrokerResponse, DeleteTopicInNamesrvRequest, GetTopicsByClusterRequest, WipeWritePermOfBrokerResponse,
-    WritePermOfBrokerRequest,
+    AddWritePermOfBrokerResponse, DeleteTopicInNamesrvRequest, GetTopicsByClusterRequest,
+    WipeWritePermOfBrokerResponse, WritePermOfBrokerRequest,
 };
 use tracing::info;
 

@@ -6,8 +6,8 @@ use crate::route::{ConnectionId, Member, Registered, Registration};
 use proto::body::{DataVersion, GetBrokerMemberGroupResponseBody, KvTable, TopicRouteData};
 use proto::code::response;
 use proto::header::{
-    BrokerHeartbeatRequest, GetBrokerMemberGroupRequest, QueryDataVersionRequest, QueryDataVersionResponse, RegisterBrokerResponse,
-    RegisterTopicRequest, UnregisterBrokerRequest,
+    BrokerHeartbeatRequest, GetBrokerMemberGroupRequest, QueryDataVersionRequest, QueryDataVersionResponse,
+    RegisterBrokerResponse, RegisterTopicRequest, UnregisterBrokerRequest,
 };
 use proto::{Command, Millis};
 use tracing::{info, warn};
@@ -31,7 +31,14 @@ impl Nameserver {
                 }
             }
             Registered::Fenced { holder } => {
-                warn!(broker_set, address, id, state_version = version, holder, "registration of an older master ignored");
+                warn!(
+                    broker_set,
+                    address,
+                    id,
+                    state_version = version,
+                    holder,
+                    "registration of an older master ignored"
+                );
                 success()
             }
             Registered::Incomplete => Command::error(response::SYSTEM_ERROR, "register broker failed"),
@@ -40,7 +47,8 @@ impl Nameserver {
 
     pub(super) fn unregister_broker(&mut self, request: &Command) -> Result {
         let header: UnregisterBrokerRequest = request.header()?;
-        let member = Member { cluster: header.cluster_name, address: header.broker_addr, broker_set: header.broker_name };
+        let member =
+            Member { cluster: header.cluster_name, address: header.broker_addr, broker_set: header.broker_name };
         self.table.unregister(&member);
         info!(broker_set = member.broker_set, address = member.address, "broker unregistered");
         Ok(success())
@@ -81,7 +89,8 @@ impl Nameserver {
     }
 
     fn order_topics(&self) -> Option<Vec<u8>> {
-        let table = self.kv.namespace(ORDER_TOPIC_CONFIG).filter(|_| self.config.return_order_topic_config_to_broker)?;
+        let table =
+            self.kv.namespace(ORDER_TOPIC_CONFIG).filter(|_| self.config.return_order_topic_config_to_broker)?;
         let table = table.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
         Some(proto::json::to_vec(&KvTable { table }))
     }

@@ -31,7 +31,9 @@ impl Nameserver {
         let (namespace, key) = (header.namespace.unwrap_or_default(), header.key.unwrap_or_default());
         Ok(match self.kv.get(&namespace, &key) {
             Some(value) => success().with_header(&GetKvConfigResponse { value: Some(value.to_owned()) }),
-            None => Command::error(response::QUERY_NOT_FOUND, format!("No config item, Namespace: {namespace} Key: {key}")),
+            None => {
+                Command::error(response::QUERY_NOT_FOUND, format!("No config item, Namespace: {namespace} Key: {key}"))
+            }
         })
     }
 
@@ -46,6 +48,9 @@ impl Nameserver {
     }
 
     fn saved_kv(&self) -> Answer {
-        Answer { command: success(), save: Some(Save { path: self.config.kv_path(), text: proto::json::to_vec(&self.kv) }) }
+        Answer {
+            command: success(),
+            save: Some(Save { path: self.config.kv_path(), text: proto::json::to_vec(&self.kv) }),
+        }
     }
 }

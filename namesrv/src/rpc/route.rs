@@ -14,7 +14,9 @@ const STANDARD_JSON: i32 = 401;
 impl Nameserver {
     pub(super) fn route_info(&self, now: Millis, request: &Command) -> Result {
         let header: GetRouteInfoRequest = request.header()?;
-        if self.config.need_wait_for_service && now.saturating_sub(self.started) < self.config.wait_seconds_for_service * 1000 {
+        if self.config.need_wait_for_service
+            && now.saturating_sub(self.started) < self.config.wait_seconds_for_service * 1000
+        {
             return Ok(Command::error(response::SYSTEM_ERROR, "name server not ready"));
         }
         // A missing topic is looked up, and printed, as Java prints a missing value.

@@ -10,11 +10,16 @@ impl Nameserver {
         let updated = match self.config.updated(&String::from_utf8_lossy(&request.body)) {
             Ok(it) => it,
             Err(e @ UpdateError::BlackListed) => return Command::error(response::NO_PERMISSION, e.to_string()).into(),
-            Err(e @ UpdateError::BadValue { .. }) => return Command::error(response::SYSTEM_ERROR, e.to_string()).into(),
+            Err(e @ UpdateError::BadValue { .. }) => {
+                return Command::error(response::SYSTEM_ERROR, e.to_string()).into();
+            }
         };
         self.config = updated;
         tracing::info!("settings changed over the network");
-        Answer { command: success(), save: Some(Save { path: self.config.store_path(), text: self.printed_config().into_bytes() }) }
+        Answer {
+            command: success(),
+            save: Some(Save { path: self.config.store_path(), text: self.printed_config().into_bytes() }),
+        }
     }
 
     pub(super) fn get_config(&self) -> Command {

@@ -35,7 +35,10 @@ fn registration(id: i64, address: &str, state_version: i64) -> Command {
         ..RegisterBrokerRequest::default()
     };
     let topic = |name: &str| {
-        (name.to_owned(), TopicConfig { topic_name: name.into(), read_queue_nums: 8, write_queue_nums: 8, ..TopicConfig::default() })
+        (
+            name.to_owned(),
+            TopicConfig { topic_name: name.into(), read_queue_nums: 8, write_queue_nums: 8, ..TopicConfig::default() },
+        )
     };
     let wrapper = TopicConfigSerializeWrapper {
         data_version: DataVersion { state_version, ..DataVersion::default() },
@@ -80,16 +83,31 @@ fn an_older_master_is_answered_success_and_ignored() {
 #[test]
 fn bad_registrations_are_refused_with_code_1() {
     let mut ns = Nameserver::default();
-    check(&mut ns, request(103, &[("brokerName", "a")]), expect![[r#"
+    check(
+        &mut ns,
+        request(103, &[("brokerName", "a")]),
+        expect![[r#"
         1
-        RegisterBrokerRequest: field `clusterName` is missing"#]]);
-    check(&mut ns, registration(0, "a:1", 0).with_ext("bodyCrc32", 7), expect![[r#"
+        RegisterBrokerRequest: field `clusterName` is missing"#]],
+    );
+    check(
+        &mut ns,
+        registration(0, "a:1", 0).with_ext("bodyCrc32", 7),
+        expect![[r#"
         1
-        crc32 not match"#]]);
-    check(&mut ns, registration(0, "a:1", 0).with_ext("brokerId", "first"), expect![[r#"
+        crc32 not match"#]],
+    );
+    check(
+        &mut ns,
+        registration(0, "a:1", 0).with_ext("brokerId", "first"),
+        expect![[r#"
         1
-        RegisterBrokerRequest: field `brokerId` is `first`: want an integer of 64 bits"#]]);
-    assert!(ask(&mut ns, &registration(0, "a:1", 0).with_body("{\"filterServerList\":")).starts_with("1\nbody of the registration: "));
+        RegisterBrokerRequest: field `brokerId` is `first`: want an integer of 64 bits"#]],
+    );
+    assert!(
+        ask(&mut ns, &registration(0, "a:1", 0).with_body("{\"filterServerList\":"))
+            .starts_with("1\nbody of the registration: ")
+    );
     assert_eq!(ns.table.live_replicas(), 0);
 }
 
@@ -97,9 +115,13 @@ fn bad_registrations_are_refused_with_code_1() {
 fn order_topics_travel_back_to_the_broker() {
     let mut ns = with_master();
     ns.kv.put("ORDER_TOPIC_CONFIG", "T", Some("broker-a:8".into()));
-    check(&mut ns, registration(0, "10.0.0.1:10911", 1), expect![[r#"
+    check(
+        &mut ns,
+        registration(0, "10.0.0.1:10911", 1),
+        expect![[r#"
         0
-        {"table":{"T":"broker-a:8"}}"#]]);
+        {"table":{"T":"broker-a:8"}}"#]],
+    );
     ns.config.return_order_topic_config_to_broker = false;
     check(&mut ns, registration(0, "10.0.0.1:10911", 1), expect!["0"]);
 }
@@ -113,34 +135,54 @@ fn a_route_has_two_forms_chosen_by_the_askers_version() {
         {"brokerDatas":[{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"c","enableActingMaster":false}],"filterServerTable":{},"queueDatas":[{"brokerName":"broker-a","perm":6,"readQueueNums":8,"topicSysFlag":0,"writeQueueNums":8}]}"#]];
     standard.assert_eq(&self::ask(&mut ns, &ask_route(401, &[("topic", "T")])));
     standard.assert_eq(&self::ask(&mut ns, &ask_route(0, &[("topic", "T"), ("acceptStandardJsonOnly", "true")])));
-    check(&mut ns, ask_route(400, &[("topic", "T")]), expect![[r#"
+    check(
+        &mut ns,
+        ask_route(400, &[("topic", "T")]),
+        expect![[r#"
         0
-        {"brokerDatas":[{"brokerAddrs":{0:"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"c","enableActingMaster":false}],"filterServerTable":{},"queueDatas":[{"brokerName":"broker-a","perm":6,"readQueueNums":8,"topicSysFlag":0,"writeQueueNums":8}]}"#]]);
-    check(&mut ns, ask_route(513, &[("topic", "T"), ("__ZONE_MODE", "true"), ("__ZONE_NAME", "z")]), expect![[r#"
+        {"brokerDatas":[{"brokerAddrs":{0:"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"c","enableActingMaster":false}],"filterServerTable":{},"queueDatas":[{"brokerName":"broker-a","perm":6,"readQueueNums":8,"topicSysFlag":0,"writeQueueNums":8}]}"#]],
+    );
+    check(
+        &mut ns,
+        ask_route(513, &[("topic", "T"), ("__ZONE_MODE", "true"), ("__ZONE_NAME", "z")]),
+        expect![[r#"
         0
-        {"brokerDatas":[],"filterServerTable":{},"queueDatas":[]}"#]]);
+        {"brokerDatas":[],"filterServerTable":{},"queueDatas":[]}"#]],
+    );
 }
 
 #[test]
 fn a_topic_without_a_route_is_code_17() {
     let mut ns = with_master();
-    check(&mut ns, request(105, &[("topic", "X")]), expect![[r#"
+    check(
+        &mut ns,
+        request(105, &[("topic", "X")]),
+        expect![[r#"
         17
         No topic route info in name server for the topic: X
-        See https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."#]]);
-    check(&mut ns, request(105, &[]), expect![[r#"
+        See https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."#]],
+    );
+    check(
+        &mut ns,
+        request(105, &[]),
+        expect![[r#"
         17
         No topic route info in name server for the topic: null
-        See https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."#]]);
+        See https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."#]],
+    );
 }
 
 #[test]
 fn routes_wait_for_brokers_where_configured() {
     let mut ns = with_master();
     ns.config = Config { need_wait_for_service: true, wait_seconds_for_service: 11, ..Config::default() };
-    check(&mut ns, request(105, &[("topic", "T")]), expect![[r#"
+    check(
+        &mut ns,
+        request(105, &[("topic", "T")]),
+        expect![[r#"
         1
-        name server not ready"#]]);
+        name server not ready"#]],
+    );
     ns.config.wait_seconds_for_service = 10;
     assert!(ask(&mut ns, &request(105, &[("topic", "T")])).starts_with("0\n"));
 }
@@ -158,55 +200,103 @@ fn an_ordered_topic_says_so() {
 fn brokers_leave_and_are_asked_about() {
     let mut ns = with_master();
     let named = [("clusterName", "c"), ("brokerName", "broker-a"), ("brokerAddr", "10.0.0.1:10911"), ("brokerId", "0")];
-    check(&mut ns, request(106, &[]), expect![[r#"
+    check(
+        &mut ns,
+        request(106, &[]),
+        expect![[r#"
         0
-        {"brokerAddrTable":{"broker-a":{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"c","enableActingMaster":false}},"clusterAddrTable":{"c":["broker-a"]}}"#]]);
-    check(&mut ns, request(901, &named), expect![[r#"
+        {"brokerAddrTable":{"broker-a":{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"c","enableActingMaster":false}},"clusterAddrTable":{"c":["broker-a"]}}"#]],
+    );
+    check(
+        &mut ns,
+        request(901, &named),
+        expect![[r#"
         0
         not set any response code
-        {"brokerMemberGroup":{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"c"}}"#]]);
+        {"brokerMemberGroup":{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"c"}}"#]],
+    );
     check(&mut ns, request(904, &named), expect!["0"]);
-    check(&mut ns, request(322, &named).with_body(r#"{"counter":0,"stateVersion":1,"timestamp":0}"#), expect![[r#"
+    check(
+        &mut ns,
+        request(322, &named).with_body(r#"{"counter":0,"stateVersion":1,"timestamp":0}"#),
+        expect![[r#"
         0
         {"changed": "false"}
-        {"counter":0,"stateVersion":1,"timestamp":0}"#]]);
-    check(&mut ns, request(322, &named).with_body(r#"{"counter":1,"stateVersion":1,"timestamp":0}"#), expect![[r#"
+        {"counter":0,"stateVersion":1,"timestamp":0}"#]],
+    );
+    check(
+        &mut ns,
+        request(322, &named).with_body(r#"{"counter":1,"stateVersion":1,"timestamp":0}"#),
+        expect![[r#"
         0
         {"changed": "true"}
-        {"counter":0,"stateVersion":1,"timestamp":0}"#]]);
+        {"counter":0,"stateVersion":1,"timestamp":0}"#]],
+    );
     check(&mut ns, request(104, &named), expect!["0"]);
-    check(&mut ns, request(322, &named), expect![[r#"
+    check(
+        &mut ns,
+        request(322, &named),
+        expect![[r#"
         0
-        {"changed": "true"}"#]]);
-    check(&mut ns, request(106, &[]), expect![[r#"
+        {"changed": "true"}"#]],
+    );
+    check(
+        &mut ns,
+        request(106, &[]),
+        expect![[r#"
         0
-        {"brokerAddrTable":{},"clusterAddrTable":{}}"#]]);
+        {"brokerAddrTable":{},"clusterAddrTable":{}}"#]],
+    );
 }
 
 #[test]
 fn operators_change_permissions_and_topics() {
     let mut ns = with_master();
-    check(&mut ns, request(205, &[("brokerName", "broker-a")]), expect![[r#"
+    check(
+        &mut ns,
+        request(205, &[("brokerName", "broker-a")]),
+        expect![[r#"
         0
-        {"wipeTopicCount": "2"}"#]]);
-    check(&mut ns, request(327, &[("brokerName", "broker-a")]), expect![[r#"
+        {"wipeTopicCount": "2"}"#]],
+    );
+    check(
+        &mut ns,
+        request(327, &[("brokerName", "broker-a")]),
+        expect![[r#"
         0
-        {"addTopicCount": "2"}"#]]);
-    check(&mut ns, request(206, &[]), expect![[r#"
+        {"addTopicCount": "2"}"#]],
+    );
+    check(
+        &mut ns,
+        request(206, &[]),
+        expect![[r#"
         0
-        {"topicList":["T","U"]}"#]]);
+        {"topicList":["T","U"]}"#]],
+    );
     check(&mut ns, request(216, &[("topic", "U")]), expect!["0"]);
     let body = r#"{"queueDatas":[{"brokerName":"broker-a","perm":6,"readQueueNums":2,"writeQueueNums":2}]}"#;
     check(&mut ns, request(217, &[("topic", "V")]).with_body(body), expect!["0"]);
-    check(&mut ns, request(224, &[("cluster", "c")]), expect![[r#"
+    check(
+        &mut ns,
+        request(224, &[("cluster", "c")]),
+        expect![[r#"
         0
-        {"topicList":["T","V"]}"#]]);
-    check(&mut ns, request(304, &[]), expect![[r#"
+        {"topicList":["T","V"]}"#]],
+    );
+    check(
+        &mut ns,
+        request(304, &[]),
+        expect![[r#"
         0
-        {"brokerAddr":"10.0.0.1:10911","topicList":["c","broker-a"]}"#]]);
-    check(&mut ns, request(311, &[]), expect![[r#"
+        {"brokerAddr":"10.0.0.1:10911","topicList":["c","broker-a"]}"#]],
+    );
+    check(
+        &mut ns,
+        request(311, &[]),
+        expect![[r#"
         0
-        {"topicList":[]}"#]]);
+        {"topicList":[]}"#]],
+    );
 }
 
 #[test]
@@ -224,25 +314,49 @@ fn key_value_settings() {
     let put = ns.answer(0, CLIENT, &request(100, &[("namespace", "N"), ("key", "k"), ("value", "v")]));
     assert_eq!(put.command.code, 0);
     expect![[r#"{"configTable":{"N":{"k":"v"}}}"#]].assert_eq(&String::from_utf8(put.save.unwrap().text).unwrap());
-    check(&mut ns, request(100, &[("namespace", "N")]), expect![[r#"
+    check(
+        &mut ns,
+        request(100, &[("namespace", "N")]),
+        expect![[r#"
         1
-        namespace or key is null"#]]);
-    check(&mut ns, request(101, &[("namespace", "N"), ("key", "k")]), expect![[r#"
+        namespace or key is null"#]],
+    );
+    check(
+        &mut ns,
+        request(101, &[("namespace", "N"), ("key", "k")]),
+        expect![[r#"
         0
-        {"value": "v"}"#]]);
-    check(&mut ns, request(219, &[("namespace", "N")]), expect![[r#"
+        {"value": "v"}"#]],
+    );
+    check(
+        &mut ns,
+        request(219, &[("namespace", "N")]),
+        expect![[r#"
         0
-        {"table":{"k":"v"}}"#]]);
+        {"table":{"k":"v"}}"#]],
+    );
     check(&mut ns, request(102, &[("namespace", "N"), ("key", "k")]), expect!["0"]);
-    check(&mut ns, request(101, &[("namespace", "N"), ("key", "k")]), expect![[r#"
+    check(
+        &mut ns,
+        request(101, &[("namespace", "N"), ("key", "k")]),
+        expect![[r#"
         22
-        No config item, Namespace: N Key: k"#]]);
-    check(&mut ns, request(219, &[("namespace", "N")]), expect![[r#"
+        No config item, Namespace: N Key: k"#]],
+    );
+    check(
+        &mut ns,
+        request(219, &[("namespace", "N")]),
+        expect![[r#"
         0
-        {"table":{}}"#]]);
-    check(&mut ns, request(219, &[("namespace", "M")]), expect![[r#"
+        {"table":{}}"#]],
+    );
+    check(
+        &mut ns,
+        request(219, &[("namespace", "M")]),
+        expect![[r#"
         22
-        No config item, Namespace: M"#]]);
+        No config item, Namespace: M"#]],
+    );
 }
 
 #[test]
@@ -253,17 +367,29 @@ fn settings_change_at_run_time() {
     assert!(saved.contains("enableTopicList=false\n"), "{saved}");
     assert!(saved.lines().is_sorted(), "{saved}");
     assert!(ask(&mut ns, &request(319, &[])).contains("\nenableTopicList=false\n"));
-    check(&mut ns, Command::request(318).with_body("kvConfigPath=/x"), expect![[r#"
+    check(
+        &mut ns,
+        Command::request(318).with_body("kvConfigPath=/x"),
+        expect![[r#"
         16
-        Can not update config in black list."#]]);
-    check(&mut ns, Command::request(318).with_body("enableTopicList=perhaps"), expect![[r#"
+        Can not update config in black list."#]],
+    );
+    check(
+        &mut ns,
+        Command::request(318).with_body("enableTopicList=perhaps"),
+        expect![[r#"
         1
-        `enableTopicList=perhaps`: want true or false"#]]);
+        `enableTopicList=perhaps`: want true or false"#]],
+    );
 }
 
 #[test]
 fn an_unknown_code_is_code_3() {
-    check(&mut Nameserver::default(), request(999, &[]), expect![[r#"
+    check(
+        &mut Nameserver::default(),
+        request(999, &[]),
+        expect![[r#"
         3
-         request type 999 not supported"#]]);
+         request type 999 not supported"#]],
+    );
 }
