@@ -6,7 +6,7 @@ ROCKSDB := $(CACHE)/rocksdb/librocksdb.a
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BIN := $(TARGET)/release
 # Where `make up` keeps the cluster that `make down` stops.
-DIR ?= $(CURDIR)/target/quick-start
+DIR ?= $(TARGET)/quick-start
 
 # RocksDB's C++ takes a quarter of an hour of processor time. It is built once, kept outside the target folder, and linked statically.
 export ROCKSDB_LIB_DIR := $(CACHE)/rocksdb
@@ -51,7 +51,7 @@ cargo:
 # The binding to RocksDB is generated from its C header by libclang.
 libclang:
 	@set -e; \
-	if [ -z "$$LIBCLANG_PATH" ] && ! ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' && ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; then \
+	if [ -z "$$LIBCLANG_PATH" ] && ! ldconfig -p 2>/dev/null | grep -Eq 'libclang(-[0-9]+)?\.so' && ! ls /usr/lib/llvm-*/lib/libclang[-.][0-9s]*so* >/dev/null 2>&1; then \
 		command -v apt-get >/dev/null || { echo "libclang is missing: install it (package clang-devel, clang-libs or llvm) and run make again." >&2; exit 1; }; \
 		echo "Installing libclang-dev: the controllers keep their log in RocksDB, and its Rust binding is generated with libclang."; \
 		SUDO=; [ "$$(id -u)" = 0 ] || SUDO=sudo; \

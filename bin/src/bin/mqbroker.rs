@@ -1,1 +1,26 @@
-fn main() {}
+//! `mqbroker`: one replica of a broker set.
+
+use baton::{BrokerArgs, load, parse, print_config, say, serve, warn_unknown};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: BrokerArgs = parse("mqbroker", "Stores messages and serves them; one replica of a broker set.");
+    node::telemetry::init();
+    let workers = std::thread::available_parallelism().map_or(2, |it| it.get().max(2));
+    serve("mqbroker", workers, async |stop| {
+        let path = args.server.config_file.as_deref();
+        let mut loaded = load::<broker::Config>(path)?;
+        let config = &mut loaded.config;
+        let environment = || std::env::var("NAMESRV_ADDR").ok().filter(|it| !it.is_empty());
+        config.namesrv_addr = args.namesrv.clone().or(config.namesrv_addr.take()).or_else(environment);
+        if args.server.print_config {
+            return print_config(config);
+        }
+        warn_unknown(path, &loaded.unknown);
+        let (name, namesrv) = (loaded.config.broker_name.clone(), loaded.config.namesrv_addr.clone());
+        let running = broker::start(loaded.config, stop).await?;
+        let namesrv = namesrv.map(|it| format!(" and name server is {it}")).unwrap_or_default();
+        say(&format!("The broker[{name}, {}] boot success. serializeType=JSON{namesrv}", running.address))?;
+        running.finished().await
+    })
+}

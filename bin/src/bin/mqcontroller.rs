@@ -1,1 +1,20 @@
-fn main() {}
+//! `mqcontroller`: one of the processes that decide who is master of each broker set.
+
+use baton::{ServerArgs, load, parse, print_config, say, serve, warn_unknown};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: ServerArgs = parse("mqcontroller", "Decides who is master of each broker set. Run 3 or 5 of them.");
+    node::telemetry::init();
+    serve("mqcontroller", 2, async |stop| {
+        let path = args.config_file.as_deref();
+        let loaded = load::<controller::Config>(path)?;
+        if args.print_config {
+            return print_config(&loaded.config);
+        }
+        warn_unknown(path, &loaded.unknown);
+        let running = controller::start(loaded.config, stop).await?;
+        say("The Controller Server boot success. serializeType=JSON")?;
+        running.finished().await
+    })
+}
