@@ -306,9 +306,16 @@ impl Driver {
 
     fn ask(&self, ask: Ask) {
         let (controllers, events, pulse) = (self.controllers.clone(), self.events.clone(), pulse(&self.shared, self.me));
+        let store = self.shared.store.clone();
         self.main.spawn(async move {
             let answer = match ask {
-                Ask::Register => controllers.register(pulse.id).await,
+                Ask::Register => {
+                    let answer = controllers.register(pulse.id).await;
+                    if matches!(answer, Answer::View(_)) && let Err(e) = store.host_restart_reported() {
+                        warn!(%e, "the next start will report the host's restart again");
+                    }
+                    answer
+                }
                 Ask::Elect => controllers.elect(pulse).await,
                 Ask::Poll => controllers.poll().await,
             };

@@ -44,7 +44,7 @@ pub struct HaConfig {
     /// Where the promised (epoch, master) is kept (ours).
     pub promise_file: PathBuf,
     pub sync_flush: bool,
-    /// The process before this one ended uncleanly (`Recovery::unclean`).
+    /// What the process before this one had not flushed may be gone (`Recovery::host_restarted`, S7).
     pub unclean_shutdown: bool,
     pub acknowledgement: Acknowledgement,
     pub min_in_sync_replicas: usize,

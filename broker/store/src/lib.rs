@@ -11,6 +11,7 @@ mod consume_queue;
 mod dispatch;
 mod durable;
 mod flush;
+mod host_boot;
 mod lock_file;
 mod mapped_file;
 mod queue_table;
@@ -62,6 +63,8 @@ pub struct StoreConfig {
 pub struct Recovery {
     /// The process before this one did not shut down cleanly (abort file was there).
     pub unclean: bool,
+    /// After an unclean end the host has started anew: what was not flushed is gone. (A process that dies alone leaves it in the page cache.)
+    pub host_restarted: bool,
     /// Bytes cut from the end because they were no whole, valid records.
     pub cut: Vec<String>,
     pub max_offset: Offset,
@@ -325,6 +328,11 @@ impl Store {
     /// Deletes expired files; returns how many. The broker calls it every `cleanResourceInterval`.
     pub fn clean_expired(&self, now_ms: i64) -> Result<usize, StoreError> {
         self.shared.clean_expired(now_ms)
+    }
+
+    /// The controllers know of [`Recovery::host_restarted`]; until this is called every start reports it again.
+    pub fn host_restart_reported(&self) -> Result<(), StoreError> {
+        self.shared.host_restart_reported()
     }
 
     /// Flushes everything, writes the checkpoint, removes the abort file.

@@ -29,7 +29,7 @@ impl Shared {
         let Some(last) = self.log.files().last().cloned() else {
             self.queues.all().iter().try_for_each(|queue| queue.clear())?;
             self.set_positions(log_start, log_start, log_start);
-            return Ok(Recovery { unclean, cut: Vec::new(), max_offset: log_start });
+            return Ok(Recovery { unclean, max_offset: log_start, ..Default::default() });
         };
         self.log.set_log_start(log_start);
         let min = self.log.min();
@@ -60,7 +60,7 @@ impl Shared {
             queue.correct_min(min);
         }
         self.intent_done()?;
-        Ok(Recovery { unclean, cut, max_offset: end.at })
+        Ok(Recovery { unclean, cut, max_offset: end.at, ..Default::default() })
     }
 
     fn set_positions(&self, max: Offset, flushed: Offset, confirm: Offset) {

@@ -9,6 +9,7 @@ use crate::checkpoint::CheckpointFile;
 use crate::commit_log::CommitLog;
 use crate::dispatch::Dispatcher;
 use crate::durable::{self, At};
+use crate::host_boot;
 use crate::lock_file::LockFile;
 use crate::mapped_file::Allocate;
 use crate::queue_table::QueueTable;
@@ -71,6 +72,7 @@ impl Shared {
         let lock = LockFile::acquire(&root)?;
         let abort = root.join("abort");
         let unclean = abort.exists();
+        let host_restarted = unclean && !host_boot::is_same(&root);
         durable::write(&abort, std::process::id().to_string().as_bytes()).at(&abort, "write")?;
         let shared = Shared {
             log: CommitLog::load(config.commit_log.clone(), config.commit_log_file_size, allocate)?,
@@ -99,7 +101,11 @@ impl Shared {
             lock: Mutex::new(Some(lock)),
             config,
         };
-        let recovery = shared.recover(unclean)?;
+        let mut recovery = shared.recover(unclean)?;
+        recovery.host_restarted = host_restarted;
+        if !host_restarted {
+            shared.host_restart_reported()?;
+        }
         Ok((shared, recovery))
     }
 
@@ -134,6 +140,10 @@ impl Shared {
         durable::remove(&abort).at(&abort, "remove")?;
         self.lock.lock().take();
         Ok(())
+    }
+
+    pub fn host_restart_reported(&self) -> Result<(), StoreError> {
+        host_boot::save(&self.config.root)
     }
 
     pub fn run_allocator(&self) {

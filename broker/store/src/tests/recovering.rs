@@ -50,7 +50,7 @@ const CASES: &[(&str, Damage, i64, &str)] = &[
         "torn tail",
         |root, a| {
             as_java_left_it(root);
-            overwrite(root, a[39].end - 60, &[0; 60])
+            overwrite(root, a[39].end - 60, &[0; 40])
         },
         39,
         "crc",
@@ -316,4 +316,28 @@ fn a_log_may_start_anywhere() {
             assert_eq!(store.min_offset(), at);
         }
     }
+}
+
+/// S7: only a host that started anew loses what a dead process had not flushed; and it is reported until the controllers know it.
+#[test]
+fn a_host_that_started_anew_is_told_from_a_process_that_died() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(master(config(dir.path())));
+    let killed = || std::fs::write(dir.path().join("abort"), "1").unwrap();
+    let reopened = || {
+        let (store, recovery) = Store::open(config(dir.path())).unwrap();
+        (recovery.host_restarted, store)
+    };
+    killed();
+    assert!(!reopened().0, "same boot of the host");
+    killed();
+    std::fs::write(dir.path().join("hostBootId"), "an earlier boot").unwrap();
+    assert!(reopened().0);
+    killed();
+    let (restarted, store) = reopened();
+    assert!(restarted, "not reported yet");
+    store.host_restart_reported().unwrap();
+    drop(store);
+    killed();
+    assert!(!reopened().0);
 }
