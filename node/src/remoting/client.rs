@@ -43,7 +43,7 @@ pub enum CallError {
 }
 
 /// What to do with requests that a server sends to us.
-pub(crate) type PeerHandler = Arc<dyn Fn(&str, Command) -> Option<Command> + Send + Sync>;
+pub type PeerHandler = Arc<dyn Fn(&str, Command) -> Option<Command> + Send + Sync>;
 
 type Attempt = Shared<BoxFuture<'static, Result<Arc<ClientConnection>, CallError>>>;
 
@@ -75,7 +75,7 @@ impl Client {
     }
 
     /// Requests that a server sends *to us* over our connections go to this handler (client role: 39, 40, 220, …).
-    pub fn with_handler(self, handler: Arc<dyn Fn(&str, Command) -> Option<Command> + Send + Sync>) -> Client {
+    pub fn with_handler(self, handler: PeerHandler) -> Client {
         Client { pool: Arc::new(Pool::new(self.pool.options.clone(), Some(handler))) }
     }
 
