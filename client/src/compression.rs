@@ -1,4 +1,5 @@
-//! Message bodies, compressed by producers with one of RocketMQ's three. Pure; never yields more than [`MAX_BODY`] bytes.
+//! Message bodies, compressed by producers with one of RocketMQ's three. Pure; never yields more than [`MAX_BODY`]
+//! bytes.
 
 use bytes::Bytes;
 use flate2::Compression;

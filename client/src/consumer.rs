@@ -1,7 +1,7 @@
 //! Reads messages queue by queue, and keeps reading while masters change.
 //!
-//! The caller owns its position: a pull names an offset, and says where to go on. Nothing is committed behind its back. A pull that fails
-//! looks for the new master and asks again until its time is up.
+//! The caller owns its position: a pull names an offset, and says where to go on. Nothing is committed behind its back.
+//! A pull that fails looks for the new master and asks again until its time is up.
 
 use crate::message::{CorruptMessage, MessageView};
 use crate::routes::{RouteError, Routes, Urgency};
@@ -193,7 +193,8 @@ impl PullConsumer {
         self.call(queue, request::UPDATE_CONSUMER_OFFSET, &header, Duration::ZERO).await.map(|_| ())
     }
 
-    /// Asks the queue's broker set, its next master if need be. Codes that are results for the caller come back as answers.
+    /// Asks the queue's broker set, its next master if need be. Codes that are results for the caller come back as
+    /// answers.
     async fn call(
         &self,
         queue: &MessageQueue,
@@ -256,7 +257,9 @@ impl PullConsumer {
         tokio::select! {
             biased;
             answer = &mut call => called(answer),
-            _ = async { sleep_until(watch_from).await; moved.await } => Err(format!("{address}: no answer, looking for another master")),
+            _ = async { sleep_until(watch_from).await; moved.await } => {
+                Err(format!("{address}: no answer, looking for another master"))
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! A RocketMQ client: producer, pull consumer and operators' calls. Works with any RocketMQ 5 broker.
 //!
-//! What it is made for is a master that dies: a send that fails looks for the new master at once and goes there, within one deadline for
-//! the whole send. [`routing`] decides from route data, [`routes`] keeps that data fresh, the rest talks.
+//! What it is made for is a master that dies: a send that fails looks for the new master at once and goes there, within
+//! one deadline for the whole send. [`routing`] decides from route data, [`routes`] keeps that data fresh, the rest
+//! talks.
 //!
 //! What it does not do: rebalance (a caller assigns queues), transactions, pop.
 

@@ -1,12 +1,14 @@
 //! Sends messages, and keeps sending while masters change.
 //!
-//! One send has one deadline. Within it, an attempt that fails (connection closed or refused, or a code that another attempt may cure)
-//! looks for the new master at once and tries again; an attempt that is merely silent is left running while the route is watched, and
-//! abandoned for the new master as soon as there is one (a hung master keeps its connections open).
+//! One send has one deadline. Within it, an attempt that fails (connection closed or refused, or a code that another
+//! attempt may cure) looks for the new master at once and tries again; an attempt that is merely silent is left running
+//! while the route is watched, and abandoned for the new master as soon as there is one (a hung master keeps its
+//! connections open).
 //!
-//! Duplicates: when an attempt's outcome is unknown, the retry may store the message a second time, with the same UNIQ_KEY. Order: a caller
-//! that awaits each send has its messages in order. Pipelined sends to one queue are put on the wire in the order in which their futures
-//! are first polled; when a master fails with several in flight, their retries may overtake one another.
+//! Duplicates: when an attempt's outcome is unknown, the retry may store the message a second time, with the same
+//! UNIQ_KEY. Order: a caller that awaits each send has its messages in order. Pipelined sends to one queue are put on
+//! the wire in the order in which their futures are first polled; when a master fails with several in flight, their
+//! retries may overtake one another.
 
 mod attempt;
 mod request;
@@ -25,7 +27,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How a producer behaves. The defaults suit a strict group: Java's total time, and a look at the route after 200 ms of silence.
+/// How a producer behaves. The defaults suit a strict group: Java's total time, and a look at the route after 200 ms of
+/// silence.
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
     /// `host:port` of each nameserver.
@@ -60,7 +63,8 @@ impl Default for ProducerOptions {
     }
 }
 
-/// What the broker made of a stored message. Only `SendOk` is an acknowledgement; the others are stored, but not as safely as configured.
+/// What the broker made of a stored message. Only `SendOk` is an acknowledgement; the others are stored, but not as
+/// safely as configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendStatus {
     SendOk,
@@ -322,7 +326,8 @@ fn no_route(topic: &str, entry: &Topic) -> RouteError {
     entry.snapshot().error.clone().unwrap_or_else(|| RouteError::NoMaster { topic: topic.to_owned() })
 }
 
-/// The set has no master at this address, or it is busy: its next master, or the same one a little later, may take the message.
+/// The set has no master at this address, or it is busy: its next master, or the same one a little later, may take the
+/// message.
 fn is_cured_by_retry(code: i32) -> bool {
     matches!(code, response::SYSTEM_ERROR | response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE | response::GO_AWAY)
 }

@@ -1,7 +1,8 @@
 //! Keeps routes fresh: one task per topic asks the nameservers, everybody else reads what it published last.
 //!
-//! How often it asks depends on who waits. Someone whose send failed hunts for a new master: every 15 ms. Someone whose request is
-//! overdue watches: every 100 ms. Otherwise every 30 s, as Java's clients do. However many wait, they share the one look-up.
+//! How often it asks depends on who waits. Someone whose send failed hunts for a new master: every 15 ms. Someone whose
+//! request is overdue watches: every 100 ms. Otherwise every 30 s, as Java's clients do. However many wait, they share
+//! the one look-up.
 
 use crate::routing::TopicRoute;
 use node::remoting::{CallError, Client};
@@ -19,7 +20,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info};
 
-/// A look-up costs a nameserver some 20 µs: 15 ms adds little to a failover and nothing to the load, since callers share it.
+/// A look-up costs a nameserver some 20 µs: 15 ms adds little to a failover and nothing to the load, since callers
+/// share it.
 const HUNT: Duration = Duration::from_millis(15);
 const WATCH: Duration = Duration::from_millis(100);
 const PERIOD: Duration = Duration::from_secs(30);
@@ -134,7 +136,8 @@ impl Topic {
         self.snapshot.borrow()
     }
 
-    /// Waits until `pick` finds what it wants, asking the nameservers as often as `urgency` says. `None` at the deadline.
+    /// Waits until `pick` finds what it wants, asking the nameservers as often as `urgency` says. `None` at the
+    /// deadline.
     pub(crate) async fn wait<T>(
         &self,
         urgency: Urgency,

@@ -1,7 +1,8 @@
 //! What a route means for those who send and read. Pure.
 //!
-//! Promises: queues come in the order of broker set and id, so that equal routes give equal lists; only sets with a master (id 0) and the
-//! write permission take messages; reading needs neither. Does not know whether an address is alive.
+//! Promises: queues come in the order of broker set and id, so that equal routes give equal lists; only sets with a
+//! master (id 0) and the write permission take messages; reading needs neither. Does not know whether an address is
+//! alive.
 
 use proto::MASTER_ID;
 use proto::body::{BrokerData, MessageQueue, QueueData, TopicRouteData};
@@ -61,7 +62,8 @@ impl TopicRoute {
         self.set(broker_name)?.broker_addrs.values().next().map(String::as_str)
     }
 
-    /// This route for a topic that does not exist yet and will be created on first use: at most `queues` queues for each set.
+    /// This route for a topic that does not exist yet and will be created on first use: at most `queues` queues for
+    /// each set.
     pub fn inherited(&self, queues: i32) -> TopicRoute {
         let mut data = self.data.clone();
         for it in &mut data.queue_datas {

@@ -52,7 +52,8 @@ fn day_of_month(days: i64) -> i64 {
     day_of_year - (153 * month + 2) / 5 + 1
 }
 
-/// The address the system would use to reach others. Nothing is sent: connecting a UDP socket only asks the routing table.
+/// The address the system would use to reach others. Nothing is sent: connecting a UDP socket only asks the routing
+/// table.
 fn local_ip() -> Ipv4Addr {
     let ask = || {
         let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -88,7 +89,8 @@ mod tests {
 
     #[test]
     fn days_of_the_month_follow_the_calendar() {
-        // 1970-01-01, 1970-02-01, 2000-02-29, 2000-03-01, 2023-11-14 (1700000000 s), 2100-03-01 after a February of 28 days.
+        // 1970-01-01, 1970-02-01, 2000-02-29, 2000-03-01, 2023-11-14 (1700000000 s), 2100-03-01 after a February of 28
+        // days.
         let cases = [(0, 1), (31, 1), (11_016, 29), (11_017, 1), (19_675, 14), (47_541, 1)];
         for (days, want) in cases {
             assert_eq!(day_of_month(days), want, "{days}");

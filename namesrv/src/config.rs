@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// One nameserver process. Keys of Java's nameserver that are not here (pool sizes, Netty buffers) have no meaning in this implementation.
+/// One nameserver process. Keys of Java's nameserver that are not here (pool sizes, Netty buffers) have no meaning in
+/// this implementation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Config {
@@ -13,11 +14,13 @@ pub struct Config {
     pub listen_port: u16,
     /// Folder under which files are kept when their own key does not say otherwise. Default: the user's home.
     pub rocketmq_home: String,
-    /// Where key-value settings are kept. Default `<rocketmqHome>/namesrv/kvConfig.json`. Unreadable: the start fails rather than forget them.
+    /// Where key-value settings are kept. Default `<rocketmqHome>/namesrv/kvConfig.json`. Unreadable: the start fails
+    /// rather than forget them.
     pub kv_config_path: String,
     /// Where UPDATE_NAMESRV_CONFIG saves the settings. Default `<rocketmqHome>/namesrv/namesrv.properties`.
     pub config_store_path: String,
-    /// Milliseconds between looks for silent brokers. Default 5000. Larger: a broker whose host is gone stays in routes for longer.
+    /// Milliseconds between looks for silent brokers. Default 5000. Larger: a broker whose host is gone stays in routes
+    /// for longer.
     pub scan_not_active_broker_interval: u64,
     /// Adds `orderTopicConf` to routes from the namespace ORDER_TOPIC_CONFIG. Default false.
     pub order_message_enable: bool,
@@ -29,7 +32,8 @@ pub struct Config {
     pub enable_all_topic_list: bool,
     /// Answers topic lists by cluster or unit (224, 311–313). Default true.
     pub enable_topic_list: bool,
-    /// Refuses route look-ups for `waitSecondsForService` after the start, so that brokers can register first. Default false.
+    /// Refuses route look-ups for `waitSecondsForService` after the start, so that brokers can register first. Default
+    /// false.
     pub need_wait_for_service: bool,
     /// Seconds, see `needWaitForService`. Default 45.
     pub wait_seconds_for_service: u64,
@@ -98,7 +102,8 @@ impl Config {
         home.join("namesrv").join(name)
     }
 
-    /// The settings after UPDATE_NAMESRV_CONFIG. Unknown keys are ignored, as Java does: one text may serve processes of several kinds.
+    /// The settings after UPDATE_NAMESRV_CONFIG. Unknown keys are ignored, as Java does: one text may serve processes
+    /// of several kinds.
     pub(crate) fn updated(&self, text: &str) -> Result<Config, UpdateError> {
         let entries = || text.lines().filter_map(entry);
         let listed =

@@ -1,4 +1,5 @@
-//! Namespaced settings that operators keep on the nameserver (100, 101, 102, 219). Pure; the only state that outlives the process.
+//! Namespaced settings that operators keep on the nameserver (100, 101, 102, 219). Pure; the only state that outlives
+//! the process.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
-//! The nameserver: a route registry that brokers refresh and clients ask. Stateless but for key-value settings; nameservers do not know
-//! each other. [`route`] decides, [`rpc`] speaks RocketMQ's codes, [`registry`] owns both and the clock.
+//! The nameserver: a route registry that brokers refresh and clients ask. Stateless but for key-value settings;
+//! nameservers do not know each other. [`route`] decides, [`rpc`] speaks RocketMQ's codes, [`registry`] owns both and
+//! the clock.
 
 mod config;
 mod kv;
@@ -31,7 +32,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends when the token given to [`start`] was cancelled and every connection is closed; fails if a part of the server died.
+    /// Ends when the token given to [`start`] was cancelled and every connection is closed; fails if a part of the
+    /// server died.
     pub async fn finished(self) -> anyhow::Result<()> {
         for task in self.tasks {
             task.await.context("a task of the nameserver failed")?;

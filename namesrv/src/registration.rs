@@ -1,7 +1,7 @@
 //! From the bytes of a REGISTER_BROKER to a [`Registration`]. Pure.
 //!
-//! The body comes in three forms: JSON `RegisterBrokerBody`; its topic wrapper alone, from peers before 3.0.11; or, compressed, one zlib
-//! stream of
+//! The body comes in three forms: JSON `RegisterBrokerBody`; its topic wrapper alone, from peers before 3.0.11; or,
+//! compressed, one zlib stream of
 //! ```text
 //! i32 length, DataVersion JSON
 //! i32 topics, each: i32 length, "name readQueues writeQueues perm filterType {attributes}"

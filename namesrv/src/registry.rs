@@ -1,4 +1,5 @@
-//! The task that owns the tables. Connections hand it requests and their own end, in order; a timer lets it look for silent brokers.
+//! The task that owns the tables. Connections hand it requests and their own end, in order; a timer lets it look for
+//! silent brokers.
 
 use crate::route::ConnectionId;
 use crate::rpc::{Answer, Nameserver};
@@ -15,7 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Requests that wait for the tables, as many as Java's default pool queues. More are answered SYSTEM_BUSY, which peers retry.
+/// Requests that wait for the tables, as many as Java's default pool queues. More are answered SYSTEM_BUSY, which peers
+/// retry.
 const QUEUE: usize = 10_000;
 
 /// What the owner of the tables is told.

@@ -5,8 +5,9 @@
 //! sets      broker set → {cluster, id → address}               id 0 is the master
 //! live      (cluster, address) → {set, last update, version, connection}
 //! ```
-//! Promises: an address stands under one id of its set at most; an address whose connection closed or whose time ran out stands nowhere;
-//! of two masters of one set the one with the greater or equal state version (its epoch, S1) keeps id 0. Does not decide who is master.
+//! Promises: an address stands under one id of its set at most; an address whose connection closed or whose time ran
+//! out stands nowhere; of two masters of one set the one with the greater or equal state version (its epoch, S1) keeps
+//! id 0. Does not decide who is master.
 
 mod lookup;
 
@@ -171,7 +172,8 @@ impl RouteTable {
         keys.into_iter().filter_map(|key| self.unregister_key(key)).collect()
     }
 
-    /// Removes whoever has been silent for longer than it promised; returns them with their connections, which the caller closes.
+    /// Removes whoever has been silent for longer than it promised; returns them with their connections, which the
+    /// caller closes.
     pub(crate) fn expire(&mut self, now: Millis) -> Vec<(Member, ConnectionId)> {
         let silent = |live: &Live| live.last_update.saturating_add(live.timeout) < now;
         let expired: Vec<_> =
@@ -198,7 +200,8 @@ impl RouteTable {
         }
     }
 
-    /// The address that holds the wanted id with a greater state version, if any (S1: the master of the newer epoch keeps id 0).
+    /// The address that holds the wanted id with a greater state version, if any (S1: the master of the newer epoch
+    /// keeps id 0).
     fn newer_holder(&self, it: &Registration) -> Option<String> {
         let holder = self.sets.get(&it.member.broker_set)?.addresses.get(&it.broker_id)?;
         let live = self.live.get(&(it.member.cluster.clone(), holder.clone()))?;

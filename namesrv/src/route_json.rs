@@ -1,7 +1,8 @@
 //! Route data as JSON text in the two forms clients expect. Pure.
 //!
-//! Standard: what every JSON parser reads, everything but ASCII escaped. Legacy: numeric keys bare (`{0:"10.0.0.1:10911"}`), as fastjson
-//! writes maps with integer keys; old clients in other languages look for exactly that.
+//! Standard: what every JSON parser reads, everything but ASCII escaped. Legacy: numeric keys bare
+//! (`{0:"10.0.0.1:10911"}`), as fastjson writes maps with integer keys; old clients in other languages look for exactly
+//! that.
 
 use proto::body::TopicRouteData;
 use serde_json::Value;

@@ -7,7 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
-/// An absent file is a new nameserver. An unreadable one stops the start: going on would overwrite what an operator put there.
+/// An absent file is a new nameserver. An unreadable one stops the start: going on would overwrite what an operator put
+/// there.
 pub(crate) fn load_kv(path: &Path) -> anyhow::Result<KvConfig> {
     let text = match fs::read(path) {
         Ok(text) => text,

@@ -64,7 +64,8 @@ async fn a_topic_is_created_with_javas_fields() {
         ..TopicConfig::default()
     };
     let error = admin(vec![]).create_topic(&broker.address, &topic).await.unwrap_err().to_string();
-    let want = "topic=T readQueueNums=16 writeQueueNums=16 perm=6 topicFilterType=SINGLE_TAG order=false attributes=+message.type=FIFO";
+    let want = "topic=T readQueueNums=16 writeQueueNums=16 perm=6 \
+                topicFilterType=SINGLE_TAG order=false attributes=+message.type=FIFO";
     assert!(error.ends_with(want), "{error}");
 }
 

@@ -12,7 +12,8 @@ fn run_script(path: &Path) {
 
 #[derive(goldenscript::Command)]
 enum Step {
-    /// `register a 0 a1 version=1 topics=T.U`: replica at address a1 as id 0 of set a. Connection: its address's number, or `conn=`.
+    /// `register a 0 a1 version=1 topics=T.U`: replica at address a1 as id 0 of set a. Connection: its address's
+    /// number, or `conn=`.
     Register {
         set: String,
         id: i64,
