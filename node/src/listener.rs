@@ -1,6 +1,7 @@
 //! One port, three protocols: a connection's first bytes tell remoting, HTTP/2 (gRPC) and HTTP/1 apart.
 //!
-//! `PRI ` opens HTTP/2, an upper-case letter HTTP/1, a PROXY v1/v2 signature replaces the peer's address; everything else is remoting.
+//! `PRI ` opens HTTP/2, an upper-case letter HTTP/1, a PROXY v1/v2 signature replaces the peer's address; everything
+//! else is remoting.
 
 mod http;
 mod sniff;

@@ -1,7 +1,7 @@
 //! RocketMQ's `key=value` configuration files, read into a serde struct.
 //!
-//! Values are text; the struct's field types say what is allowed. An unknown key is a warning that names the nearest known one; a bad
-//! value is an error with file, line, key, value and what is allowed.
+//! Values are text; the struct's field types say what is allowed. An unknown key is a warning that names the nearest
+//! known one; a bad value is an error with file, line, key, value and what is allowed.
 
 mod text;
 
@@ -37,7 +37,8 @@ pub struct Loaded<T> {
 /// Below this likeness (1 = equal) a known key is no help.
 const NEAR: f64 = 0.7;
 
-/// Reads `path` over `T::default()`. Without a path: the defaults. Field types: integers, floats, bool (`true`/`false`), String,
+/// Reads `path` over `T::default()`. Without a path: the defaults. Field types: integers, floats, bool
+/// (`true`/`false`), String,
 /// `Option` of them, and unit enums (their serde names are what is allowed); flattened structs of these. No aliases.
 pub fn load<T: DeserializeOwned + Serialize + Default>(path: Option<&Path>) -> Result<Loaded<T>, ConfigError> {
     let Some(path) = path else { return Ok(Loaded { config: T::default(), unknown: Vec::new() }) };
@@ -109,7 +110,8 @@ fn bad_value<T: DeserializeOwned>(
     defaults: &[(String, Value)],
     entries: &[Entry],
 ) -> ConfigError {
-    // A struct flattened into another says only that something is wrong: find out which entry it is by trying each alone.
+    // A struct flattened into another says only that something is wrong: find out which entry it is by trying each
+    // alone.
     let guilty = || entries.iter().find(|it| read::<T>(defaults, std::slice::from_ref(*it)).is_err());
     let entry = entries.iter().find(|it| Some(it.line) == refused.line).or_else(guilty);
     let (line, key, value) = entry.map_or((0, "?", "?"), |it| (it.line, &it.key, &it.value));

@@ -349,7 +349,8 @@ async fn concurrent_callers_share_one_connection() {
     assert!(another.is_err(), "a second connection was opened");
 }
 
-/// The peer accepts and then neither reads nor answers nor closes: a call ends by its own time, and others are not affected.
+/// The peer accepts and then neither reads nor answers nor closes: a call ends by its own time, and others are not
+/// affected.
 #[tokio::test]
 async fn a_peer_that_hangs_costs_its_callers_their_timeout_only() {
     let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

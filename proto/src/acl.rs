@@ -1,7 +1,8 @@
 //! The signature of a request (`AclClientRPCHook`).
 //!
-//! HMAC-SHA1, in Base64, of the values of all extension fields in the order of their keys, without the signature itself, followed by
-//! the body. Code, opaque and time are not signed: it proves who asks, not that the request is fresh.
+//! HMAC-SHA1, in Base64, of the values of all extension fields in the order of their keys, without the signature
+//! itself, followed by the body. Code, opaque and time are not signed: it proves who asks, not that the request is
+//! fresh.
 
 use crate::Command;
 use crate::command::ExtFields;

@@ -161,7 +161,8 @@ impl Command {
         out[at + 4..at + 8].copy_from_slice(&(header as u32).to_be_bytes());
     }
 
-    /// As [`Command::encode`], with a binary header where that can carry the command (codes up to 32767), else with a JSON one.
+    /// As [`Command::encode`], with a binary header where that can carry the command (codes up to 32767), else with a
+    /// JSON one.
     pub fn encode_binary(&self, out: &mut BytesMut) {
         let at = out.len();
         out.put_u64(0);

@@ -1,7 +1,8 @@
 //! Typed custom headers (`CommandCustomHeader`) to and from a frame's `extFields`.
 //!
-//! RocketMQ does not enforce its "required" annotation: a missing field keeps Java's default and the handler trips over it later.
-//! We say at once which field of which header is missing or ill-typed; the handler turns that into the code Java would have answered.
+//! RocketMQ does not enforce its "required" annotation: a missing field keeps Java's default and the handler trips over
+//! it later. We say at once which field of which header is missing or ill-typed; the handler turns that into the code
+//! Java would have answered.
 
 mod broker;
 mod client;
@@ -100,9 +101,13 @@ impl<T: Field> Member for Option<T> {
     }
 }
 
-/// Declares a header: `header! { /// doc  pub struct Name { field: Type = "wireName", … } }`. `Option<T>` members may be absent.
+/// Declares a header: `header! { /// doc  pub struct Name { field: Type = "wireName", … } }`. `Option<T>` members may
+/// be absent.
 macro_rules! header {
-    ($($(#[$doc:meta])* pub struct $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty = $wire:literal),* $(,)? })*) => {$(
+    ($(
+        $(#[$doc:meta])*
+        pub struct $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty = $wire:literal),* $(,)? }
+    )*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $name { $($(#[$fdoc])* pub $field: $ty),* }

@@ -1,8 +1,8 @@
 //! JSON as RocketMQ's peers write and read it.
 //!
-//! Reading: strict JSON first, since nearly everything is. What fails is rewritten by [`normalise`] (bare keys, single quotes, objects
-//! as keys, nulls) and tried once more. Writing: strict JSON, except tables keyed by a message queue, which clients want with an object
-//! as the key.
+//! Reading: strict JSON first, since nearly everything is. What fails is rewritten by [`normalise`] (bare keys, single
+//! quotes, objects as keys, nulls) and tried once more. Writing: strict JSON, except tables keyed by a message queue,
+//! which clients want with an object as the key.
 
 mod normalise;
 
@@ -13,8 +13,8 @@ use std::io::{self, Write};
 
 pub(crate) use normalise::normalise;
 
-/// Opens a map key whose rest is the JSON text of an object, to be written without quotes. Two private-use characters that no name of a
-/// topic, group or broker may contain.
+/// Opens a map key whose rest is the JSON text of an object, to be written without quotes. Two private-use characters
+/// that no name of a topic, group or broker may contain.
 pub(crate) const OBJECT_KEY: &str = "\u{F8F0}\u{F8F1}";
 
 /// Text that is neither JSON nor fastjson's idea of it, or does not have the wanted shape.

@@ -1,7 +1,8 @@
 //! RocketMQ's wire and disk formats, and nothing else.
 //!
-//! Pure: no I/O, no clock, no randomness. Each format has one file that holds its constants, layout, encoder, decoder and tests.
-//! Decoders never panic and bound every length before they allocate. Facts: Apache RocketMQ 5 (`remoting`, `store`, `common` modules).
+//! Pure: no I/O, no clock, no randomness. Each format has one file that holds its constants, layout, encoder, decoder
+//! and tests. Decoders never panic and bound every length before they allocate. Facts: Apache RocketMQ 5 (`remoting`,
+//! `store`, `common` modules).
 
 pub mod acl;
 pub mod batch;

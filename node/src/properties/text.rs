@@ -12,8 +12,8 @@ pub(super) struct Entry {
     pub(super) line: usize,
     pub(super) key: String,
     pub(super) value: String,
-    /// The key's default, if it is a known one: its kind says how to read the text where the struct does not say it itself (a
-    /// struct flattened into another).
+    /// The key's default, if it is a known one: its kind says how to read the text where the struct does not say it
+    /// itself (a struct flattened into another).
     default: Option<Value>,
     ignored: Cell<bool>,
 }

@@ -128,7 +128,8 @@ impl Pool {
         }
     }
 
-    /// The attempt that is under way, or a new one. It runs as a task: callers may come and go, and it ends in either case.
+    /// The attempt that is under way, or a new one. It runs as a task: callers may come and go, and it ends in either
+    /// case.
     fn attempt(pool: &Arc<Pool>, address: &str) -> Attempt {
         let mut slots = pool.slots.lock();
         match slots.get(address) {

@@ -1,8 +1,8 @@
 //! The serving side of one connection: frames in, [`Handler`] decides, frames out.
 //!
-//! A connection is one task. It decodes every frame that has arrived and calls [`Handler::handle`] for each *in order of arrival*: what a
-//! handler does before it returns (say, append to a log) keeps the sender's order; what it leaves to [`Reply::Later`] runs
-//! concurrently and is answered whenever it is ready, as Java's pools do.
+//! A connection is one task. It decodes every frame that has arrived and calls [`Handler::handle`] for each *in order
+//! of arrival*: what a handler does before it returns (say, append to a log) keeps the sender's order; what it leaves
+//! to [`Reply::Later`] runs concurrently and is answered whenever it is ready, as Java's pools do.
 
 mod task;
 
@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Requests to a peer that wait to be written. A peer that does not read so many small notices is not worth more memory: further ones
-/// are refused, and whoever pushes them repeats or drops them.
+/// Requests to a peer that wait to be written. A peer that does not read so many small notices is not worth more
+/// memory: further ones are refused, and whoever pushes them repeats or drops them.
 const PUSH_CAPACITY: usize = 1024;
 
 /// What a handler makes of a request.

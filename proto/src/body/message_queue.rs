@@ -1,7 +1,8 @@
 //! A queue as clients name it, and tables keyed by it.
 //!
-//! Java writes such a table with objects as keys: `{{"brokerName":"b-a","queueId":3,"topic":"T"}:5}`. That is no JSON, but clients of
-//! several languages parse exactly it, so [`crate::json::to_vec`] writes it and [`crate::json::from_slice`] reads it.
+//! Java writes such a table with objects as keys: `{{"brokerName":"b-a","queueId":3,"topic":"T"}:5}`. That is no JSON,
+//! but clients of several languages parse exactly it, so [`crate::json::to_vec`] writes it and
+//! [`crate::json::from_slice`] reads it.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,10 +1,11 @@
 //! The JSON form of a frame's header.
 //!
 //! ```text
-//! {"code":105,"extFields":{"topic":"T"},"flag":0,"language":"RUST","opaque":7,"remark":"…","serializeTypeCurrentRPC":"JSON","version":513}
+//! {"code":105,"extFields":{"topic":"T"},"flag":0,"language":"RUST","opaque":7,"remark":"…",
+//!  "serializeTypeCurrentRPC":"JSON","version":513}
 //! ```
-//! Written in one pass by hand. Read as fastjson reads it: numbers as text and text as numbers, unknown keys and nulls skipped,
-//! everything optional.
+//! Written in one pass by hand. Read as fastjson reads it: numbers as text and text as numbers, unknown keys and nulls
+//! skipped, everything optional.
 
 mod value;
 

@@ -40,7 +40,8 @@ header! {
         invoke_time: Option<i64> = "invokeTime",
         /// Baton: `brokerIP2:haListenPort`.
         ha_address: Option<String> = "haAddress",
-        /// Baton: a token drawn when the process started. A new token means a restart, after which the old mastership is over (S2).
+        /// Baton: a token drawn when the process started. A new token means a restart, after which the old mastership
+        /// is over (S2).
         boot_id: Option<String> = "bootId",
         /// Baton: the process before this one ended without flushing (S7).
         unclean_shutdown: Option<bool> = "uncleanShutdown",
@@ -103,7 +104,8 @@ header! {
         cluster_name: Option<String> = "clusterName",
         broker_name: Option<String> = "brokerName",
     }
-    /// 904, sent to controllers and nameservers. Java sends it one-way; ours asks for the answer, which carries the lease (S5).
+    /// 904, sent to controllers and nameservers. Java sends it one-way; ours asks for the answer, which carries the
+    /// lease (S5).
     pub struct BrokerHeartbeatRequest {
         cluster_name: String = "clusterName",
         broker_addr: String = "brokerAddr",
@@ -124,7 +126,8 @@ header! {
     }
     /// Baton: in the answer to a heartbeat, from the leader only.
     pub struct BrokerHeartbeatResponse {
-        /// The lease the sender may count on, from when it *sent* the heartbeat (S5). Absent from a controller that is not leader.
+        /// The lease the sender may count on, from when it *sent* the heartbeat (S5). Absent from a controller that is
+        /// not leader.
         lease_mills: Option<i64> = "leaseMills",
         /// What the leader knows of the set, so that a lost notification costs one heartbeat at most.
         master_epoch: Option<i32> = "masterEpoch",

@@ -7,8 +7,8 @@
 //! | `{{"topic":"T"}:5}` | `{"{\"topic\":\"T\"}":5}` |
 //! | `{"a":null,"b":1,}` | `{"b":1}` |
 //!
-//! `{"$ref":…}` (the same Java object met twice) is an ordinary object here. Text that is no JSON even then is passed on as far as it
-//! goes and refused by the strict parser afterwards.
+//! `{"$ref":…}` (the same Java object met twice) is an ordinary object here. Text that is no JSON even then is passed
+//! on as far as it goes and refused by the strict parser afterwards.
 
 /// Deeper nesting is refused; no body of RocketMQ's has more than ten levels.
 const MAX_DEPTH: usize = 64;
@@ -26,7 +26,8 @@ struct Rewriter<'a> {
     rest: &'a str,
     out: String,
     depth: usize,
-    /// Inside an object that is a key. Such keys do not nest: each level would double the escapes, and the output its size.
+    /// Inside an object that is a key. Such keys do not nest: each level would double the escapes, and the output its
+    /// size.
     in_key: bool,
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-/// The network has lost the peer if it does not confirm what was written for so long. (The kernel of a hung process still confirms.)
+/// The network has lost the peer if it does not confirm what was written for so long. (The kernel of a hung process
+/// still confirms.)
 const LOST_AFTER: Duration = Duration::from_secs(20);
 
 /// One open connection.

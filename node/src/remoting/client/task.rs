@@ -17,9 +17,11 @@ use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{debug, info};
 
-/// Bytes of requests that may wait to be written. A peer that has not read so much is not served: further requests fail at once.
+/// Bytes of requests that may wait to be written. A peer that has not read so much is not served: further requests fail
+/// at once.
 const OUTGOING_CAPACITY: usize = 64 * 1024 * 1024;
-/// Below the 120 s after which a server closes an idle connection, so that no request is on its way to a socket just being closed.
+/// Below the 120 s after which a server closes an idle connection, so that no request is on its way to a socket just
+/// being closed.
 const IDLE: Duration = Duration::from_secs(100);
 /// Reads per turn, so that one busy connection does not keep a worker from the others.
 const READS_PER_TURN: usize = 8;
