@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 pub enum FileError {
     #[error("{path}: cannot {what}: {why}")]
     Io { path: String, what: &'static str, why: String },
-    #[error("{path}: {why}, and there is no readable {path}.bak; restore the file from a replica or remove it to start without what it held")]
+    #[error(
+        "{path}: {why}, and there is no readable {path}.bak; restore the file from a replica or remove it to start without what it held"
+    )]
     Unreadable { path: String, why: String },
 }
 

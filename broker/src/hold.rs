@@ -76,12 +76,8 @@ impl Hold {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.table.lock().waiting.values().map(Vec::len).sum()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -136,8 +132,8 @@ mod tests {
         passed.woken().await;
         assert!(waiting.woken.try_recv().is_err());
         assert!(elsewhere.woken.try_recv().is_err());
-        assert_eq!(hold.len(), 2);
+        assert_eq!(hold.count(), 2);
         drop((waiting, elsewhere));
-        assert!(hold.is_empty());
+        assert_eq!(hold.count(), 0);
     }
 }

@@ -89,7 +89,8 @@ async fn open(config: Config) -> anyhow::Result<(Config, Arc<Store>, Recovery, M
 
 /// Other hosts cannot reach a loopback address.
 fn warn_about_loopback(config: &Config, address: SocketAddr) {
-    let elsewhere = |list: Vec<String>| list.into_iter().find(|it| !it.starts_with("127.") && !it.starts_with("localhost"));
+    let elsewhere =
+        |list: Vec<String>| list.into_iter().find(|it| !it.starts_with("127.") && !it.starts_with("localhost"));
     if address.ip().is_loopback()
         && let Some(other) = elsewhere(config.controllers()).or_else(|| elsewhere(config.nameservers()))
     {

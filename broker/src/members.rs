@@ -18,7 +18,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSettled {
-    #[error("applied here, but replica {0} has not confirmed it; it may or may not survive a change of the master, try again")]
+    #[error(
+        "applied here, but replica {0} has not confirmed it; it may or may not survive a change of the master, try again"
+    )]
     Lacking(BrokerId),
     #[error("this replica stopped being the master; whether its successor has the change is unknown")]
     Deposed,
@@ -64,7 +66,14 @@ impl Table {
     }
 
     /// The first member that is not known to have settings `version` of master `epoch`.
-    fn lacking(&self, now: Millis, members: &BTreeSet<BrokerId>, own: BrokerId, epoch: Epoch, version: u64) -> Option<BrokerId> {
+    fn lacking(
+        &self,
+        now: Millis,
+        members: &BTreeSet<BrokerId>,
+        own: BrokerId,
+        epoch: Epoch,
+        version: u64,
+    ) -> Option<BrokerId> {
         let has_it = |id: &BrokerId| match self.has.get(id).filter(|it| it.fresh) {
             Some(it) => it.has.master_epoch == epoch && it.has.settings >= version,
             None => self.joined.get(id).is_some_and(|since| now >= since + SILENT_IS_JAVA),

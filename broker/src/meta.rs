@@ -16,4 +16,3 @@ pub use groups::GroupTable;
 pub use locks::QueueLocks;
 pub use offsets::OffsetTable;
 pub use settings::{Change, Settings, Stamp};
-pub use topics::TopicTable;

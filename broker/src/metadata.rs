@@ -74,12 +74,21 @@ impl Metadata {
         let offsets = Arc::new(Mutex::new(offsets));
         let versions = watch::Sender::new(SyncVersion::default());
         let (commands, queue) = mpsc::channel(QUEUE);
-        let metadata =
-            Metadata { settings: settings.clone(), offsets: offsets.clone(), versions: versions.clone(), settled: AtomicU64::new(0), commands };
+        let metadata = Metadata {
+            settings: settings.clone(),
+            offsets: offsets.clone(),
+            versions: versions.clone(),
+            settled: AtomicU64::new(0),
+            commands,
+        };
         std::thread::Builder::new()
             .name("metadata".into())
             .spawn(move || writer.run(queue, &settings, &offsets, &versions))
-            .map_err(|error| FileError::Io { path: "metadata".into(), what: "start the writer thread", why: error.to_string() })?;
+            .map_err(|error| FileError::Io {
+                path: "metadata".into(),
+                what: "start the writer thread",
+                why: error.to_string(),
+            })?;
         Ok(metadata)
     }
 
@@ -185,3 +194,6 @@ fn system_topics(config: &Config) -> Vec<TopicConfig> {
     }
     .configs()
 }
+
+#[cfg(test)]
+mod tests;

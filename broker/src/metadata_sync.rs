@@ -92,7 +92,10 @@ async fn follow(broker: &Arc<Broker>, client: &Client, following: Option<&Follow
                 continue;
             }
             Err(SyncError::Refused { code: response::REQUEST_CODE_NOT_SUPPORTED, .. }) => {
-                tracing::info!(master = following.master.address, "the master is no Baton broker; polling as Java slaves do");
+                tracing::info!(
+                    master = following.master.address,
+                    "the master is no Baton broker; polling as Java slaves do"
+                );
                 return follow_java(broker, client, following).await;
             }
             Err(error) => error,

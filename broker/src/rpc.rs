@@ -144,7 +144,10 @@ fn not_master(broker: &Broker) -> Command {
         ::ha::Role::Slave { master } => format!("; the master is {} at {}", master.id, master.address),
         _ => String::new(),
     };
-    refuse(response::SERVICE_NOT_AVAILABLE, format!("service not available now: this replica is not the master{master}"))
+    refuse(
+        response::SERVICE_NOT_AVAILABLE,
+        format!("service not available now: this replica is not the master{master}"),
+    )
 }
 
 impl From<ChangeError> for Command {

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigProblem {
-    #[error("`enableControllerMode=true` needs `controllerAddr`: name the controllers, such as `controllerAddr=10.0.0.1:9878;10.0.0.2:9878`")]
+    #[error(
+        "`enableControllerMode=true` needs `controllerAddr`: name the controllers, such as `controllerAddr=10.0.0.1:9878;10.0.0.2:9878`"
+    )]
     NoControllers,
     #[error("`{key}={value}`: want host:port, several separated by `;`")]
     BadAddress { key: &'static str, value: String },
@@ -14,11 +16,15 @@ pub enum ConfigProblem {
     BadName { key: &'static str, value: String },
     #[error("`{key}={value}`: want an IP address that other hosts can reach; leave the key out to use this host's own")]
     BadIp { key: &'static str, value: String },
-    #[error("`minInSyncReplicas={min}` is more than `inSyncReplicas={want}`: nothing could ever be acknowledged; lower the first or raise the second")]
+    #[error(
+        "`minInSyncReplicas={min}` is more than `inSyncReplicas={want}`: nothing could ever be acknowledged; lower the first or raise the second"
+    )]
     MinAboveInSync { min: usize, want: usize },
     #[error("`{key}={value}`: want {want}")]
     OutOfRange { key: &'static str, value: i64, want: &'static str },
-    #[error("`brokerRole=SLAVE` without controllers is not supported: set `enableControllerMode=true` and `controllerAddr`")]
+    #[error(
+        "`brokerRole=SLAVE` without controllers is not supported: set `enableControllerMode=true` and `controllerAddr`"
+    )]
     StaticSlave,
     #[error("`haListenPort={0}` equals `listenPort`: leave it out to use listenPort + 1")]
     SamePort(u16),
@@ -43,7 +49,8 @@ fn name(key: &'static str, value: &str) -> Result<(), ConfigProblem> {
 }
 
 fn addresses(key: &'static str, list: &[String]) -> Result<(), ConfigProblem> {
-    let fine = |it: &&String| it.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let fine =
+        |it: &&String| it.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     match list.iter().find(|it| !fine(it)) {
         Some(bad) => Err(ConfigProblem::BadAddress { key, value: bad.clone() }),
         None => Ok(()),
@@ -101,7 +108,11 @@ impl Config {
         at_least("mappedFileSizeCommitLog", log, 65_536, "bytes, at least 65536")?;
         if self.broker_permission & !6 != 0 || self.broker_permission == 0 {
             let value = self.broker_permission.into();
-            return Err(ConfigProblem::OutOfRange { key: "brokerPermission", value, want: "2 (write), 4 (read) or 6 (both)" });
+            return Err(ConfigProblem::OutOfRange {
+                key: "brokerPermission",
+                value,
+                want: "2 (write), 4 (read) or 6 (both)",
+            });
         }
         if self.controller_heart_beat_timeout_mills <= self.broker_heartbeat_interval {
             let value = self.controller_heart_beat_timeout_mills as i64;

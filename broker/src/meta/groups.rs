@@ -35,16 +35,8 @@ impl GroupTable {
         self.groups.get(name)
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &String> {
-        self.groups.keys()
-    }
-
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.groups.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
     }
 
     pub(super) fn put(&mut self, config: SubscriptionGroupConfig, at: Stamp) -> bool {

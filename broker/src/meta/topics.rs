@@ -63,12 +63,8 @@ impl TopicTable {
         self.topics.keys()
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.topics.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.topics.is_empty()
     }
 
     /// False when it is there already, exactly so.

@@ -12,8 +12,8 @@ use proto::Command;
 use proto::body::{ConsumerData, GetConsumerListByGroupResponseBody, HeartbeatData, SubscriptionData};
 use proto::code::response;
 use proto::header::{
-    GetConsumerConnectionListRequest, GetConsumerListByGroupRequest, GetProducerConnectionListRequest, HeartbeatResponse,
-    UnregisterClientRequest,
+    GetConsumerConnectionListRequest, GetConsumerListByGroupRequest, GetProducerConnectionListRequest,
+    HeartbeatResponse, UnregisterClientRequest,
 };
 use proto::topic::{retry_topic, validate_group};
 use serde::Deserialize;
@@ -53,10 +53,8 @@ pub(super) fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, comm
         }
     }
     broker.tell_to_rebalance(changed);
-    let answer = success().with_header(&HeartbeatResponse {
-        is_support_heart_beat_v2: Some(true),
-        is_sub_change: Some(resend),
-    });
+    let answer =
+        success().with_header(&HeartbeatResponse { is_support_heart_beat_v2: Some(true), is_sub_change: Some(resend) });
     // A slave's settings are its master's.
     if missing.is_empty() || !broker.is_master() {
         return Reply::Now(answer);

@@ -10,8 +10,8 @@ use proto::Command;
 use proto::body::{ConsumeStats, OffsetWrapper, SubscriptionGroupConfig, SubscriptionGroupWrapper, TopicList};
 use proto::code::response;
 use proto::header::{
-    DeleteSubscriptionGroupRequest, GetAllSubscriptionGroupRequest, GetAllSubscriptionGroupResponse, GetConsumeStatsRequest,
-    GetSubscriptionGroupConfigRequest, QueryTopicsByConsumerRequest,
+    DeleteSubscriptionGroupRequest, GetAllSubscriptionGroupRequest, GetAllSubscriptionGroupResponse,
+    GetConsumeStatsRequest, GetSubscriptionGroupConfigRequest, QueryTopicsByConsumerRequest,
 };
 use proto::topic::{is_system_group, retry_topic, validate_group};
 use serde::Deserialize;

@@ -40,7 +40,10 @@ struct Pull {
 enum Look {
     Answer(Command),
     /// Nothing there yet; look again from this offset.
-    Nothing { next: i64, answer: Command },
+    Nothing {
+        next: i64,
+        answer: Command,
+    },
 }
 
 pub(super) fn pull(broker: &Arc<Broker>, command: Command) -> Reply {
@@ -110,7 +113,8 @@ fn check(broker: &Broker, request: PullMessageRequest) -> Result<Pull, Command> 
     }
     let (topic, queues) = readable_topic(&settings, &request)?;
     if request.queue_id < 0 || request.queue_id >= queues {
-        let remark = format!("queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}]", request.queue_id);
+        let remark =
+            format!("queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}]", request.queue_id);
         return Err(refuse(response::INVALID_PARAMETER, remark));
     }
     let filter = filter(broker, &request, group)?;
@@ -128,7 +132,11 @@ fn readable_topic(settings: &Settings, request: &PullMessageRequest) -> Result<(
 }
 
 /// The subscription that came along, or the group's from its heartbeats.
-fn filter(broker: &Broker, request: &PullMessageRequest, group: &SubscriptionGroupConfig) -> Result<TagFilter, Command> {
+fn filter(
+    broker: &Broker,
+    request: &PullMessageRequest,
+    group: &SubscriptionGroupConfig,
+) -> Result<TagFilter, Command> {
     if request.sys_flag & pull_sys_flag::SUBSCRIPTION != 0 {
         only_tags(request.expression_type.as_deref())?;
         return parse(request.subscription.as_deref().unwrap_or(""));
@@ -143,7 +151,8 @@ fn filter(broker: &Broker, request: &PullMessageRequest, group: &SubscriptionGro
         return Err(forbid(forbidden::BROADCASTING, remark));
     }
     let Some(subscription) = consumers.subscriptions.get(&request.topic) else {
-        let remark = format!("the consumer's subscription not exist, group: {}, topic:{}", group.group_name, request.topic);
+        let remark =
+            format!("the consumer's subscription not exist, group: {}, topic:{}", group.group_name, request.topic);
         return Err(refuse(response::SUBSCRIPTION_NOT_EXIST, remark));
     };
     if subscription.sub_version < request.sub_version {
@@ -162,7 +171,9 @@ fn only_tags(expression_type: Option<&str>) -> Result<(), Command> {
 }
 
 fn parse(expression: &str) -> Result<TagFilter, Command> {
-    let failed = || refuse(response::SUBSCRIPTION_PARSE_FAILED, format!("parse the consumer's subscription failed: `{expression}`"));
+    let failed = || {
+        refuse(response::SUBSCRIPTION_PARSE_FAILED, format!("parse the consumer's subscription failed: `{expression}`"))
+    };
     TagFilter::parse(expression).ok_or_else(failed)
 }
 
@@ -177,15 +188,15 @@ impl Pull {
             Err(refused) => Reply::Now(refused),
             Ok(Look::Answer(answer)) => Reply::Now(answer),
             Ok(Look::Nothing { answer, .. }) if header.sys_flag & pull_sys_flag::SUSPEND == 0 => Reply::Now(answer),
-            Ok(Look::Nothing { next, answer }) => {
+            Ok(Look::Nothing { next, .. }) => {
                 let broker = broker.clone();
-                Reply::Later(Box::pin(async move { self.wait(&broker, next, answer).await }))
+                Reply::Later(Box::pin(async move { self.wait(&broker, next).await }))
             }
         }
     }
 
     /// Until a wanted message is there or the time is up. Unwanted ones move the offset on and are not worth an answer.
-    async fn wait(self, broker: &Broker, mut offset: i64, mut answer: Command) -> Command {
+    async fn wait(self, broker: &Broker, mut offset: i64) -> Command {
         let limit = match broker.config.long_polling_enable {
             true => self.header.suspend_timeout_millis.max(0) as u64,
             false => broker.config.short_polling_time_mills,
@@ -193,19 +204,22 @@ impl Pull {
         let deadline = Instant::now() + Duration::from_millis(limit);
         loop {
             let mut parked = broker.hold.park(&self.topic, self.header.queue_id, offset);
-            match self.look(broker, offset) {
+            let answer = match self.look(broker, offset) {
                 Err(refused) => return refused,
                 Ok(Look::Answer(answer)) if answer.code != response::PULL_RETRY_IMMEDIATELY => return answer,
                 Ok(Look::Answer(filtered)) => {
                     let next = filtered.header::<PullMessageResponse>().map_or(offset, |it| it.next_begin_offset);
-                    answer = Command { code: response::PULL_NOT_FOUND, ..filtered };
                     if next > offset {
                         offset = next;
                         continue;
                     }
+                    Command { code: response::PULL_NOT_FOUND, ..filtered }
                 }
-                Ok(Look::Nothing { next, answer: nothing }) => (offset, answer) = (next, nothing),
-            }
+                Ok(Look::Nothing { next, answer }) => {
+                    offset = next;
+                    answer
+                }
+            };
             let sweep = deadline.min(Instant::now() + SWEEP);
             tokio::select! {
                 () = parked.woken() => {}
@@ -219,7 +233,8 @@ impl Pull {
 
     fn look(&self, broker: &Broker, offset: i64) -> Result<Look, Command> {
         check_role(broker)?;
-        let messages = (self.header.max_msg_nums.max(1) as usize).min(broker.config.max_transfer_count_on_message_in_memory);
+        let messages =
+            (self.header.max_msg_nums.max(1) as usize).min(broker.config.max_transfer_count_on_message_in_memory);
         let bytes = broker.config.max_transfer_bytes_on_message_in_memory;
         let wanted = |code| self.filter.wants(code);
         let found = broker.store.get(&self.topic, self.header.queue_id, offset, messages, bytes, &wanted);
@@ -302,4 +317,3 @@ fn remark(status: GetStatus) -> &'static str {
         GetStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
     }
 }
-

@@ -43,7 +43,11 @@ fn put_store(broker: &Broker, table: &mut BTreeMap<String, String>) {
     let space = disk::space(&broker.config.store().commit_log);
     put(table, "commitLogDiskRatio", space.used_ratio());
     put(table, "consumeQueueDiskRatio", disk::space(&broker.config.root()).used_ratio());
-    put(table, "commitLogDirCapacity", format!("Total : {}, Free : {}.", disk::human(space.total), disk::human(space.free)));
+    put(
+        table,
+        "commitLogDirCapacity",
+        format!("Total : {}, Free : {}.", disk::human(space.total), disk::human(space.free)),
+    );
     put(table, "commitLogMinOffset", broker.store.min_offset());
     put(table, "commitLogMaxOffset", broker.store.max_offset());
     let unflushed = broker.store.max_offset() - broker.store.flushed_offset();
@@ -101,7 +105,8 @@ fn runtime(ms: u64) -> String {
 
 pub(super) fn config(broker: &Broker) -> Answer {
     let text: String = broker.config.lines().iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-    let version = DataVersion { counter: 0, state_version: 0, timestamp: broker.statistics.boot_timestamp.min(wall_ms()) };
+    let version =
+        DataVersion { counter: 0, state_version: 0, timestamp: broker.statistics.boot_timestamp.min(wall_ms()) };
     let version = String::from_utf8_lossy(&proto::json::to_vec(&version)).into_owned();
     Ok(success().with_header(&GetBrokerConfigResponse { version }).with_body(text))
 }

@@ -78,8 +78,7 @@ impl Send {
             let address = broker.address;
             return Err(refuse(response::NO_PERMISSION, format!("the broker[{address}] sending message is forbidden")));
         }
-        topic::validate_topic(&send.topic)
-            .map_err(|error| refuse(response::INVALID_PARAMETER, error.to_string()))?;
+        topic::validate_topic(&send.topic).map_err(|error| refuse(response::INVALID_PARAMETER, error.to_string()))?;
         if !topic::is_send_allowed(&send.topic) {
             let remark = format!("Sending message to topic[{}] is forbidden.", send.topic);
             return Err(refuse(response::NO_PERMISSION, remark));
@@ -189,7 +188,9 @@ impl Send {
 
 fn refused(refusal: &Refusal) -> Command {
     match refusal {
-        Refusal::NotMaster(_) => refuse(response::SERVICE_NOT_AVAILABLE, format!("service not available now: {refusal}")),
+        Refusal::NotMaster(_) => {
+            refuse(response::SERVICE_NOT_AVAILABLE, format!("service not available now: {refusal}"))
+        }
         Refusal::InSyncReplicasNotEnough { .. } => refuse(response::SYSTEM_ERROR, refusal.to_string()),
     }
 }

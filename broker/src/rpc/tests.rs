@@ -97,7 +97,13 @@ impl Fixture {
         self.call(send(topic, queue_id, body, "TAGS\u{1}TagA\u{2}UNIQ_KEY\u{1}k\u{2}")).await
     }
 
-    async fn pull(&self, topic: &str, offset: i64, subscription: &str, hold: Duration) -> (Command, PullMessageResponse) {
+    async fn pull(
+        &self,
+        topic: &str,
+        offset: i64,
+        subscription: &str,
+        hold: Duration,
+    ) -> (Command, PullMessageResponse) {
         let answer = self.call(pull(topic, offset, subscription, hold)).await;
         let header = answer.header().expect("a pull answer has all its fields");
         (answer, header)

@@ -7,7 +7,8 @@ use crate::meta::{Change, topics};
 use node::remoting::Reply;
 use proto::Command;
 use proto::body::{
-    DataVersion, GroupList, MessageQueue, TopicConfig, TopicConfigSerializeWrapper, TopicList, TopicOffset, TopicStatsTable,
+    DataVersion, GroupList, MessageQueue, TopicConfig, TopicConfigSerializeWrapper, TopicList, TopicOffset,
+    TopicStatsTable,
 };
 use proto::code::response;
 use proto::header::{

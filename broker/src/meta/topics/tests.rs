@@ -17,7 +17,8 @@ fn the_file_is_javas() {
     assert!(table.put(derived("T".into(), 4), at(1)));
     expect![[r#"{"dataVersion":{"counter":1,"stateVersion":3,"timestamp":1700000000000},"topicConfigTable":{"T":{"attributes":{},"order":false,"perm":6,"readQueueNums":4,"topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":4}}}"#]]
         .assert_eq(&String::from_utf8(proto::json::to_vec(&table.to_file())).expect("text"));
-    let read = TopicTable::from_file(proto::json::from_slice(&proto::json::to_vec(&table.to_file())).expect("readable"));
+    let read =
+        TopicTable::from_file(proto::json::from_slice(&proto::json::to_vec(&table.to_file())).expect("readable"));
     assert_eq!(read.to_file(), table.to_file());
 }
 
@@ -50,8 +51,14 @@ fn a_send_to_an_unknown_topic_creates_it_from_its_template() {
 
 #[test]
 fn system_topics_are_there_from_the_start() {
-    let system =
-        SystemTopics { cluster: "C", broker_name: "b", auto_create_queues: Some(8), cluster_topic: true, broker_topic: true, trace_topic: None };
+    let system = SystemTopics {
+        cluster: "C",
+        broker_name: "b",
+        auto_create_queues: Some(8),
+        cluster_topic: true,
+        broker_topic: true,
+        trace_topic: None,
+    };
     let text: Vec<String> =
         system.configs().iter().map(|it| format!("{} {} {}", it.topic_name, it.write_queue_nums, it.perm)).collect();
     expect![[r#"

@@ -1,6 +1,7 @@
 //! Topics, groups, offsets of groups, clients, and what operators ask.
 
 use super::*;
+use crate::sync_wire::{SyncBody, SyncRequest, SyncResponse, SyncVersion};
 
 fn topic(name: &str, queues: i32, attributes: &str) -> CreateTopicRequest {
     CreateTopicRequest {
@@ -39,7 +40,12 @@ async fn a_topic_is_created_changed_shown_and_deleted() {
     assert_eq!(broker.ask(request::DELETE_TOPIC_IN_BROKER, &delete).await.code, response::SUCCESS);
     let gone = broker.ask(request::GET_TOPIC_CONFIG, &GetTopicConfigRequest { topic: "T".into() }).await;
     assert_eq!(gone.code, response::TOPIC_NOT_EXIST);
-    for bad in [topic("TBW102", 1, ""), topic("a b", 1, ""), topic("T", 0, ""), CreateTopicRequest { perm: 99, ..topic("T", 1, "") }] {
+    for bad in [
+        topic("TBW102", 1, ""),
+        topic("a b", 1, ""),
+        topic("T", 0, ""),
+        CreateTopicRequest { perm: 99, ..topic("T", 1, "") },
+    ] {
         let answer = broker.ask(request::UPDATE_AND_CREATE_TOPIC, &bad).await;
         assert_eq!(answer.code, response::INVALID_PARAMETER, "{bad:?}");
     }
@@ -49,16 +55,22 @@ async fn a_topic_is_created_changed_shown_and_deleted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_are_listed_in_pages() {
     let broker = Fixture::start().await;
-    let page = |seq, version: Option<String>| GetAllTopicConfigRequest { topic_seq: Some(seq), data_version: version, max_topic_num: Some(4) };
+    let page = |seq, version: Option<String>| GetAllTopicConfigRequest {
+        topic_seq: Some(seq),
+        data_version: version,
+        max_topic_num: Some(4),
+    };
     let first = broker.ask(request::GET_ALL_TOPIC_CONFIG, &page(0, None)).await;
     let total = first.header::<GetAllTopicConfigResponse>().ok().and_then(|it| it.total_topic_num).expect("a total");
     let first: TopicConfigSerializeWrapper = parsed(&first);
     let version = String::from_utf8(proto::json::to_vec(&first.data_version)).ok();
-    let second: TopicConfigSerializeWrapper = parsed(&broker.ask(request::GET_ALL_TOPIC_CONFIG, &page(4, version)).await);
+    let second: TopicConfigSerializeWrapper =
+        parsed(&broker.ask(request::GET_ALL_TOPIC_CONFIG, &page(4, version)).await);
     assert_eq!((first.topic_config_table.len(), second.topic_config_table.len()), (4, 4));
     assert!(first.topic_config_table.keys().all(|it| !second.topic_config_table.contains_key(it)));
     assert!(total > 8, "{total}");
-    let stale: TopicConfigSerializeWrapper = parsed(&broker.ask(request::GET_ALL_TOPIC_CONFIG, &page(4, Some("{}".into()))).await);
+    let stale: TopicConfigSerializeWrapper =
+        parsed(&broker.ask(request::GET_ALL_TOPIC_CONFIG, &page(4, Some("{}".into()))).await);
     assert_eq!(stale.topic_config_table, first.topic_config_table, "a changed table starts over");
     broker.stop().await;
 }
@@ -89,17 +101,30 @@ async fn offsets_are_kept_per_group_and_unknown_ones_start_at_zero_on_a_young_qu
     assert_eq!(code(commit("TOOLS_CONSUMER", "T")).await, response::SUCCESS);
     let table: ConsumerOffsetTable = parsed(&broker.call(Command::request(request::GET_ALL_CONSUMER_OFFSET)).await);
     assert_eq!(table.offset_table.get("T@TOOLS_CONSUMER").and_then(|it| it.get(&0)), Some(&1));
-    let by: GroupList = parsed(&broker.ask(request::QUERY_TOPIC_CONSUME_BY_WHO, &QueryTopicConsumeByWhoRequest { topic: "T".into() }).await);
+    let by: GroupList = parsed(
+        &broker.ask(request::QUERY_TOPIC_CONSUME_BY_WHO, &QueryTopicConsumeByWhoRequest { topic: "T".into() }).await,
+    );
     assert!(by.group_list.contains("TOOLS_CONSUMER"));
-    let stats = GetConsumeStatsRequest { consumer_group: "TOOLS_CONSUMER".into(), topic: Some("T".into()), topic_list: None };
+    broker.until(|it| it.contains("\"dispatchBehind\":0")).await;
+    let stats =
+        GetConsumeStatsRequest { consumer_group: "TOOLS_CONSUMER".into(), topic: Some("T".into()), topic_list: None };
     let stats: ConsumeStats = parsed(&broker.ask(request::GET_CONSUME_STATS, &stats).await);
-    let first = stats.offset_table.iter().find(|(it, _)| it.queue_id == 0).map(|(_, it)| (it.broker_offset, it.consumer_offset));
+    let first = stats
+        .offset_table
+        .iter()
+        .find(|(it, _)| it.queue_id == 0)
+        .map(|(_, it)| (it.broker_offset, it.consumer_offset));
     assert_eq!(first, Some((1, 1)));
     broker.stop().await;
 }
 
 fn heartbeat(client: &str, subscribed: &[&str]) -> Command {
-    let subscription = |topic: &&str| SubscriptionData { topic: (*topic).into(), sub_string: "*".into(), sub_version: 1, ..Default::default() };
+    let subscription = |topic: &&str| SubscriptionData {
+        topic: (*topic).into(),
+        sub_string: "*".into(),
+        sub_version: 1,
+        ..Default::default()
+    };
     let consumer = ConsumerData {
         group_name: "CG".into(),
         message_model: "CLUSTERING".into(),
@@ -137,9 +162,16 @@ async fn a_heartbeat_brings_group_retry_topic_and_client_list() {
     broker.until(|it| it.contains("\"consumers\":2")).await;
     other.close(&broker.address);
     broker.until(|it| it.contains("\"consumers\":1")).await;
-    let leave = UnregisterClientRequest { client_id: "c1".into(), producer_group: Some("PG".into()), consumer_group: Some("CG".into()) };
+    let leave = UnregisterClientRequest {
+        client_id: "c1".into(),
+        producer_group: Some("PG".into()),
+        consumer_group: Some("CG".into()),
+    };
     assert_eq!(broker.ask(request::UNREGISTER_CLIENT, &leave).await.code, response::SUCCESS);
-    assert_eq!(broker.ask(request::GET_CONSUMER_CONNECTION_LIST, &connections).await.code, response::CONSUMER_NOT_ONLINE);
+    assert_eq!(
+        broker.ask(request::GET_CONSUMER_CONNECTION_LIST, &connections).await.code,
+        response::CONSUMER_NOT_ONLINE
+    );
     broker.stop().await;
 }
 
@@ -190,7 +222,14 @@ async fn a_queue_is_locked_by_one_client_at_a_time() {
 async fn operators_see_figures_settings_and_roles() {
     let broker = Fixture::start().await;
     let info: KvTable = parsed(&broker.call(Command::request(request::GET_BROKER_RUNTIME_INFO)).await);
-    for key in ["brokerVersionDesc", "putTps", "getTransferredTps", "commitLogDiskRatio", "earliestMessageTimeStamp", "brokerActive"] {
+    for key in [
+        "brokerVersionDesc",
+        "putTps",
+        "getTransferredTps",
+        "commitLogDiskRatio",
+        "earliestMessageTimeStamp",
+        "brokerActive",
+    ] {
         assert!(info.table.contains_key(key), "{key}");
     }
     let config = broker.call(Command::request(request::GET_BROKER_CONFIG)).await;
@@ -200,11 +239,44 @@ async fn operators_see_figures_settings_and_roles() {
     assert_eq!(epochs.code, response::SYSTEM_ERROR, "only in controller mode");
     let status: HaRuntimeInfo = parsed(&broker.call(Command::request(request::GET_BROKER_HA_STATUS)).await);
     assert!(status.master && status.ha_connection_info.is_empty());
-    let ha: ExchangeHaInfo = broker.call(Command::request(request::EXCHANGE_BROKER_HA_INFO)).await.header().expect("addresses");
+    let ha: ExchangeHaInfo =
+        broker.call(Command::request(request::EXCHANGE_BROKER_HA_INFO)).await.header().expect("addresses");
     assert_eq!(ha.master_address.as_deref(), Some(broker.address.as_str()));
     for code in [request::GET_ALL_DELAY_OFFSET, request::GET_ALL_MESSAGE_REQUEST_MODE, request::GET_TIMER_METRICS] {
         let _: serde_json::Value = parsed(&broker.call(Command::request(code)).await);
     }
     assert_eq!(broker.call(Command::request(request::GET_TIMER_CHECK_POINT)).await.body.len(), 56);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slaves_poll_brings_everything_first_and_then_what_changes() {
+    let broker = Fixture::start().await;
+    let poll = |has| {
+        let header = SyncRequest { broker_id: 2, has, wait: DEADLINE.as_millis() as u64 };
+        broker.call(Command::request(request::BATON_METADATA_SYNC).with_header(&header))
+    };
+    let first = poll(SyncVersion { master_epoch: -1, settings: 0, offsets: 0 }).await;
+    let body: SyncBody = parsed(&first);
+    assert!(body.whole_offsets && body.groups.is_some());
+    assert!(body.topics.is_some_and(|it| it.topic_config_table.contains_key("TBW102")));
+    let has = first.header::<SyncResponse>().expect("a version").version;
+    let create = topic("New", 1, "");
+    let (answer, created) = tokio::join!(poll(has), broker.ask(request::UPDATE_AND_CREATE_TOPIC, &create));
+    assert_eq!(created.code, response::SUCCESS);
+    let body: SyncBody = parsed(&answer);
+    assert!(body.topics.is_some_and(|it| it.topic_config_table.contains_key("New")));
+    let has = answer.header::<SyncResponse>().expect("a version").version;
+    let commit = UpdateConsumerOffsetRequest {
+        consumer_group: "TOOLS_CONSUMER".into(),
+        topic: "New".into(),
+        queue_id: 0,
+        commit_offset: 7,
+    };
+    let (answer, committed) = tokio::join!(poll(has), broker.ask(request::UPDATE_CONSUMER_OFFSET, &commit));
+    assert_eq!(committed.code, response::SUCCESS);
+    let body: SyncBody = parsed(&answer);
+    assert!(body.topics.is_none(), "only the offsets changed");
+    assert_eq!(body.offsets.get("New@TOOLS_CONSUMER").and_then(|it| it.get(&0)), Some(&7));
     broker.stop().await;
 }

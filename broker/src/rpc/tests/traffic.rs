@@ -71,7 +71,11 @@ async fn a_pull_that_finds_nothing_says_where_to_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_several_messages_of_one_queue() {
     let broker = Fixture::start().await;
-    let message = |body: &str| batch::BatchMessage { flag: 0, body: body.to_owned().into(), properties: format!("UNIQ_KEY\u{1}{body}\u{2}") };
+    let message = |body: &str| batch::BatchMessage {
+        flag: 0,
+        body: body.to_owned().into(),
+        properties: format!("UNIQ_KEY\u{1}{body}\u{2}"),
+    };
     let body = batch::encode(&[message("a"), message("b"), message("c")]).expect("encoded");
     let header = SendMessageRequest { batch: Some(true), ..send_header("T", 2, "") };
     let command = Command::request(request::SEND_BATCH_MESSAGE).with_header(&header);
@@ -122,7 +126,8 @@ async fn each_kind_of_bad_send_gets_its_code() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_failed_too_often_goes_to_the_dead_letter_topic() {
     let broker = Fixture::start().await;
-    let retry = |times| SendMessageRequest { reconsume_times: Some(times), ..send_header("%RETRY%CG", 0, "DELAY\u{1}3\u{2}") };
+    let retry =
+        |times| SendMessageRequest { reconsume_times: Some(times), ..send_header("%RETRY%CG", 0, "DELAY\u{1}3\u{2}") };
     let delayed = broker.ask(request::SEND_MESSAGE_V2, &retry(16)).await;
     assert_eq!(delayed.code, response::MESSAGE_ILLEGAL, "delays are not served");
     let dead = Command::request(request::SEND_MESSAGE_V2).with_header(&retry(17)).with_body("dead");
@@ -167,7 +172,8 @@ async fn messages_topics_and_offsets_outlive_a_restart() {
     let broker = Fixture::start().await;
     broker.send("T", 0, "kept").await;
     assert_eq!(broker.pull("T", 0, "*", DEADLINE).await.0.code, response::SUCCESS);
-    let commit = UpdateConsumerOffsetRequest { consumer_group: "CG".into(), topic: "T".into(), queue_id: 0, commit_offset: 1 };
+    let commit =
+        UpdateConsumerOffsetRequest { consumer_group: "CG".into(), topic: "T".into(), queue_id: 0, commit_offset: 1 };
     assert_eq!(broker.ask(request::UPDATE_CONSUMER_OFFSET, &commit).await.code, response::SUCCESS);
     let broker = Fixture::start_on(broker.stop().await, |_| {}).await;
     let query = QueryConsumerOffsetRequest {

@@ -1,0 +1,104 @@
+//! Masters and slaves of one set, without a network between them.
+
+use super::*;
+use crate::meta::{groups, topics};
+use tempfile::TempDir;
+
+struct Replica {
+    metadata: Metadata,
+    folder: TempDir,
+}
+
+impl Replica {
+    fn new() -> Replica {
+        Self::on(tempfile::tempdir().expect("temp dir"))
+    }
+
+    fn on(folder: TempDir) -> Replica {
+        let config = Config { broker_name: "b".into(), ..Config::default() };
+        Replica { metadata: Metadata::open(&config, folder.path()).expect("opened"), folder }
+    }
+
+    fn has(&self, topic: &str) -> bool {
+        self.metadata.settings().topics.get(topic).is_some()
+    }
+
+    /// One round of the slave's poll; `None` when there was nothing new.
+    async fn sync(&self, master: &Replica, has: SyncVersion) -> Option<SyncVersion> {
+        let (version, body) = master.metadata.newer_than(has)?;
+        self.metadata.replace(version, body).await.expect("taken");
+        Some(version)
+    }
+}
+
+const NOTHING: SyncVersion = SyncVersion { master_epoch: -1, settings: 0, offsets: 0 };
+
+fn put(name: &str) -> Vec<Change> {
+    vec![Change::PutTopic(topics::derived(name.into(), 1))]
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_on_the_successor_and_after_its_restart() {
+    let (old, new) = (Replica::new(), Replica::new());
+    old.metadata.become_master(1).await.expect("running");
+    new.metadata.follow(1).await.expect("running");
+    let has = new.sync(&old, NOTHING).await.expect("everything");
+    old.metadata.change(put("T")).await.expect("changed");
+    old.metadata.change(vec![Change::PutGroup(groups::auto_created("G"))]).await.expect("changed");
+    old.metadata.offsets().commit("G", "T", 0, 5);
+    old.metadata.publish_offsets();
+    let has = new.sync(&old, has).await.expect("both changes");
+    assert_eq!(new.sync(&old, has).await, None);
+
+    let before = old.metadata.settings().topics.version;
+    new.metadata.become_master(2).await.expect("running");
+    assert!(new.has("T"));
+    assert_eq!(new.metadata.offsets().get("G", "T", 0), Some(5));
+    assert!(
+        new.metadata.settings().topics.version.compare(&before).is_gt(),
+        "nameservers take the new master's topics"
+    );
+    new.metadata.save_offsets().await;
+    let Replica { metadata, folder } = new;
+    drop(metadata);
+    let again = Replica::on(folder);
+    assert!(again.has("T"));
+    assert_eq!(again.metadata.offsets().get("G", "T", 0), Some(5));
+}
+
+#[tokio::test]
+async fn an_old_masters_tables_are_refused_after_a_change_of_epoch() {
+    let (old, new) = (Replica::new(), Replica::new());
+    old.metadata.become_master(1).await.expect("running");
+    old.metadata.change(put("Unacknowledged")).await.expect("applied there");
+    let (version, body) = old.metadata.newer_than(NOTHING).expect("everything");
+    new.metadata.become_master(2).await.expect("running");
+    assert_eq!(new.metadata.replace(version, body).await, Err(MetadataError::NotMaster));
+    assert!(!new.has("Unacknowledged"));
+    // A late word that we follow the old one does not turn us back.
+    new.metadata.follow(1).await.expect("running");
+    new.metadata.change(put("T")).await.expect("still the master");
+    // The old master comes back, follows, and loses what nobody else had.
+    old.metadata.follow(2).await.expect("running");
+    assert_eq!(old.metadata.change(put("X")).await, Err(MetadataError::NotMaster));
+    let replaced = {
+        let (version, body) = new.metadata.newer_than(NOTHING).expect("everything");
+        old.metadata.replace(version, body).await.expect("taken")
+    };
+    assert_eq!(replaced.removed_topics, ["Unacknowledged"]);
+    assert!(old.has("T") && !old.has("Unacknowledged"));
+}
+
+#[tokio::test]
+async fn a_new_topic_counts_as_unsettled_until_the_slaves_have_it() {
+    let master = Replica::new();
+    master.metadata.become_master(1).await.expect("running");
+    let applied = master.metadata.change(put("T")).await.expect("changed");
+    let created = |it: &Replica| it.metadata.settings().topics.get("T").map(|it| it.created);
+    assert_eq!(created(&master), Some(applied.version.settings));
+    assert!(!master.metadata.is_settled(applied.version.settings));
+    master.metadata.set_settled(applied.version.settings);
+    assert!(master.metadata.is_settled(applied.version.settings));
+    let unchanged = master.metadata.change(put("T")).await.expect("nothing to do");
+    assert_eq!((unchanged.touched.any(), unchanged.version), (false, applied.version));
+}
