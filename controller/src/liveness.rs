@@ -187,6 +187,13 @@ impl Liveness {
         self.sets.get(broker_set).map(|it| it.candidates(now, self.leading)).unwrap_or_default()
     }
 
+    /// Heard by this controller within their timeouts: RocketMQ's liveness table.
+    pub fn heard(&self, now: Millis, broker_set: &str) -> BTreeSet<BrokerId> {
+        let pulses = self.sets.get(broker_set).into_iter().flat_map(|it| &it.pulses);
+        pulses.filter(|it| it.1.is_fresh(now, None)).map(|it| *it.0).collect()
+    }
+
+    /// Also true of a replica that a new leader has not heard yet, until its timeout has passed (S5).
     pub fn is_alive(&self, now: Millis, broker_set: &str, id: BrokerId) -> bool {
         self.sets.get(broker_set).is_some_and(|it| it.is_alive(now, self.leading, id))
     }

@@ -20,26 +20,76 @@ fn check(peers: &str, self_id: &str, expect: Expect) {
 
 #[test]
 fn a_group_is_read_whatever_its_order() {
-    check("n1-10.0.0.2:9878;n0-10.0.0.1:9878; n2-10.0.0.3:9878 ;", "n1", expect![[r#""#]]);
-    check("n0-127.0.0.1:9878", "n0", expect![[r#""#]]);
+    check("n1-10.0.0.2:9878;n0-10.0.0.1:9878; n2-10.0.0.3:9878 ;", "n1", expect!["2 listens on 10.0.0.2:9878"]);
+    check("n0-127.0.0.1:9878", "n0", expect!["1 listens on 127.0.0.1:9878"]);
 }
 
 #[test]
 fn an_even_group_is_served_with_a_warning() {
-    check("n0-127.0.0.1:9878;n1-127.0.0.1:9879", "n0", expect![[r#""#]]);
+    check(
+        "n0-127.0.0.1:9878;n1-127.0.0.1:9879",
+        "n0",
+        expect![[r#"
+        1 listens on 127.0.0.1:9878
+        warning: `controllerDLegerPeers` names 2 controllers: an even number tolerates no more failures (0) than 1 would; use 1, 3 or 5"#]],
+    );
 }
 
 #[test]
 fn a_group_that_cannot_work_is_refused_with_its_cure() {
-    check("", "n0", expect![[r#""#]]);
-    check("n0-127.0.0.1:9878", "", expect![[r#""#]]);
-    check("n0-127.0.0.1:9878", "n7", expect![[r#""#]]);
-    check("n0-127.0.0.1:9878;n0-127.0.0.1:9879", "n0", expect![[r#""#]]);
-    check("n0-127.0.0.1:9878;n1-127.0.0.1:9878", "n0", expect![[r#""#]]);
-    check("n0-127.0.0.1:port", "n0", expect![[r#""#]]);
-    check("n0:127.0.0.1:9878", "n0", expect![[r#""#]]);
-    check("n0-10.0.0.1:9878;n1-127.0.0.1:9878;n2-10.0.0.3:9878", "n0", expect![[r#""#]]);
-    check("n0-0.0.0.0:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878", "n0", expect![[r#""#]]);
+    check(
+        "",
+        "n0",
+        expect![
+            "error: `controllerDLegerPeers` is missing: list all controllers, as in n0-10.0.0.1:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878"
+        ],
+    );
+    check(
+        "n0-127.0.0.1:9878",
+        "",
+        expect!["error: `controllerDLegerSelfId` is missing: name which of `controllerDLegerPeers` this process is"],
+    );
+    check(
+        "n0-127.0.0.1:9878",
+        "n7",
+        expect!["error: `controllerDLegerSelfId=n7` is not among `controllerDLegerPeers` (n0): correct one of them"],
+    );
+    check(
+        "n0-127.0.0.1:9878;n0-127.0.0.1:9879",
+        "n0",
+        expect!["error: `controllerDLegerPeers`: id n0 stands there twice: each controller needs its own"],
+    );
+    check(
+        "n0-127.0.0.1:9878;n1-127.0.0.1:9878",
+        "n0",
+        expect![
+            "error: `controllerDLegerPeers`: address 127.0.0.1:9878 stands there twice: each controller needs its own"
+        ],
+    );
+    check(
+        "n0-127.0.0.1:port",
+        "n0",
+        expect!["error: `controllerDLegerPeers`: `n0-127.0.0.1:port`: want id-host:port, as in n0-10.0.0.1:9878"],
+    );
+    check(
+        "n0:127.0.0.1:9878",
+        "n0",
+        expect!["error: `controllerDLegerPeers`: `n0:127.0.0.1:9878`: want id-host:port, as in n0-10.0.0.1:9878"],
+    );
+    check(
+        "n0-10.0.0.1:9878;n1-127.0.0.1:9878;n2-10.0.0.3:9878",
+        "n0",
+        expect![
+            "error: `controllerDLegerPeers`: 127.0.0.1:9878 cannot be reached from the other hosts in the list: give each controller the address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
+        ],
+    );
+    check(
+        "n0-0.0.0.0:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878",
+        "n0",
+        expect![
+            "error: `controllerDLegerPeers`: 0.0.0.0:9878 cannot be reached from the other hosts in the list: give each controller the address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
+        ],
+    );
 }
 
 #[test]

@@ -1,1 +1,165 @@
+use super::*;
+use crate::replicas::Replica;
+use std::{error::Error, path::Path};
 
+test_each_file::test_each_path! { in "./controller/src/liveness/scripts" as scripts => run_script }
+
+fn run_script(path: &Path) {
+    goldenscript::run(&mut Table::default(), path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// One broker set `a` whose replicas `1..=3` are at `h1..h3`; every heartbeat has a timeout of 2000 ms. Each step prints its outputs.
+struct Table {
+    liveness: Liveness,
+    now: Millis,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let settings = Settings {
+            unclean: UncleanElection::Forbidden,
+            proof_of_death: true,
+            disk_stall: 1_000,
+            default_timeout: 2_000,
+            review_interval: 60_000,
+        };
+        Table { liveness: Liveness::new(settings), now: 10_000 }
+    }
+}
+
+#[derive(goldenscript::Command)]
+enum Step {
+    /// The committed state.
+    View {
+        set: Vec<BrokerId>,
+        #[arg(key)]
+        master: Option<BrokerId>,
+        #[arg(key)]
+        epoch: Epoch,
+        #[arg(key)]
+        boots: Option<String>,
+    },
+    Beat {
+        id: BrokerId,
+        #[arg(key)]
+        on: u64,
+        #[arg(key)]
+        epoch: Option<Epoch>,
+        #[arg(key)]
+        end: Option<i64>,
+        #[arg(key)]
+        boot: Option<String>,
+        #[arg(key)]
+        disk: Option<Millis>,
+        #[arg(key)]
+        lease: Option<String>,
+    },
+    Closed {
+        connection: u64,
+    },
+    Probed {
+        id: BrokerId,
+        result: String,
+    },
+    Leading,
+    Following,
+    Settled,
+    /// Lets time pass, with ticks when they are due.
+    Pass {
+        ms: Millis,
+    },
+    NoProof,
+}
+
+fn view(set: &[BrokerId], master: Option<BrokerId>, master_epoch: Epoch, boots: Option<&str>) -> BrokerSet {
+    let boot = |id: BrokerId| boots.map(|it| format!("{it}{id}"));
+    let replica = |id: BrokerId| Replica { address: format!("h{id}"), boot_id: boot(id), ..Default::default() };
+    BrokerSet {
+        name: "a".into(),
+        replicas: (1..=3).map(|id| (id, replica(id))).collect(),
+        master,
+        master_epoch,
+        sync_state_set: set.iter().copied().collect(),
+        sync_state_set_epoch: master_epoch * 10 + set.len() as i32,
+        min_in_sync: 1,
+        ..Default::default()
+    }
+}
+
+fn told(output: &Output) -> String {
+    match output {
+        Output::Answer { lease, master_epoch, .. } => format!("answer: lease {lease:?}, epoch {master_epoch:?}"),
+        Output::Probe { id, address, .. } => format!("probe {id} at {address}"),
+        Output::Elect { expect, cause, alive, .. } => {
+            let alive = alive.iter().map(|it| format!("{}{}", if it.electable { "" } else { "?" }, it.id));
+            format!("elect instead of {expect:?}: {cause:?}; alive {:?}", alive.collect::<Vec<_>>())
+        }
+        Output::RemoveDead { ids, .. } => format!("remove dead {ids:?}"),
+        Output::Notify { id, .. } => format!("notify {id}"),
+    }
+}
+
+impl Table {
+    fn step(&mut self, input: Input) -> String {
+        let mut out = Vec::new();
+        self.liveness.step(self.now, input, &mut out);
+        out.iter().map(|it| format!("{} {}\n", self.now, told(it))).collect()
+    }
+
+    fn pass(&mut self, ms: Millis) -> String {
+        let (end, mut all) = (self.now + ms, String::new());
+        while let Some(due) = self.liveness.next_due().filter(|it| *it <= end) {
+            self.now = self.now.max(due);
+            all += &self.step(Input::Tick);
+        }
+        self.now = end;
+        all
+    }
+}
+
+impl goldenscript::Runner for Table {
+    type Command = Step;
+
+    fn run(&mut self, step: &Step, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
+        let broker_set = "a".to_owned();
+        let input = match step {
+            Step::Pass { ms } => return Ok(self.pass(*ms)),
+            Step::NoProof => {
+                self.liveness.settings.proof_of_death = false;
+                return Ok(String::new());
+            }
+            Step::View { set, master, epoch, boots } => {
+                Input::View(Arc::new(view(set, *master, *epoch, boots.as_deref())))
+            }
+            Step::Beat { id, on, epoch, end, boot, disk, lease } => Input::Heartbeat(Heartbeat {
+                broker_set,
+                id: *id,
+                connection: *on,
+                address: format!("h{id}"),
+                timeout: 2_000,
+                epoch: epoch.unwrap_or(1),
+                max_offset: end.unwrap_or(100),
+                confirm_offset: 0,
+                priority: i32::MAX,
+                boot_id: boot.clone(),
+                min_in_sync: None,
+                disk_probe_age: *disk,
+                raft_lease: if lease.as_deref() == Some("lost") { RaftLease::NotHeld } else { RaftLease::Held },
+            }),
+            Step::Closed { connection } => Input::Closed { connection: *connection },
+            Step::Probed { id, result } => {
+                let result = match result.as_str() {
+                    "alive" => Probed::Alive,
+                    "refused" => Probed::Refused,
+                    "unknown" => Probed::Unknown,
+                    other => return Err(format!("no such result: {other}").into()),
+                };
+                Input::Probed { broker_set, id: *id, result }
+            }
+            Step::Leading => Input::Leading,
+            Step::Following => Input::Following,
+            Step::Settled => Input::Settled { broker_set },
+        };
+        Ok(self.step(input))
+    }
+}

@@ -161,6 +161,10 @@ fn a_directory_of_another_controller_is_refused_by_name() {
         why(Identity::new("g", "n0", &peers)),
     ];
     expect_test::expect![[r#"
+        DIR belongs to controller n0 of group g, not to n1 of group g: set controllerStorePath to this controller's own directory, or correct controllerDLegerSelfId and controllerDLegerGroup
+        DIR belongs to controller n0 of group g, not to n0 of group other: set controllerStorePath to this controller's own directory, or correct controllerDLegerSelfId and controllerDLegerGroup
+        DIR was written by a group of controllers n0, n1, n2, but controllerDLegerPeers names n0: restore the ids (addresses may change), or start this group with an empty controllerStorePath on every controller
+        opened
     "#]]
     .assert_eq(&(told.join("\n") + "\n"));
 }

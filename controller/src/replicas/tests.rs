@@ -8,8 +8,8 @@ fn run_script(path: &Path) {
     goldenscript::run(&mut Machine::default(), path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
-/// The state machine and a log index. Broker set is always `a`; candidates are written `id@epoch:max_offset[p<priority>]`, a leading `?`
-/// means presumed alive only.
+/// The state machine and a log index. Broker set is always `a`; candidates are written `id@epoch.max_offset[p<priority>]`, a leading
+/// `maybe` means presumed alive only.
 #[derive(Default)]
 struct Machine {
     replicas: Replicas,
@@ -33,6 +33,7 @@ enum Step {
         taken: Option<String>,
     },
     Elect {
+        #[arg(optional)]
         alive: Vec<String>,
         #[arg(key)]
         by: Option<BrokerId>,
@@ -66,6 +67,7 @@ enum Step {
         set_epoch: i32,
     },
     Clean {
+        #[arg(optional)]
         ids: Vec<BrokerId>,
         #[arg(key)]
         living: Option<bool>,
@@ -78,10 +80,10 @@ enum Step {
 }
 
 fn candidate(text: &str, min_in_sync: Option<i32>) -> Result<Candidate, Box<dyn Error>> {
-    let (electable, text) = text.strip_prefix('?').map_or((true, text), |it| (false, it));
+    let (electable, text) = text.strip_prefix("maybe").map_or((true, text), |it| (false, it));
     let (text, priority) = text.split_once('p').map_or((text, "2147483647"), |it| it);
-    let (id, log) = text.split_once('@').ok_or("want id@epoch:max_offset")?;
-    let (epoch, max_offset) = log.split_once(':').ok_or("want id@epoch:max_offset")?;
+    let (id, log) = text.split_once('@').ok_or("want id@epoch.max_offset")?;
+    let (epoch, max_offset) = log.split_once('.').ok_or("want id@epoch.max_offset")?;
     Ok(Candidate {
         id: id.parse()?,
         epoch: epoch.parse()?,

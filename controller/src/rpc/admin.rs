@@ -34,8 +34,7 @@ impl Service {
             Failure::Text(response::CONTROLLER_INVALID_CLEAN_BROKER_METADATA, text)
         })?;
         let name = it.broker_name.clone();
-        let alive = self.watch.look(move |now, it| it.liveness.candidates(now, &name)).await.unwrap_or_default();
-        let alive = alive.into_iter().map(|it| it.id).collect();
+        let alive = self.watch.look(move |now, it| it.liveness.heard(now, &name)).await.unwrap_or_default();
         let change = Clean { broker_set: it.broker_name, ids, living, alive, at_ms: wall_ms() };
         match self.propose(Change::Clean(change)).await? {
             Outcome::Cleaned => Ok(Command::response(response::SUCCESS)),

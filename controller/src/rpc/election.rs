@@ -52,7 +52,9 @@ impl Service {
         })?;
         let (name, master) = (header.broker_name.clone(), header.master_broker_id);
         let seen = self.watch.look(move |now, it| {
-            let alive = it.liveness.candidates(now, &name).into_iter().map(|it| it.id).collect();
+            let mut alive = it.liveness.heard(now, &name);
+            // The sender speaks, even if this leader has not had a heartbeat of it yet.
+            alive.extend(it.liveness.is_alive(now, &name, master).then_some(master));
             (alive, it.liveness.min_in_sync(&name, master))
         });
         let (alive, min_in_sync) = seen.await.unwrap_or_default();

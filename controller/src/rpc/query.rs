@@ -48,19 +48,17 @@ impl Service {
         let sets =
             self.raft.read(move |it| names.iter().filter_map(|name| it.get(name).cloned()).collect::<Vec<_>>()).await?;
         let table = self.watch.look(move |now, table| {
-            let alive = |set: &BrokerSet, id| table.liveness.is_alive(now, &set.name, id);
-            sets.iter()
-                .map(|set| (set.name.clone(), replicas_info(set, |id| alive(set, id))))
-                .collect::<BTreeMap<_, _>>()
+            let info = |set: &BrokerSet| (set.name.clone(), replicas_info(set, &table.liveness.heard(now, &set.name)));
+            sets.iter().map(info).collect::<BTreeMap<_, _>>()
         });
         let body = BrokerReplicasInfo { replicas_info_table: table.await.unwrap_or_default() };
         Ok(Command::response(response::SUCCESS).with_body(json(&body)))
     }
 }
 
-fn replicas_info(set: &BrokerSet, alive: impl Fn(BrokerId) -> bool) -> ReplicasInfo {
+fn replicas_info(set: &BrokerSet, alive: &BTreeSet<BrokerId>) -> ReplicasInfo {
     let identities = set.replicas.iter().map(|(id, it)| ReplicaIdentity {
-        alive: alive(*id),
+        alive: alive.contains(id),
         broker_address: it.address.clone(),
         broker_id: *id,
         broker_name: set.name.clone(),
