@@ -36,7 +36,9 @@ pub async fn mqadmin(args: Vec<String>) -> ExitCode {
     match dispatch(&args).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("mqadmin: {error:#}");
+            // Remarks of a server may have several lines; a failure is one.
+            let lines: Vec<String> = format!("{error:#}").lines().map(|it| it.trim().to_owned()).collect();
+            eprintln!("mqadmin: {}", lines.join(" "));
             ExitCode::FAILURE
         }
     }
@@ -80,7 +82,11 @@ async fn run(command: &Command, args: &[String]) -> anyhow::Result<ExitCode> {
         }
     };
     let credentials = credentials()?;
-    let admin = Admin::new(AdminOptions { namesrv: nameservers(&given), credentials: credentials.clone(), ..AdminOptions::default() });
+    let admin = Admin::new(AdminOptions {
+        namesrv: nameservers(&given),
+        credentials: credentials.clone(),
+        ..AdminOptions::default()
+    });
     (command.run)(Context { admin, credentials }, given).await?;
     Ok(ExitCode::SUCCESS)
 }

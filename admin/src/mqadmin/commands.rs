@@ -165,7 +165,9 @@ fn sets_of<'a>(info: &'a ClusterInfo, cluster: &str) -> anyhow::Result<Vec<&'a B
     if sets.is_empty() {
         let known: Vec<&str> = info.cluster_addr_table.keys().map(String::as_str).collect();
         let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
-        bail!("cluster {cluster} is not known to the nameserver; it knows: {known}. Names are case-sensitive; see `mqadmin clusterList`");
+        bail!(
+            "cluster {cluster} is not known to the nameserver; it knows: {known}. Names are case-sensitive; see `mqadmin clusterList`"
+        );
     }
     Ok(sets)
 }
@@ -183,14 +185,21 @@ mod tests {
 
     #[test]
     fn an_unknown_cluster_names_the_known_ones() {
-        let info = ClusterInfo { cluster_addr_table: BTreeMap::from([("c1".into(), ["b".into()].into())]), ..ClusterInfo::default() };
+        let info = ClusterInfo {
+            cluster_addr_table: BTreeMap::from([("c1".into(), ["b".into()].into())]),
+            ..ClusterInfo::default()
+        };
         let error = sets_of(&info, "C1").unwrap_err().to_string();
-        assert_eq!(error, "cluster C1 is not known to the nameserver; it knows: c1. Names are case-sensitive; see `mqadmin clusterList`");
+        assert_eq!(
+            error,
+            "cluster C1 is not known to the nameserver; it knows: c1. Names are case-sensitive; see `mqadmin clusterList`"
+        );
     }
 
     #[test]
     fn the_master_is_asked_first() {
-        let mut data = BrokerData { broker_addrs: BTreeMap::from([(0, "m".into()), (2, "s".into())]), ..BrokerData::default() };
+        let mut data =
+            BrokerData { broker_addrs: BTreeMap::from([(0, "m".into()), (2, "s".into())]), ..BrokerData::default() };
         assert_eq!(any_address(&data), Some("m"));
         data.broker_addrs.remove(&0);
         assert_eq!(any_address(&data), Some("s"));

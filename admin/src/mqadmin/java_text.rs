@@ -119,10 +119,13 @@ mod tests {
 
     #[test]
     fn a_map_is_in_the_order_of_a_jvm() {
-        let names = ["a", "UNIQ_KEY", "TAGS", "CLUSTER", "MIN_OFFSET", "MAX_OFFSET", "WAIT", "MSG_REGION", "TRACE_ON", "KEYS"];
+        let names =
+            ["a", "UNIQ_KEY", "TAGS", "CLUSTER", "MIN_OFFSET", "MAX_OFFSET", "WAIT", "MSG_REGION", "TRACE_ON", "KEYS"];
         // From a JVM.
-        expect!["{MSG_REGION=7, UNIQ_KEY=1, CLUSTER=3, MIN_OFFSET=4, TAGS=2, KEYS=9, WAIT=6, a=0, TRACE_ON=8, MAX_OFFSET=5}"]
-            .assert_eq(&map(names.iter().copied().zip(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"])));
+        expect![
+            "{MSG_REGION=7, UNIQ_KEY=1, CLUSTER=3, MIN_OFFSET=4, TAGS=2, KEYS=9, WAIT=6, a=0, TRACE_ON=8, MAX_OFFSET=5}"
+        ]
+        .assert_eq(&map(names.iter().copied().zip(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"])));
     }
 
     #[test]

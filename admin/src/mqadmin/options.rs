@@ -74,7 +74,11 @@ impl Given {
     }
 
     /// The value as a number or another type with a text form.
-    pub fn parse<T: std::str::FromStr>(&self, short: &'static str, want: &'static str) -> Result<Option<T>, UsageError> {
+    pub fn parse<T: std::str::FromStr>(
+        &self,
+        short: &'static str,
+        want: &'static str,
+    ) -> Result<Option<T>, UsageError> {
         let Some(text) = self.get(short) else { return Ok(None) };
         let ill_typed = |_| UsageError::IllTyped { option: short, value: text.to_owned(), want };
         text.parse().map(Some).map_err(ill_typed)
@@ -243,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_group_wants_exactly_one() {
-        let options = [Opt::value("b", "brokerAddr", "one").one_of_group(), Opt::value("c", "clusterName", "two").one_of_group()];
+        let options =
+            [Opt::value("b", "brokerAddr", "one").one_of_group(), Opt::value("c", "clusterName", "two").one_of_group()];
         let error = |line: &str| {
             let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             parse(&options, &args).unwrap_err().to_string()

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, Parser)]
-#[command(name = "mqbench", version, about = "Load, failover measurement and a demonstration cluster for RocketMQ brokers")]
+#[command(
+    name = "mqbench",
+    version,
+    about = "Load, failover measurement and a demonstration cluster for RocketMQ brokers"
+)]
 pub struct Args {
     #[command(subcommand)]
     pub command: Command,
@@ -194,7 +198,8 @@ mod tests {
     #[test]
     fn every_load_takes_the_common_options() {
         for command in ["send", "consume", "failover"] {
-            let mut line = vec!["mqbench", command, "--namesrv", "a:1", "--topic", "t", "--size", "100", "--producers", "2"];
+            let mut line =
+                vec!["mqbench", command, "--namesrv", "a:1", "--topic", "t", "--size", "100", "--producers", "2"];
             line.extend(["--inflight", "3", "--duration", "1s", "--json"]);
             if command == "failover" {
                 line.extend(["--controller", "a:2"]);

@@ -18,7 +18,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub async fn run(args: ConsumeArgs) -> anyhow::Result<ExitCode> {
     let common = &args.common;
     let readers = common.producers.unwrap_or(4) as usize;
-    let options = ConsumerOptions { namesrv: client::nameservers(&common.namesrv), group: "mqbench".into(), ..ConsumerOptions::default() };
+    let options = ConsumerOptions {
+        namesrv: client::nameservers(&common.namesrv),
+        group: "mqbench".into(),
+        ..ConsumerOptions::default()
+    };
     let queues = PullConsumer::start(options.clone()).queues(&common.topic).await?;
     if queues.is_empty() {
         bail!("topic {} has no readable queue", common.topic);

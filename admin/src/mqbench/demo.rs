@@ -3,6 +3,7 @@
 use super::args::{DemoArgs, DownArgs, Programs, UpArgs};
 use super::failover::{Fault, Setup, Trial};
 use super::quick_start::{self, Life, Node, Ports, Process, QuickStart, REPLICAS};
+use super::timeline::Phase;
 use super::{print_result, topic};
 use anyhow::{Context, bail};
 use client::{Admin, AdminOptions};
@@ -82,13 +83,14 @@ async fn show(args: &DemoArgs, folder: &Path, interrupt: &CancellationToken) -> 
     trial.live_until(fault.at + AWAY, interrupt).await?;
 
     eprintln!("        starting {} again", node.name());
+    let restarted = Instant::now();
     *process = cluster.start(node, Life::WithUs)?;
     let rejoined = live_until_back(&trial, &old_master, interrupt).await?;
     trial.live_until(Instant::now() + args.after, interrupt).await?;
     for process in &mut processes {
         process.check_running()?;
     }
-    let report = trial.finish(Some(fault), Some(rejoined)).await?;
+    let report = trial.finish(Some(fault), &[(Phase::Restarted, restarted), (Phase::Rejoined, rejoined)]).await?;
     eprintln!("stopping");
     for process in processes.iter_mut().rev() {
         process.stop()?;
@@ -100,9 +102,9 @@ async fn show(args: &DemoArgs, folder: &Path, interrupt: &CancellationToken) -> 
 /// Shows the live view until the old master is a member again and says when that was seen.
 async fn live_until_back(trial: &Trial, address: &str, interrupt: &CancellationToken) -> anyhow::Result<Instant> {
     let deadline = Instant::now() + REJOIN_TIMEOUT;
-    // It may not have left the set before it returned: then it is back once it is no longer the master and a member.
     let back = async {
-        let is_back = |it: &super::observer::View| it.members().iter().any(|it| it == address) && it.members().len() == REPLICAS;
+        let is_back =
+            |it: &super::observer::View| it.members().iter().any(|it| it == address) && it.members().len() == REPLICAS;
         trial.observer.wait(REJOIN_TIMEOUT, is_back).await.then(Instant::now)
     };
     tokio::select! {
@@ -143,8 +145,13 @@ async fn whole(cluster: &QuickStart, processes: &mut [Process]) -> anyhow::Resul
             return Ok(());
         }
         if Instant::now() > deadline {
-            let seen = in_sync.map_or_else(|| "no controller leader answers".to_owned(), |it| format!("{it} replicas are in sync"));
-            bail!("the cluster is not whole after {} s: {seen}; logs are in {}", START_TIMEOUT.as_secs(), cluster.folder.join("logs").display());
+            let seen = in_sync
+                .map_or_else(|| "no controller leader answers".to_owned(), |it| format!("{it} replicas are in sync"));
+            bail!(
+                "the cluster is not whole after {} s: {seen}; logs are in {}",
+                START_TIMEOUT.as_secs(),
+                cluster.folder.join("logs").display()
+            );
         }
         tokio::time::sleep(POLL).await;
     }
@@ -163,7 +170,12 @@ pub async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
     let running = quick_start::detached(&folder);
     if !running.is_empty() {
         let names: Vec<String> = running.into_iter().map(|(name, _)| name).collect();
-        bail!("{} already run in {}; stop them with `mqbench down --dir {}` (make down)", names.join(", "), folder.display(), args.dir.display());
+        bail!(
+            "{} already run in {}; stop them with `mqbench down --dir {}` (make down)",
+            names.join(", "),
+            folder.display(),
+            args.dir.display()
+        );
     }
     let ports = Ports::of_folder(&folder)?;
     let cluster = QuickStart::lay_out(&folder, &programs(&args.programs)?, ports)?;
@@ -200,7 +212,8 @@ Stop it: mqbench down --dir {} (make down)
 
 /// Stops what `up` started; its data stay.
 pub fn down(args: &DownArgs) -> anyhow::Result<ExitCode> {
-    let folder = args.dir.canonicalize().with_context(|| format!("{}: nothing was started there", args.dir.display()))?;
+    let folder =
+        args.dir.canonicalize().with_context(|| format!("{}: nothing was started there", args.dir.display()))?;
     let running = quick_start::detached(&folder);
     for (name, pid) in &running {
         quick_start::end(*pid).with_context(|| format!("cannot stop {name}"))?;

@@ -92,14 +92,19 @@ impl Trial {
     pub async fn start(setup: Setup) -> anyhow::Result<Trial> {
         let admin = Admin::new(AdminOptions { namesrv: setup.namesrv.clone(), ..AdminOptions::default() });
         let route = topic::ensure(&admin, &setup.topic, setup.producers).await?;
-        let with_queues = route.queue_datas.iter().map(|it| &it.broker_name).find(|it| setup.broker_set.as_ref().is_none_or(|set| set == *it));
+        let with_queues = route
+            .queue_datas
+            .iter()
+            .map(|it| &it.broker_name)
+            .find(|it| setup.broker_set.as_ref().is_none_or(|set| set == *it));
         let Some(broker_set) = with_queues.cloned() else {
             let wanted = setup.broker_set.as_deref().unwrap_or("any broker set");
             bail!("topic {} has no queue on {wanted}; see `mqadmin topicRoute -t {}`", setup.topic, setup.topic);
         };
         let queues = topic::queues_of(&route, &setup.topic, &broker_set);
         let old_master = topic::master_of(&route, &broker_set);
-        let old_master = old_master.with_context(|| format!("broker set {broker_set} has no master now; see `mqadmin clusterList`"))?;
+        let old_master = old_master
+            .with_context(|| format!("broker set {broker_set} has no master now; see `mqadmin clusterList`"))?;
         let positions = positions(&admin, &old_master, queues.clone()).await?;
         let observer =
             Observer::start(setup.namesrv.clone(), setup.controllers.clone(), setup.topic.clone(), broker_set.clone());
@@ -123,13 +128,13 @@ impl Trial {
 
     /// Shows a line a second until the deadline; an error when `stop` comes first.
     pub async fn live_until(&self, deadline: Instant, stop: &CancellationToken) -> anyhow::Result<()> {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        ticks.tick().await; // the first is immediate
         loop {
+            // Whole seconds since the start, so that the lines go on evenly from one call to the next.
+            let to_next = Duration::from_secs(1) - Duration::from_nanos(u64::from(self.meter.elapsed().subsec_nanos()));
             tokio::select! {
                 () = stop.cancelled() => bail!("interrupted"),
                 () = tokio::time::sleep_until(deadline.into()) => return Ok(()),
-                _ = ticks.tick() => eprintln!("{}", self.line()),
+                () = tokio::time::sleep(to_next) => eprintln!("{}", self.line()),
             }
         }
     }
@@ -153,19 +158,21 @@ impl Trial {
         )
     }
 
-    /// Ends the load, reads everything back, and sums up. `rejoined` is when the old master was back in the set.
-    pub async fn finish(self, fault: Option<Fault>, rejoined: Option<Instant>) -> anyhow::Result<Report> {
+    /// Ends the load, reads everything back, and sums up. `later` is what the caller saw of the old master.
+    pub async fn finish(self, fault: Option<Fault>, later: &[(Phase, Instant)]) -> anyhow::Result<Report> {
         let took = self.meter.elapsed();
         self.stop.cancel();
         let sent = self.sending.await??;
         eprintln!("reading everything back");
         let mut account = Account::new(self.run, &sent);
-        read_back(self.setup.namesrv.clone(), self.positions, &mut account).await.context("cannot read the messages back")?;
+        read_back(self.setup.namesrv.clone(), self.positions, &mut account)
+            .await
+            .context("cannot read the messages back")?;
         let mut timeline = Timeline::default();
         if let Some(fault) = &fault {
             observed(&mut timeline, fault, &self.observer, &self.meter);
-            if let Some(at) = rejoined {
-                timeline.add(Phase::Rejoined, millis(at - fault.at), fault.old_master.clone());
+            for (phase, at) in later {
+                timeline.add(*phase, millis(*at - fault.at), fault.old_master.clone());
             }
             let servers = [client::nameservers(&self.setup.controllers), self.observer.view().members()].concat();
             status::add_phases(&mut timeline, fault, &servers, &self.broker_set).await;
@@ -285,7 +292,7 @@ pub async fn run(args: FailoverArgs) -> anyhow::Result<ExitCode> {
     if let Some(pid) = args.stop_pid {
         signal(pid, Signal::CONT)?; // whatever comes of it, nobody wants a stopped process left behind
     }
-    let report = trial.finish(fault, None).await?;
+    let report = trial.finish(fault, &[]).await?;
     print_result(common.json, &report, &report.text())?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -32,7 +32,9 @@ pub struct Load {
 /// Runs all producers until `stop`, then waits for what is under way. The result is in producer order.
 pub async fn run(load: Load, meter: Arc<Meter>, stop: CancellationToken) -> anyhow::Result<Vec<Sent>> {
     let load = Arc::new(load);
-    let tasks: Vec<_> = (0..load.producers).map(|number| tokio::spawn(produce(load.clone(), number, meter.clone(), stop.clone()))).collect();
+    let tasks: Vec<_> = (0..load.producers)
+        .map(|number| tokio::spawn(produce(load.clone(), number, meter.clone(), stop.clone())))
+        .collect();
     let mut all = Vec::with_capacity(tasks.len());
     for task in tasks {
         all.push(task.await?);
@@ -78,7 +80,13 @@ async fn produce(load: Arc<Load>, number: u32, meter: Arc<Meter>, stop: Cancella
 /// A send's acknowledgement, with its latency and body size, or why there is none.
 type Outcome = Result<(SendResult, Duration, usize), String>;
 
-async fn send(producer: Producer, message: Message, queue: Option<MessageQueue>, sequence: u64, since: Instant) -> (u64, Outcome) {
+async fn send(
+    producer: Producer,
+    message: Message,
+    queue: Option<MessageQueue>,
+    sequence: u64,
+    since: Instant,
+) -> (u64, Outcome) {
     let size = message.body.len();
     let result = match &queue {
         Some(queue) => producer.send_to(&message, queue).await,
@@ -139,7 +147,11 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(20)).await;
         for turn in 0..20 {
             let due = pace.turn().await;
-            assert_eq!(due - start, Duration::from_millis(turn), "latency counts from when it was due, not from when the stall ended");
+            assert_eq!(
+                due - start,
+                Duration::from_millis(turn),
+                "latency counts from when it was due, not from when the stall ended"
+            );
             pace.taken();
         }
     }

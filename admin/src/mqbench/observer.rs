@@ -42,7 +42,9 @@ pub enum Change {
 impl Change {
     pub fn text(&self) -> String {
         match self {
-            Change::Master { id, address, epoch } => format!("controllers name {address} (id {id}) master at epoch {epoch}"),
+            Change::Master { id, address, epoch } => {
+                format!("controllers name {address} (id {id}) master at epoch {epoch}")
+            }
             Change::NoMaster { epoch } => format!("no master (epoch {epoch})"),
             Change::Members(members) => format!("{} in sync", members.len()),
             Change::Route(Some(address)) => format!("route names {address}"),
@@ -74,7 +76,9 @@ impl View {
         if self.info.as_ref().map(master) != Some(master(&info)) {
             let epoch = info.master_epoch;
             self.push(match (info.master_broker_id, &info.master_address) {
-                (Some(id), Some(address)) if !address.is_empty() => Change::Master { id, address: address.clone(), epoch },
+                (Some(id), Some(address)) if !address.is_empty() => {
+                    Change::Master { id, address: address.clone(), epoch }
+                }
                 _ => Change::NoMaster { epoch },
             });
         }
@@ -195,7 +199,11 @@ mod tests {
         ReplicasInfo {
             in_sync_replicas: members
                 .iter()
-                .map(|id| ReplicaIdentity { broker_address: address(*id), broker_id: *id, ..ReplicaIdentity::default() })
+                .map(|id| ReplicaIdentity {
+                    broker_address: address(*id),
+                    broker_id: *id,
+                    ..ReplicaIdentity::default()
+                })
                 .collect(),
             master_address: master.map(address),
             master_broker_id: master,
@@ -207,7 +215,8 @@ mod tests {
     #[test]
     fn only_changes_are_events() {
         let mut view = View::default();
-        for it in [info(Some(1), 1, &[1, 2]), info(Some(1), 1, &[1, 2]), info(None, 2, &[1, 2]), info(Some(2), 3, &[2])] {
+        for it in [info(Some(1), 1, &[1, 2]), info(Some(1), 1, &[1, 2]), info(None, 2, &[1, 2]), info(Some(2), 3, &[2])]
+        {
             view.on_replicas(it);
         }
         view.on_route(Some("b:2".into()));

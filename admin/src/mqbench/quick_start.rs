@@ -74,13 +74,18 @@ pub struct Ports {
 
 impl Ports {
     /// What the files in `conf/` say.
-    pub const DEFAULT: Ports =
-        Ports { controllers: [9878, 9868, 9858], namesrv: 9876, brokers: [10911, 10921, 10931], ha: [10912, 10922, 10932] };
+    pub const DEFAULT: Ports = Ports {
+        controllers: [9878, 9868, 9858],
+        namesrv: 9876,
+        brokers: [10911, 10921, 10931],
+        ha: [10912, 10922, 10932],
+    };
 
     /// Ports that nobody uses at this moment.
     pub fn free() -> std::io::Result<Ports> {
         // All are held until the last is known, so that none is handed out twice.
-        let held: Vec<TcpListener> = (0..1 + 3 * REPLICAS).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
+        let held: Vec<TcpListener> =
+            (0..1 + 3 * REPLICAS).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
         let ports: Vec<u16> = held.iter().map(|it| it.local_addr().map(|it| it.port())).collect::<Result<_, _>>()?;
         let three = |from: usize| std::array::from_fn(|index| ports[from + index]);
         Ok(Ports { namesrv: ports[0], controllers: three(1), brokers: three(4), ha: three(7) })
@@ -91,7 +96,8 @@ impl Ports {
         let path = folder.join("ports.json");
         match fs::read(&path) {
             Ok(text) => {
-                let ports: Ports = serde_json::from_slice(&text).with_context(|| format!("{} is damaged; remove the folder", path.display()))?;
+                let ports: Ports = serde_json::from_slice(&text)
+                    .with_context(|| format!("{} is damaged; remove the folder", path.display()))?;
                 if !ports.all_free() {
                     bail!("a port of {} is taken by another process; stop that, or use another folder", path.display());
                 }
@@ -99,7 +105,8 @@ impl Ports {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let ports = if Ports::DEFAULT.all_free() { Ports::DEFAULT } else { Ports::free()? };
-                fs::write(&path, serde_json::to_vec(&ports)?).with_context(|| format!("cannot write {}", path.display()))?;
+                fs::write(&path, serde_json::to_vec(&ports)?)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
                 Ok(ports)
             }
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -149,7 +156,10 @@ impl QuickStart {
         for node in Node::all() {
             let program = programs.join(node.program());
             if !program.is_file() {
-                bail!("{}: not there. Build it with `make build`, or say where it is with --bin-dir", program.display());
+                bail!(
+                    "{}: not there. Build it with `make build`, or say where it is with --bin-dir",
+                    program.display()
+                );
             }
         }
         for name in ["conf", "data", "logs", "pids"] {
@@ -175,12 +185,14 @@ impl QuickStart {
     fn conf(&self, node: Node) -> String {
         let ports = &self.ports;
         let data = self.folder.join("data").join(node.name()).display().to_string();
-        let peers: Vec<String> = ports.controllers.iter().enumerate().map(|(n, port)| format!("n{n}-{}", address(*port))).collect();
+        let peers: Vec<String> =
+            ports.controllers.iter().enumerate().map(|(n, port)| format!("n{n}-{}", address(*port))).collect();
         match node {
             Node::Namesrv => with_values(NAMESRV_CONF, &[("listenPort", ports.namesrv.to_string())]),
-            Node::Controller(index) => {
-                with_values(CONTROLLER_CONF[index], &[("controllerDLegerPeers", peers.join(";")), ("controllerStorePath", data)])
-            }
+            Node::Controller(index) => with_values(
+                CONTROLLER_CONF[index],
+                &[("controllerDLegerPeers", peers.join(";")), ("controllerStorePath", data)],
+            ),
             Node::Broker(index) => with_values(
                 BROKER_CONF[index],
                 &[
@@ -198,7 +210,11 @@ impl QuickStart {
     pub fn start(&self, node: Node, life: Life) -> anyhow::Result<Process> {
         let program = self.programs.join(node.program());
         let log_path = self.log_file(node);
-        let log = File::options().create(true).append(true).open(&log_path).with_context(|| format!("cannot open {}", log_path.display()))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&log_path)
+            .with_context(|| format!("cannot open {}", log_path.display()))?;
         let mut command = Command::new(&program);
         command.arg("-c").arg(self.conf_file(node)).current_dir(&self.folder).env_remove("NAMESRV_ADDR");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -251,7 +267,12 @@ impl Process {
     /// Fails when the process has ended, with the last lines of its log.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
-        bail!("{} ended with {status}; the end of {}:\n{}", self.node.name(), self.log_path.display(), tail(&self.log_path, 12))
+        bail!(
+            "{} ended with {status}; the end of {}:\n{}",
+            self.node.name(),
+            self.log_path.display(),
+            tail(&self.log_path, 12)
+        )
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -291,7 +312,8 @@ fn tail(path: &Path, lines: usize) -> String {
 
 /// Sends a signal to a process by number.
 pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
-    let pid_typed = i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(|| format!("{pid} is no process number"))?;
+    let pid_typed =
+        i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(|| format!("{pid} is no process number"))?;
     kill_process(pid_typed, signal).with_context(|| format!("cannot send {signal:?} to process {pid}"))
 }
 
@@ -344,7 +366,8 @@ mod tests {
         };
         let cluster = cluster(Path::new("/x"), Ports::DEFAULT);
         for node in Node::all() {
-            let without_paths = |text: &str| text.lines().filter(|it| !it.contains("Path")).map(str::to_owned).collect::<Vec<_>>();
+            let without_paths =
+                |text: &str| text.lines().filter(|it| !it.contains("Path")).map(str::to_owned).collect::<Vec<_>>();
             assert_eq!(without_paths(&cluster.conf(node)), without_paths(text(node)), "{}", node.name());
         }
     }
@@ -353,13 +376,18 @@ mod tests {
     fn ports_and_folders_are_replaced() {
         let ports = Ports { controllers: [1, 2, 3], namesrv: 4, brokers: [5, 6, 7], ha: [8, 9, 10] };
         let cluster = cluster(Path::new("/x"), ports);
-        let lines = |node| cluster.conf(node).lines().filter(|it| !it.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+        let lines =
+            |node| cluster.conf(node).lines().filter(|it| !it.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
         let controller = lines(Node::Controller(1));
-        for line in ["controllerDLegerPeers=n0-127.0.0.1:1;n1-127.0.0.1:2;n2-127.0.0.1:3", "controllerStorePath=/x/data/controller-n1"] {
+        for line in [
+            "controllerDLegerPeers=n0-127.0.0.1:1;n1-127.0.0.1:2;n2-127.0.0.1:3",
+            "controllerStorePath=/x/data/controller-n1",
+        ] {
             assert!(controller.iter().any(|it| it == line), "{line} in {controller:?}");
         }
         let broker = lines(Node::Broker(2));
-        for line in ["listenPort=7", "haListenPort=10", "namesrvAddr=127.0.0.1:4", "storePathRootDir=/x/data/broker-n2"] {
+        for line in ["listenPort=7", "haListenPort=10", "namesrvAddr=127.0.0.1:4", "storePathRootDir=/x/data/broker-n2"]
+        {
             assert!(broker.iter().any(|it| it == line), "{line} in {broker:?}");
         }
     }

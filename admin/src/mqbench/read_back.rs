@@ -18,8 +18,13 @@ pub struct Position {
 }
 
 /// Reads to the end of every queue, then waits for what is missing. Fails only if a queue stays unreadable.
-pub async fn read_back(namesrv: Vec<String>, mut positions: Vec<Position>, account: &mut Account) -> anyhow::Result<()> {
-    let options = ConsumerOptions { namesrv, group: "mqbench-account".into(), timeout: PATIENCE, ..ConsumerOptions::default() };
+pub async fn read_back(
+    namesrv: Vec<String>,
+    mut positions: Vec<Position>,
+    account: &mut Account,
+) -> anyhow::Result<()> {
+    let options =
+        ConsumerOptions { namesrv, group: "mqbench-account".into(), timeout: PATIENCE, ..ConsumerOptions::default() };
     let consumer = PullConsumer::start(options);
     let mut deadline = Instant::now() + PATIENCE;
     loop {

@@ -41,7 +41,9 @@ fn collect(value: &Value, set: Option<&str>, broker_set: &str, out: &mut Vec<(Ph
     match value {
         Value::Array(items) => items.iter().for_each(|it| collect(it, set, broker_set, out)),
         Value::Object(fields) => {
-            let own = ["name", "brokerName", "broker_name", "broker_set", "brokerSet"].iter().find_map(|it| fields.get(*it)?.as_str());
+            let own = ["name", "brokerName", "broker_name", "broker_set", "brokerSet"]
+                .iter()
+                .find_map(|it| fields.get(*it)?.as_str());
             let set = own.or(set);
             if set.is_some_and(|it| it != broker_set) {
                 return;

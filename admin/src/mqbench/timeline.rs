@@ -24,6 +24,8 @@ pub enum Phase {
     RoutePublished,
     /// The new master's first acknowledgement reached a producer.
     FirstAck,
+    /// The old master's process was started again.
+    Restarted,
     /// The old master is in the SyncStateSet again.
     Rejoined,
 }
@@ -39,6 +41,7 @@ impl Phase {
             Phase::Promoted => "promoted",
             Phase::RoutePublished => "route published",
             Phase::FirstAck => "first ack",
+            Phase::Restarted => "restarted",
             Phase::Rejoined => "old master back",
         }
     }
@@ -62,7 +65,7 @@ impl Timeline {
     /// The first observation of a phase counts.
     pub fn add(&mut self, phase: Phase, at_ms: f64, what: impl Into<String>) {
         if self.at(phase).is_none() {
-            self.entries.push(Entry { phase, at_ms, what: what.into() });
+            self.entries.push(Entry { phase, at_ms: tenths(at_ms), what: what.into() });
             self.entries.sort_by(|left, right| left.at_ms.total_cmp(&right.at_ms).then(left.phase.cmp(&right.phase)));
         }
     }
@@ -79,6 +82,11 @@ impl Timeline {
         }
         out
     }
+}
+
+/// Finer than that is noise.
+fn tenths(ms: f64) -> f64 {
+    (ms * 10.0).round() / 10.0
 }
 
 #[cfg(test)]
@@ -100,7 +108,7 @@ mod tests {
               61.3 ms  first ack        127.0.0.1:10921
         "]]
         .assert_eq(&timeline.text());
-        assert_eq!(timeline.at(Phase::FirstAck), Some(61.27));
+        assert_eq!(timeline.at(Phase::FirstAck), Some(61.3));
         assert_eq!(timeline.at(Phase::Promoted), None);
     }
 
@@ -108,6 +116,7 @@ mod tests {
     fn json_names_the_phases() {
         let mut timeline = Timeline::default();
         timeline.add(Phase::RoutePublished, 30.5, "x");
-        expect![[r#"[{"phase":"route_published","at_ms":30.5,"what":"x"}]"#]].assert_eq(&serde_json::to_string(&timeline).unwrap());
+        expect![[r#"[{"phase":"route_published","at_ms":30.5,"what":"x"}]"#]]
+            .assert_eq(&serde_json::to_string(&timeline).unwrap());
     }
 }

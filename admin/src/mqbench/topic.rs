@@ -20,9 +20,15 @@ pub async fn ensure(admin: &Admin, topic: &str, producers: u32) -> anyhow::Resul
         Err(_) => {}
     }
     let queues = producers.max(QUEUES) as i32;
-    let config = TopicConfig { topic_name: topic.to_owned(), read_queue_nums: queues, write_queue_nums: queues, ..TopicConfig::default() };
+    let config = TopicConfig {
+        topic_name: topic.to_owned(),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        ..TopicConfig::default()
+    };
     let info = admin.cluster_info().await?;
-    let masters: Vec<&String> = info.broker_addr_table.values().filter_map(|it| it.broker_addrs.get(&MASTER_ID)).collect();
+    let masters: Vec<&String> =
+        info.broker_addr_table.values().filter_map(|it| it.broker_addrs.get(&MASTER_ID)).collect();
     if masters.is_empty() {
         bail!("no broker set has a master now, so topic {topic} cannot be created; see `mqadmin clusterList`");
     }
@@ -44,7 +50,9 @@ pub async fn ensure(admin: &Admin, topic: &str, producers: u32) -> anyhow::Resul
 /// The queues to write to on one broker set.
 pub fn queues_of(route: &TopicRouteData, topic: &str, broker_set: &str) -> Vec<MessageQueue> {
     let count = route.queue_datas.iter().find(|it| it.broker_name == broker_set).map_or(0, |it| it.write_queue_nums);
-    (0..count).map(|queue_id| MessageQueue { broker_name: broker_set.to_owned(), queue_id, topic: topic.to_owned() }).collect()
+    (0..count)
+        .map(|queue_id| MessageQueue { broker_name: broker_set.to_owned(), queue_id, topic: topic.to_owned() })
+        .collect()
 }
 
 /// The master a route names.
@@ -60,8 +68,17 @@ mod tests {
     #[test]
     fn queues_and_master_of_a_set() {
         let route = TopicRouteData {
-            broker_datas: vec![BrokerData { broker_addrs: [(0, "m:1".into()), (2, "s:1".into())].into(), broker_name: "a".into(), ..Default::default() }],
-            queue_datas: vec![QueueData { broker_name: "a".into(), write_queue_nums: 2, read_queue_nums: 4, ..Default::default() }],
+            broker_datas: vec![BrokerData {
+                broker_addrs: [(0, "m:1".into()), (2, "s:1".into())].into(),
+                broker_name: "a".into(),
+                ..Default::default()
+            }],
+            queue_datas: vec![QueueData {
+                broker_name: "a".into(),
+                write_queue_nums: 2,
+                read_queue_nums: 4,
+                ..Default::default()
+            }],
             ..Default::default()
         };
         assert_eq!(queues_of(&route, "t", "a").iter().map(|it| it.queue_id).collect::<Vec<_>>(), [0, 1]);

@@ -18,7 +18,9 @@ fn main() -> ExitCode {
             print_config(&namesrv.config)?;
             return embedded.iter().try_for_each(|it| print_config(&it.config));
         }
-        let nobodys = |key: &&UnknownKey| embedded.as_ref().is_none_or(|it| it.unknown.iter().any(|other| other.line == key.line));
+        let nobodys = |key: &&UnknownKey| {
+            embedded.as_ref().is_none_or(|it| it.unknown.iter().any(|other| other.line == key.line))
+        };
         warn_unknown(path, &namesrv.unknown.iter().filter(nobodys).cloned().collect::<Vec<_>>());
 
         let running = namesrv::start(namesrv.config, stop.clone()).await?;

@@ -12,7 +12,10 @@ pub fn text(address: &str, cache: &EpochEntryCache) -> String {
         // The entry still written to has no end of its own: the log's end is shown.
         let is_last = index + 1 == cache.epoch_list.len();
         let end = if is_last { cache.max_offset } else { entry.end_offset };
-        out += &format!("\n#Epoch: EpochEntry{{epoch={}, startOffset={}, endOffset={end}}}", entry.epoch, entry.start_offset);
+        out += &format!(
+            "\n#Epoch: EpochEntry{{epoch={}, startOffset={}, endOffset={end}}}",
+            entry.epoch, entry.start_offset
+        );
     }
     out + "\n"
 }

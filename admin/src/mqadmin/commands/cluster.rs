@@ -49,9 +49,13 @@ pub(crate) async fn sync_state_set(context: Context, given: Given) -> anyhow::Re
         for (name, info) in &answer.replicas_info_table {
             print(&controller::sync_state_set(name, info))?;
         }
-        let unknown: Vec<&str> = names.iter().filter(|it| !answer.replicas_info_table.contains_key(*it)).map(String::as_str).collect();
+        let unknown: Vec<&str> =
+            names.iter().filter(|it| !answer.replicas_info_table.contains_key(*it)).map(String::as_str).collect();
         if !unknown.is_empty() {
-            bail!("controller {leader} knows no broker set {}; names are case-sensitive, see `mqadmin clusterList`", unknown.join(", "));
+            bail!(
+                "controller {leader} knows no broker set {}; names are case-sensitive, see `mqadmin clusterList`",
+                unknown.join(", ")
+            );
         }
         let Some(interval) = interval else { return Ok(()) };
         tokio::time::sleep(interval).await;
@@ -62,13 +66,16 @@ pub(crate) async fn broker_epoch(context: Context, given: Given) -> anyhow::Resu
     let interval = interval(&given)?;
     loop {
         let info = context.admin.cluster_info().await?;
-        let sets = match (given.get("b"), given.get("c")) {
-            (Some(name), _) => {
-                let set = info.broker_addr_table.get(name);
-                vec![set.with_context(|| format!("the nameserver knows no broker set {name}; see `mqadmin clusterList`"))?]
-            }
-            (None, cluster) => sets_of(&info, cluster.unwrap_or_default())?,
-        };
+        let sets =
+            match (given.get("b"), given.get("c")) {
+                (Some(name), _) => {
+                    let set = info.broker_addr_table.get(name);
+                    vec![set.with_context(|| {
+                        format!("the nameserver knows no broker set {name}; see `mqadmin clusterList`")
+                    })?]
+                }
+                (None, cluster) => sets_of(&info, cluster.unwrap_or_default())?,
+            };
         for address in sets.iter().flat_map(|it| it.broker_addrs.values()) {
             let epochs = context.admin.broker_epoch(address).await?;
             print(&broker_epoch::text(address, &epochs))?;
@@ -108,7 +115,9 @@ pub(super) async fn masters(context: &Context, cluster: &str) -> anyhow::Result<
     let info = context.admin.cluster_info().await?;
     let master = |data: &proto::body::BrokerData| {
         let address = any_address(data).filter(|_| data.broker_addrs.contains_key(&proto::MASTER_ID));
-        address.map(str::to_owned).with_context(|| format!("broker set {} has no master now; try again when it has one", data.broker_name))
+        address
+            .map(str::to_owned)
+            .with_context(|| format!("broker set {} has no master now; try again when it has one", data.broker_name))
     };
     sets_of(&info, cluster)?.into_iter().map(master).collect()
 }

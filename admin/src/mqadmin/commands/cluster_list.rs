@@ -62,7 +62,8 @@ pub fn table(rows: &[Row], now: i64) -> String {
 
 fn line(row: &Row, now: i64) -> String {
     let cells = Cells { table: row.runtime.as_ref() };
-    let oldest: Option<i64> = cells.number("earliestMessageTimeStamp");
+    // A store without messages says 0 or less: it has no age (RocketMQ shows the hours since 1970).
+    let oldest: Option<i64> = cells.number("earliestMessageTimeStamp").filter(|it| *it > 0);
     let hours = oldest.map_or(0.0, |it| (now - it) as f64 / 3_600_000.0);
     format!(
         "{:<22}  {:<22}  {:<4}  {:<22} {:<16}  {:>16}  {:>30}  {:<22}  {:>11}  {:<12}  {:<8}  {:>10}\n",
@@ -123,7 +124,8 @@ impl<'a> Cells<'a> {
 
     fn out_tps(&self) -> String {
         let (size, wait) = (self.text("pullThreadPoolQueueSize"), self.text("pullThreadPoolQueueHeadWaitTimeMills"));
-        let (ack_size, ack_wait) = (self.text_or_n("ackThreadPoolQueueSize"), self.text_or_n("ackThreadPoolQueueHeadWaitTimeMills"));
+        let (ack_size, ack_wait) =
+            (self.text_or_n("ackThreadPoolQueueSize"), self.text_or_n("ackThreadPoolQueueHeadWaitTimeMills"));
         format!("{:>9.2}({size},{wait}ms|{ack_size},{ack_wait}ms)", self.first_of("getTransferredTps"))
     }
 

@@ -46,7 +46,8 @@ pub fn message(it: &MessageView, min: i64, max: i64) -> String {
     let offset_id = it.offset_msg_id();
     let id = it.property(proto::properties::UNIQ_KEY).unwrap_or(&offset_id);
     let (min, max) = (min.to_string(), max.to_string());
-    let properties = java_text::map(it.properties().chain([("MIN_OFFSET", min.as_str()), ("MAX_OFFSET", max.as_str())]));
+    let properties =
+        java_text::map(it.properties().chain([("MIN_OFFSET", min.as_str()), ("MAX_OFFSET", max.as_str())]));
     let bytes: Vec<String> = it.body.iter().map(|byte| (*byte as i8).to_string()).collect();
     format!(
         "MSGID: {id} MessageExt [brokerName={}, queueId={}, storeSize={}, queueOffset={}, sysFlag={}, bornTimestamp={}, bornHost=/{}, \

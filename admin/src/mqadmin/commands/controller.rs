@@ -51,7 +51,12 @@ pub fn metadata(answer: &GetMetadataInfoResponse) -> String {
 }
 
 /// All of `electMaster`.
-pub fn elected(cluster: &str, broker_set: &str, answer: &ElectMasterResponse, group: Option<&BrokerMemberGroup>) -> String {
+pub fn elected(
+    cluster: &str,
+    broker_set: &str,
+    answer: &ElectMasterResponse,
+    group: Option<&BrokerMemberGroup>,
+) -> String {
     let mut out = format!(
         "\n#ClusterName\t{cluster}\n#BrokerName\t{broker_set}\n#BrokerMasterAddr\t{}\n#MasterEpoch\t{}\n#SyncStateSetEpoch\t{}\n",
         or_null(&answer.master_address),
@@ -71,7 +76,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn identity(broker_id: i64, alive: bool) -> ReplicaIdentity {
-        ReplicaIdentity { alive, broker_address: format!("127.0.0.1:1091{broker_id}"), broker_id, broker_name: "broker-a".into() }
+        ReplicaIdentity {
+            alive,
+            broker_address: format!("127.0.0.1:1091{broker_id}"),
+            broker_id,
+            broker_name: "broker-a".into(),
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use super::{any_address, send_message};
 use crate::mqadmin::java_text::parse_instant;
 use crate::mqadmin::{Context, options::Given, print};
 use anyhow::{Context as _, bail};
-use client::{ConsumerOptions, Message, MessageQueue, Producer, ProducerOptions, PullConsumer, PullOutcome, SendStatus};
+use client::{
+    ConsumerOptions, Message, MessageQueue, Producer, ProducerOptions, PullConsumer, PullOutcome, SendStatus,
+};
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
@@ -77,7 +79,8 @@ impl Wanted {
         let instant = |short: &'static str, name: &str| -> anyhow::Result<Option<i64>> {
             let Some(text) = given.get(short) else { return Ok(None) };
             let millis = parse_instant(text, &TimeZone::system());
-            let millis = millis.with_context(|| format!("-{short} is `{text}`: want milliseconds or yyyy-MM-dd#HH:mm:ss:SSS"))?;
+            let millis = millis
+                .with_context(|| format!("-{short} is `{text}`: want milliseconds or yyyy-MM-dd#HH:mm:ss:SSS"))?;
             if millis > now {
                 bail!("Please set the {name} before now!");
             }
@@ -141,7 +144,10 @@ impl Reader {
         queues.retain(|it| set.is_none_or(|set| it.broker_name == set));
         queues.sort();
         if queues.is_empty() {
-            bail!("topic {topic} has no readable queue{}", set.map(|it| format!(" on broker set {it}")).unwrap_or_default());
+            bail!(
+                "topic {topic} has no readable queue{}",
+                set.map(|it| format!(" on broker set {it}")).unwrap_or_default()
+            );
         }
         let mut left = wanted.count;
         for queue in &queues {
@@ -174,7 +180,9 @@ impl Reader {
         let admin = &self.context.admin;
         let route = admin.topic_route(&queue.topic).await?;
         let set = route.broker_datas.iter().find(|it| it.broker_name == queue.broker_name);
-        let address = set.and_then(any_address).with_context(|| format!("topic {} is not on broker set {}", queue.topic, queue.broker_name))?;
+        let address = set
+            .and_then(any_address)
+            .with_context(|| format!("topic {} is not on broker set {}", queue.topic, queue.broker_name))?;
         let min = admin.min_offset(address, &queue.topic, queue.queue_id).await?;
         let mut span = Span { from: min, to: admin.max_offset(address, &queue.topic, queue.queue_id).await? };
         if let Some(begin) = wanted.begin {
@@ -194,12 +202,17 @@ impl Reader {
             offset = outcome.next();
             match outcome {
                 PullOutcome::Found { messages, max_offset, .. } => {
-                    let texts: String = messages.iter().map(|it| consume_message::message(it, min, max_offset)).collect();
+                    let texts: String =
+                        messages.iter().map(|it| consume_message::message(it, min, max_offset)).collect();
                     print(&format!("Consume ok\n{texts}"))?;
                 }
                 PullOutcome::NoMatch { .. } => print(&consume_message::not_matched(queue, offset))?,
-                PullOutcome::NoNewMessage { .. } => return print(&consume_message::finished(queue, "NO_NEW_MSG", offset)),
-                PullOutcome::OffsetMoved { .. } => return print(&consume_message::finished(queue, "OFFSET_ILLEGAL", offset)),
+                PullOutcome::NoNewMessage { .. } => {
+                    return print(&consume_message::finished(queue, "NO_NEW_MSG", offset));
+                }
+                PullOutcome::OffsetMoved { .. } => {
+                    return print(&consume_message::finished(queue, "OFFSET_ILLEGAL", offset));
+                }
             }
         }
         Ok(())

@@ -2,7 +2,8 @@
 
 /// Header and one row; `status` in RocketMQ's spelling.
 pub fn table(broker_set: &str, queue_id: &str, status: &str, message_id: &str) -> String {
-    let line = |set: &str, queue: &str, status: &str, id: &str| format!("{set:<32}  {queue:<4}  {status:<20}    {id}\n");
+    let line =
+        |set: &str, queue: &str, status: &str, id: &str| format!("{set:<32}  {queue:<4}  {status:<20}    {id}\n");
     line("#Broker Name", "#QID", "#Send Result", "#MsgId") + &line(broker_set, queue_id, status, message_id)
 }
 

@@ -28,7 +28,8 @@ mod tests {
 
     #[test]
     fn one_line_per_group() {
-        let text = header() + &lines("DefaultCluster", "orders", &["a".into(), "b".into()]) + &lines("c", "unread", &[]);
+        let text =
+            header() + &lines("DefaultCluster", "orders", &["a".into(), "b".into()]) + &lines("c", "unread", &[]);
         expect![[r"
             #Cluster Name         #Topic                                            #Consumer Group                                 
             DefaultCluster        orders                                                            a                                                               

@@ -26,7 +26,8 @@ pub fn table(route: &TopicRouteData) -> String {
         let Some(queue) = queues.get(broker.broker_name.as_str()) else { continue };
         read += queue.read_queue_nums;
         write += queue.write_queue_nums;
-        let addresses: Vec<String> = broker.broker_addrs.iter().map(|(id, address)| format!("{id}={address}")).collect();
+        let addresses: Vec<String> =
+            broker.broker_addrs.iter().map(|(id, address)| format!("{id}={address}")).collect();
         out += &line([
             &broker.cluster,
             &broker.broker_name,

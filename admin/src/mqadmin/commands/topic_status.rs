@@ -6,7 +6,10 @@ use proto::body::{MessageQueue, TopicStatsTable};
 
 /// Queues sorted by topic, set and number.
 pub fn table(stats: &TopicStatsTable, zone: &TimeZone) -> String {
-    let mut out = format!("{:<32}  {:<4}  {:<20}  {:<20}    {}\n", "#Broker Name", "#QID", "#Min Offset", "#Max Offset", "#Last Updated");
+    let mut out = format!(
+        "{:<32}  {:<4}  {:<20}  {:<20}    {}\n",
+        "#Broker Name", "#QID", "#Min Offset", "#Max Offset", "#Last Updated"
+    );
     let mut queues: Vec<_> = stats.offset_table.iter().collect();
     let key = |queue: &MessageQueue| (queue.topic.clone(), queue.broker_name.clone(), queue.queue_id);
     queues.sort_by_key(|(queue, _)| key(queue));
@@ -32,7 +35,8 @@ mod tests {
     #[test]
     fn queues_are_sorted_and_empty_ones_have_no_date() {
         let queue = |queue_id| MessageQueue { broker_name: "broker-a".into(), queue_id, topic: "T".into() };
-        let offset = |max_offset, last_update_timestamp| TopicOffset { last_update_timestamp, max_offset, min_offset: 0 };
+        let offset =
+            |max_offset, last_update_timestamp| TopicOffset { last_update_timestamp, max_offset, min_offset: 0 };
         let stats = TopicStatsTable {
             offset_table: vec![(queue(1), offset(0, 0)), (queue(0), offset(12, 1_700_000_000_007))],
             topic_put_tps: 1.5,

@@ -28,7 +28,11 @@ fn sys_flag(unit: bool, subscribed_by_units: bool) -> i32 {
 }
 
 fn attributes(text: &str) -> Result<BTreeMap<String, String>, UsageError> {
-    let wrong = |part: &str| UsageError::IllTyped { option: "a", value: part.to_owned(), want: "+name=value or -name, separated by commas" };
+    let wrong = |part: &str| UsageError::IllTyped {
+        option: "a",
+        value: part.to_owned(),
+        want: "+name=value or -name, separated by commas",
+    };
     let mut map = BTreeMap::new();
     for part in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
         let (name, value) = match part.split_once('=') {
