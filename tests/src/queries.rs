@@ -114,6 +114,12 @@ pub fn create_topic(broker: &str, topic: &str, queues: i32) -> std::io::Result<C
     wire::call(broker, request, Duration::from_secs(5))
 }
 
+/// 200: creates or changes a subscription group; the answer, whatever it is.
+pub fn create_group(broker: &str, group: &str) -> std::io::Result<Command> {
+    let body = serde_json::to_vec(&serde_json::json!({ "groupName": group })).expect("a map is JSON");
+    wire::call(broker, Command::request(200).with_body(body), Duration::from_secs(5))
+}
+
 /// 310, as a Java producer sends it.
 pub fn send_request(topic: &str, queue_id: i32, body: impl Into<Bytes>) -> Command {
     let born = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
