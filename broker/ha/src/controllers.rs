@@ -83,7 +83,8 @@ impl Controllers {
 
     /// The id of this replica; asks for one the first time. Ends only when there is one or the files cannot be used.
     pub(crate) async fn identify(&self) -> Result<BrokerId, HaError> {
-        let file = IdentityFile::new(self.config.identity_file.clone(), &self.config.cluster_name, &self.config.broker_name);
+        let file =
+            IdentityFile::new(self.config.identity_file.clone(), &self.config.cluster_name, &self.config.broker_name);
         let mut identity = file.load()?;
         let mut pause = Duration::from_millis(50);
         loop {
@@ -118,7 +119,10 @@ impl Controllers {
     }
 
     async fn next_id(&self) -> Result<BrokerId, AskError> {
-        let header = GetNextBrokerIdRequest { cluster_name: self.config.cluster_name.clone(), broker_name: self.config.broker_name.clone() };
+        let header = GetNextBrokerIdRequest {
+            cluster_name: self.config.cluster_name.clone(),
+            broker_name: self.config.broker_name.clone(),
+        };
         let answer = self.ask(Command::request(request::CONTROLLER_GET_NEXT_BROKER_ID).with_header(&header)).await?;
         let header: GetNextBrokerIdResponse = ok(&answer)?.header()?;
         header.next_broker_id.ok_or_else(|| AskError::Answer("no nextBrokerId".to_owned()))
@@ -194,7 +198,9 @@ impl Controllers {
             invoke_time: Some(node::clock::wall_ms()),
         };
         let body = SyncStateSet { sync_state_set: set.clone(), sync_state_set_epoch: set_epoch };
-        let request = Command::request(request::CONTROLLER_ALTER_SYNC_STATE_SET).with_header(&header).with_body(proto::json::to_vec(&body));
+        let request = Command::request(request::CONTROLLER_ALTER_SYNC_STATE_SET)
+            .with_header(&header)
+            .with_body(proto::json::to_vec(&body));
         let Ok(leader) = self.leader().await else { return Outcome::Refused };
         match self.client.call(&leader, request, ALTER_TIMEOUT).await {
             Ok(answer) => altered(&answer),
@@ -241,7 +247,8 @@ impl Controllers {
 
     /// The HA address of a master that the controller knows no such address of (a Java broker): 906, asked of the broker itself.
     pub(crate) async fn ha_address(&self, master: &Master) -> Option<String> {
-        let answer = self.client.call(&master.address, Command::request(request::EXCHANGE_BROKER_HA_INFO), FIND_TIMEOUT).await;
+        let answer =
+            self.client.call(&master.address, Command::request(request::EXCHANGE_BROKER_HA_INFO), FIND_TIMEOUT).await;
         answer.ok()?.ext.remove("masterHaAddress").filter(|it| !it.is_empty())
     }
 
@@ -342,7 +349,11 @@ fn elected(answer: &Command) -> Result<Option<View>, AskError> {
         return Err(AskError::Answer("an election without a master".to_owned()));
     }
     let sync_state_set_epoch = header.sync_state_set_epoch.unwrap_or(0);
-    Ok(Some(view(header.master_epoch, master, SyncStateSet { sync_state_set: members.sync_state_set, sync_state_set_epoch })))
+    Ok(Some(view(
+        header.master_epoch,
+        master,
+        SyncStateSet { sync_state_set: members.sync_state_set, sync_state_set_epoch },
+    )))
 }
 
 fn replica_info(answer: &Command) -> Result<Option<View>, AskError> {

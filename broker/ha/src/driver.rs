@@ -38,12 +38,32 @@ pub(crate) enum Event {
     Identified(Result<BrokerId, HaError>),
     Answered(Ask, Answer),
     Notified(View),
-    Heartbeat { sent: Millis, answer: BrokerHeartbeatResponse },
-    Proposed { epoch: Epoch, outcome: Outcome },
+    Heartbeat {
+        sent: Millis,
+        answer: BrokerHeartbeatResponse,
+    },
+    Proposed {
+        epoch: Epoch,
+        outcome: Outcome,
+    },
     PollNow,
-    LinkUp { epoch: Epoch, link: LinkId, slave: BrokerId, learner: bool, handle: LinkHandle },
-    LinkDown { epoch: Epoch, link: LinkId },
-    Ack { epoch: Epoch, link: LinkId, offset: Offset, max_offset: Offset },
+    LinkUp {
+        epoch: Epoch,
+        link: LinkId,
+        slave: BrokerId,
+        learner: bool,
+        handle: LinkHandle,
+    },
+    LinkDown {
+        epoch: Epoch,
+        link: LinkId,
+    },
+    Ack {
+        epoch: Epoch,
+        link: LinkId,
+        offset: Offset,
+        max_offset: Offset,
+    },
     /// The slave's connection: to which HA address, if any.
     CopyingFrom(Option<String>),
 }
@@ -147,7 +167,9 @@ impl Driver {
                 self.me = id;
                 self.role_inputs.push_back(role::Input::Identified(id));
             }
-            Event::Identified(Err(e)) => error!(%e, "this replica has no id: it takes no part in its broker set until restarted"),
+            Event::Identified(Err(e)) => {
+                error!(%e, "this replica has no id: it takes no part in its broker set until restarted")
+            }
             Event::Answered(ask, answer) => self.on_answer(ask, answer),
             Event::Notified(view) => self.role_inputs.push_back(role::Input::Notified(view)),
             Event::Heartbeat { sent, answer } => self.on_heartbeat(sent, &answer),
@@ -305,13 +327,16 @@ impl Driver {
     }
 
     fn ask(&self, ask: Ask) {
-        let (controllers, events, pulse) = (self.controllers.clone(), self.events.clone(), pulse(&self.shared, self.me));
+        let (controllers, events, pulse) =
+            (self.controllers.clone(), self.events.clone(), pulse(&self.shared, self.me));
         let store = self.shared.store.clone();
         self.main.spawn(async move {
             let answer = match ask {
                 Ask::Register => {
                     let answer = controllers.register(pulse.id).await;
-                    if matches!(answer, Answer::View(_)) && let Err(e) = store.host_restart_reported() {
+                    if matches!(answer, Answer::View(_))
+                        && let Err(e) = store.host_restart_reported()
+                    {
                         warn!(%e, "the next start will report the host's restart again");
                     }
                     answer
@@ -410,11 +435,21 @@ impl Driver {
         if let Some(it) = &self.leading {
             let set = it.core.in_sync().committed();
             status.in_sync_slaves = set.len() - 1;
-            status.slaves = it.core.acks().filter_map(|(id, link, ack_offset)| {
-                let handle = it.links.get(&link)?;
-                let transfer_offset = handle.transfer_offset.load(Ordering::Relaxed);
-                Some(SlaveStatus { id, address: handle.peer.clone(), ack_offset, in_sync: set.contains(&id), transfer_offset })
-            }).collect();
+            status.slaves = it
+                .core
+                .acks()
+                .filter_map(|(id, link, ack_offset)| {
+                    let handle = it.links.get(&link)?;
+                    let transfer_offset = handle.transfer_offset.load(Ordering::Relaxed);
+                    Some(SlaveStatus {
+                        id,
+                        address: handle.peer.clone(),
+                        ack_offset,
+                        in_sync: set.contains(&id),
+                        transfer_offset,
+                    })
+                })
+                .collect();
         }
         self.shared.status.store(Arc::new(status));
     }
@@ -423,7 +458,13 @@ impl Driver {
 
     fn start_heartbeats(&self, stop: &CancellationToken) {
         for address in self.controllers.addresses() {
-            let beat = beat(self.shared.clone(), self.controllers.clone(), self.heart.clone(), self.events.clone(), address.clone());
+            let beat = beat(
+                self.shared.clone(),
+                self.controllers.clone(),
+                self.heart.clone(),
+                self.events.clone(),
+                address.clone(),
+            );
             let stop = stop.clone();
             self.main.spawn(async move { stop.run_until_cancelled(beat).await });
         }
@@ -431,7 +472,13 @@ impl Driver {
 }
 
 /// One controller's heartbeats: a slow answer of one never delays the next, nor another controller's.
-async fn beat(shared: Arc<Shared>, controllers: Arc<Controllers>, heart: Arc<Heart>, events: mpsc::Sender<Event>, address: String) {
+async fn beat(
+    shared: Arc<Shared>,
+    controllers: Arc<Controllers>,
+    heart: Arc<Heart>,
+    events: mpsc::Sender<Event>,
+    address: String,
+) {
     let mut interval = tokio::time::interval(Duration::from_millis(shared.config.heartbeat_interval_ms.max(1)));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -443,7 +490,8 @@ async fn beat(shared: Arc<Shared>, controllers: Arc<Controllers>, heart: Arc<Hea
         if id == 0 || monotonic_ms() < heart.mute_until.load(Ordering::Relaxed) {
             continue;
         }
-        let (controllers, events, address, pulse) = (controllers.clone(), events.clone(), address.clone(), pulse(&shared, id));
+        let (controllers, events, address, pulse) =
+            (controllers.clone(), events.clone(), address.clone(), pulse(&shared, id));
         tokio::spawn(async move {
             let sent = monotonic_ms();
             if let Some(answer) = controllers.heartbeat(&address, &pulse).await {

@@ -19,7 +19,9 @@ impl<T> Loaded<T> {
         match self {
             Loaded::Empty => Ok(None),
             Loaded::Present(it) => Ok(Some(it)),
-            Loaded::Unreadable { why } => Err(HaError::File { path: path.display().to_string(), why: format!("{why}; {advice}") }),
+            Loaded::Unreadable { why } => {
+                Err(HaError::File { path: path.display().to_string(), why: format!("{why}; {advice}") })
+            }
         }
     }
 }

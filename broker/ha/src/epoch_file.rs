@@ -112,11 +112,12 @@ mod tests {
     #[test]
     fn damage_is_named() {
         let why = |text: &str| decode(text).unwrap_err();
-        expect!["checksum 773307083, computed 1586416404"].assert_eq(&why("2\n773307083\n7-7000\n8-8001\n"));
+        expect!["checksum 773307083, computed 923569034"].assert_eq(&why("2\n773307083\n7-7000\n8-8001\n"));
         expect!["1 entries, the first line promises 2"].assert_eq(&why("2\n773307083\n7-7000\n"));
         expect!["entry `7+7000`: want epoch-startOffset"].assert_eq(&why("1\n0\n7+7000\n"));
         expect!["number of entries: `x` is not a number"].assert_eq(&why("x"));
-        expect!["epoch 7 at 8000 does not follow epoch 8 at 7000: the history only grows"].assert_eq(&why("2\n0\n8-7000\n7-8000\n"));
+        expect!["epoch 7 at 8000 does not follow epoch 8 at 7000: the history only grows"]
+            .assert_eq(&why("2\n0\n8-7000\n7-8000\n"));
     }
 
     #[test]

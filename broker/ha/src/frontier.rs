@@ -91,13 +91,17 @@ mod tests {
         let frontier = Frontier::default();
         frontier.open(1, 100);
         assert!(matches!(frontier.wait(1, 100), Standing::Known(Ack::Acknowledged)));
-        let (mut high, mut low, mut twin) = (waits(frontier.wait(1, 300)), waits(frontier.wait(1, 200)), waits(frontier.wait(1, 200)));
+        let (mut high, mut low, mut twin) =
+            (waits(frontier.wait(1, 300)), waits(frontier.wait(1, 200)), waits(frontier.wait(1, 200)));
         frontier.advance(299);
         assert_eq!((low.try_recv(), twin.try_recv()), (Ok(Ack::Acknowledged), Ok(Ack::Acknowledged)));
         assert!(high.try_recv().is_err());
         frontier.depose();
         assert_eq!(high.try_recv(), Ok(Ack::Deposed));
-        assert!(matches!(frontier.wait(1, 50), Standing::Known(Ack::Deposed)), "even of what would have been acknowledged");
+        assert!(
+            matches!(frontier.wait(1, 50), Standing::Known(Ack::Deposed)),
+            "even of what would have been acknowledged"
+        );
     }
 
     #[test]

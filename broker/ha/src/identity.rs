@@ -17,7 +17,10 @@ pub(crate) enum Identity {
     /// Neither file: ask for the next id.
     Unknown,
     /// The temp file: apply for this id with this check code.
-    Applying { id: BrokerId, check_code: String },
+    Applying {
+        id: BrokerId,
+        check_code: String,
+    },
     Known(BrokerId),
 }
 
@@ -109,7 +112,10 @@ mod tests {
         let (folder, file) = files();
         assert_eq!(file.load().unwrap(), Identity::Unknown);
         file.apply_for(2, "10.0.0.1:10911;17").unwrap();
-        assert_eq!(std::fs::read_to_string(folder.path().join("brokerIdentity-temp")).unwrap(), "c#broker-a#2#10.0.0.1:10911;17");
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("brokerIdentity-temp")).unwrap(),
+            "c#broker-a#2#10.0.0.1:10911;17"
+        );
         assert_eq!(file.load().unwrap(), Identity::Applying { id: 2, check_code: "10.0.0.1:10911;17".to_owned() });
         file.taken().unwrap();
         assert_eq!(file.load().unwrap(), Identity::Unknown);

@@ -23,7 +23,10 @@ pub struct InSync {
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    Accepted { set: BTreeSet<BrokerId>, epoch: i32 },
+    Accepted {
+        set: BTreeSet<BrokerId>,
+        epoch: i32,
+    },
     /// The controller said no, having applied nothing.
     Refused,
     /// Timeout, closed connection, or an answer that proves nothing.

@@ -76,7 +76,9 @@ pub enum Acknowledgement {
 pub enum Role {
     /// Registered nowhere yet, or no master known. Serves reads.
     Unassigned,
-    Slave { master: Master },
+    Slave {
+        master: Master,
+    },
     /// Writes are open.
     Master,
 }
@@ -163,4 +165,3 @@ pub enum HaError {
     #[error(transparent)]
     Bind(#[from] node::listener::BindError),
 }
-

@@ -42,17 +42,35 @@ pub enum Input {
     /// Our own copy reaches to here.
     Appended(Offset),
     /// A slave's handshake came in.
-    LinkUp { link: LinkId, slave: BrokerId, learner: bool },
-    LinkDown { link: LinkId },
+    LinkUp {
+        link: LinkId,
+        slave: BrokerId,
+        learner: bool,
+    },
+    LinkDown {
+        link: LinkId,
+    },
     /// `max_offset`: our log's end when the acknowledgement was read.
-    Ack { link: LinkId, offset: Offset, max_offset: Offset },
+    Ack {
+        link: LinkId,
+        offset: Offset,
+        max_offset: Offset,
+    },
     /// The committed set of this master epoch, as read from the controller.
-    Committed { set: BTreeSet<BrokerId>, epoch: i32 },
+    Committed {
+        set: BTreeSet<BrokerId>,
+        epoch: i32,
+    },
     Proposed(Outcome),
     /// The controller leader answered a heartbeat: it elects nobody else before this moment (S5).
-    Lease { until: Millis },
+    Lease {
+        until: Millis,
+    },
     /// S13: whether a Baton slave has all metadata.
-    MetadataSynced { slave: BrokerId, synced: bool },
+    MetadataSynced {
+        slave: BrokerId,
+        synced: bool,
+    },
     Tick,
 }
 
@@ -61,10 +79,16 @@ pub enum Output {
     /// Acknowledge, and show to consumers, everything below.
     Confirm(Offset),
     /// Ask the controller for this set, given that its version is still `epoch`.
-    Propose { set: BTreeSet<BrokerId>, epoch: i32 },
+    Propose {
+        set: BTreeSet<BrokerId>,
+        epoch: i32,
+    },
     /// Read the set again: a proposal's outcome is in doubt or was refused.
     Reread,
-    CloseLink { link: LinkId, why: String },
+    CloseLink {
+        link: LinkId,
+        why: String,
+    },
     /// The committed set is another one.
     SetChanged,
 }
@@ -102,7 +126,14 @@ pub struct Master {
 
 impl Master {
     /// `confirm` is where the log was confirmed before this term.
-    pub fn new(now: Millis, config: MasterConfig, set: BTreeSet<BrokerId>, set_epoch: i32, own_end: Offset, confirm: Offset) -> Master {
+    pub fn new(
+        now: Millis,
+        config: MasterConfig,
+        set: BTreeSet<BrokerId>,
+        set_epoch: i32,
+        own_end: Offset,
+        confirm: Offset,
+    ) -> Master {
         Master {
             in_sync: InSync::new(config.me, set, set_epoch),
             config,
@@ -190,7 +221,8 @@ impl Master {
     fn on_ack(&mut self, now: Millis, link: LinkId, offset: Offset, max_offset: Offset, out: &mut Vec<Output>) {
         let Some(slave) = self.links.get(&link).and_then(|id| self.slaves.get_mut(id)) else { return };
         if offset > max_offset {
-            return out.push(Output::CloseLink { link, why: format!("acknowledged {offset}, the log ends at {max_offset}") });
+            return out
+                .push(Output::CloseLink { link, why: format!("acknowledged {offset}, the log ends at {max_offset}") });
         }
         if slave.ack < Some(offset) {
             slave.progress_at = now;
@@ -263,7 +295,8 @@ impl Master {
         if self.in_sync.awaits_answer() || now < self.propose_after {
             return;
         }
-        let mut set: BTreeSet<BrokerId> = self.in_sync.committed().iter().copied().filter(|id| !self.must_leave(now, *id)).collect();
+        let mut set: BTreeSet<BrokerId> =
+            self.in_sync.committed().iter().copied().filter(|id| !self.must_leave(now, *id)).collect();
         set.extend(self.slaves.keys().filter(|id| self.may_join(now, **id)));
         if set == *self.in_sync.committed() {
             // In doubt and nothing to ask for: only reading tells what was committed; a later proposal settles it as well.

@@ -173,9 +173,18 @@ impl Link {
     }
 
     async fn announce(&self, slave: SlaveHandshake) {
-        let handle =
-            LinkHandle { peer: self.peer.clone(), close: self.close.clone(), transfer_offset: self.transfer_offset.clone() };
-        let up = Event::LinkUp { epoch: self.term.epoch, link: self.id, slave: slave.slave, learner: slave.async_learner, handle };
+        let handle = LinkHandle {
+            peer: self.peer.clone(),
+            close: self.close.clone(),
+            transfer_offset: self.transfer_offset.clone(),
+        };
+        let up = Event::LinkUp {
+            epoch: self.term.epoch,
+            link: self.id,
+            slave: slave.slave,
+            learner: slave.async_learner,
+            handle,
+        };
         let _stopping = self.events.send(up).await;
     }
 
@@ -183,7 +192,8 @@ impl Link {
         let mut out = Vec::new();
         let history = &self.term.history;
         let max_offset = self.shared.store.max_offset();
-        MasterHandshake { max_offset, last_epoch: history.last_epoch(), entries: history.entries().to_vec() }.encode(&mut out);
+        MasterHandshake { max_offset, last_epoch: history.last_epoch(), entries: history.entries().to_vec() }
+            .encode(&mut out);
         out
     }
 
@@ -282,8 +292,13 @@ impl Link {
         let (entry, end) = self.term.history.covering(at);
         let limit = end.map_or(limit, |end| limit.min((end - at) as usize));
         let body = store.slice(at, limit)?;
-        let header =
-            TransferHeader { body_size: body.len(), offset: at, epoch: entry.epoch, epoch_start: entry.start, confirm_offset };
+        let header = TransferHeader {
+            body_size: body.len(),
+            offset: at,
+            epoch: entry.epoch,
+            epoch_start: entry.start,
+            confirm_offset,
+        };
         (!body.is_empty()).then_some((header, body))
     }
 

@@ -25,7 +25,7 @@ impl PromiseFile {
     pub(crate) fn open(path: PathBuf) -> Result<(PromiseFile, Option<Promise>), HaError> {
         let advice = "the epoch this replica has promised is unknown; move its whole store directory away to let it copy everything anew";
         let newest = load(&path).or_stop(&path, advice)?;
-        if newest.is_none() {
+        if newest.is_none() && !path.exists() {
             durable_file::replace(&path, &[b' '; 2 * SLOT])?;
         }
         let file = OpenOptions::new().write(true).open(&path).map_err(|e| durable_file::failed(&path, &e))?;
@@ -47,10 +47,12 @@ fn load(path: &Path) -> Loaded<(u64, Promise)> {
         Loaded::Empty => Loaded::Empty,
         Loaded::Unreadable { why } => Loaded::Unreadable { why },
         Loaded::Present(text) if text.trim().is_empty() => Loaded::Empty,
-        Loaded::Present(text) => match text.as_bytes().chunks(SLOT).filter_map(decode).max_by_key(|(sequence, _)| *sequence) {
-            Some(newest) => Loaded::Present(newest),
-            None => Loaded::Unreadable { why: "neither slot holds a whole promise".to_owned() },
-        },
+        Loaded::Present(text) => {
+            match text.as_bytes().chunks(SLOT).filter_map(decode).max_by_key(|(sequence, _)| *sequence) {
+                Some(newest) => Loaded::Present(newest),
+                None => Loaded::Unreadable { why: "neither slot holds a whole promise".to_owned() },
+            }
+        }
     }
 }
 

@@ -59,8 +59,10 @@ impl Replication {
         config.ha_address = advertised(&config.ha_address, &socket)?;
         let ha_address = config.ha_address.clone();
         let controllers = Arc::new(Controllers::new(config.clone(), client));
-        let role_config =
-            RoleConfig { poll_ms: config.sync_broker_metadata_period_ms.max(1), heartbeat_timeout_ms: config.heartbeat_timeout_ms };
+        let role_config = RoleConfig {
+            poll_ms: config.sync_broker_metadata_period_ms.max(1),
+            heartbeat_timeout_ms: config.heartbeat_timeout_ms,
+        };
         let shared = Arc::new(Shared::new(config, store, epochs));
         let end = CancellationToken::new();
         close_gate_on(stop, end.clone(), shared.clone());
@@ -70,15 +72,27 @@ impl Replication {
         let listener = Arc::new(Listener::new(shared.clone(), events.clone()));
         let main = tokio::runtime::Handle::current();
         let role = RoleCore::new(role_config, promise);
-        let driver =
-            Driver::new(shared.clone(), controllers.clone(), main, events.clone(), listener.clone(), promise_file, role);
+        let driver = Driver::new(
+            shared.clone(),
+            controllers.clone(),
+            main,
+            events.clone(),
+            listener.clone(),
+            promise_file,
+            role,
+        );
         let thread = spawn(driver, inbox, listener, socket, shared.clone(), end.clone())?;
         let (events, controllers, thread) = (Some(events), Some(controllers), Mutex::new(Some(thread)));
         Ok(Arc::new(Replication { shared, events, controllers, end, thread, ha_address }))
     }
 
     /// Not in controller mode: a master on its own, from now on.
-    fn alone(config: HaConfig, store: Arc<Store>, epochs: EpochFile, stop: CancellationToken) -> Result<Arc<Replication>, HaError> {
+    fn alone(
+        config: HaConfig,
+        store: Arc<Store>,
+        epochs: EpochFile,
+        stop: CancellationToken,
+    ) -> Result<Arc<Replication>, HaError> {
         let path = config.epoch_file.parent().unwrap_or(&config.epoch_file).display().to_string();
         store.seal_tail().map_err(|e| HaError::File { path, why: e.to_string() })?;
         store.open_writes(0);
@@ -105,7 +119,11 @@ impl Replication {
     }
 
     /// Ends when everything below `end` may be acknowledged, after `slaveTimeout`, or when mastership ends.
-    pub fn acknowledged(&self, admission: Admission, end: Offset) -> impl Future<Output = Ack> + Send + 'static + use<> {
+    pub fn acknowledged(
+        &self,
+        admission: Admission,
+        end: Offset,
+    ) -> impl Future<Output = Ack> + Send + 'static + use<> {
         let alone = self.events.is_none();
         let standing =
             if alone { Standing::Known(Ack::Acknowledged) } else { self.shared.frontier.wait(admission.term, end) };

@@ -60,9 +60,15 @@ pub enum Input {
     /// A push (1008).
     Notified(View),
     /// From the answer to a heartbeat.
-    Hint { master_epoch: Epoch, sync_state_set_epoch: i32 },
+    Hint {
+        master_epoch: Epoch,
+        sync_state_set_epoch: i32,
+    },
     /// The SyncStateSet that this master's proposal led to.
-    SetChanged { sync_state_set: BTreeSet<BrokerId>, sync_state_set_epoch: i32 },
+    SetChanged {
+        sync_state_set: BTreeSet<BrokerId>,
+        sync_state_set_epoch: i32,
+    },
     /// Somebody has reason to believe that the view is old.
     PollNow,
     Tick,
@@ -81,10 +87,20 @@ pub enum Output {
     PersistPromise(Promise),
     /// Cut the tail to whole records, enter (epoch, log end) into the epoch file: durable, and a promise as well.
     StartEpoch(Epoch),
-    OpenWrites { epoch: Epoch, sync_state_set: BTreeSet<BrokerId>, sync_state_set_epoch: i32 },
-    Follow { epoch: Epoch, master: Master },
+    OpenWrites {
+        epoch: Epoch,
+        sync_state_set: BTreeSet<BrokerId>,
+        sync_state_set_epoch: i32,
+    },
+    Follow {
+        epoch: Epoch,
+        master: Master,
+    },
     /// For the master's core: what is committed.
-    Committed { sync_state_set: BTreeSet<BrokerId>, sync_state_set_epoch: i32 },
+    Committed {
+        sync_state_set: BTreeSet<BrokerId>,
+        sync_state_set_epoch: i32,
+    },
     Publish(RoleState),
     /// Send no heartbeats for this long, so that a controller that takes us for the old process lets go of it.
     Mute(Millis),
@@ -155,7 +171,9 @@ impl Role {
                     self.ask_at = now;
                 }
             }
-            Input::SetChanged { sync_state_set, sync_state_set_epoch } => self.on_set(sync_state_set, sync_state_set_epoch, out),
+            Input::SetChanged { sync_state_set, sync_state_set_epoch } => {
+                self.on_set(sync_state_set, sync_state_set_epoch, out)
+            }
             Input::PollNow => self.ask_at = now,
             Input::Tick => {}
         }
@@ -227,10 +245,13 @@ impl Role {
         if view.epoch < self.promise.epoch {
             return; // an old answer, or a controller that lost its memory: this replica has promised not to go back
         }
-        let newer = view.epoch > self.promise.epoch || (self.promise.master.is_none() && master.is_some_and(|it| it != me));
+        let newer =
+            view.epoch > self.promise.epoch || (self.promise.master.is_none() && master.is_some_and(|it| it != me));
         self.wants_election = master.is_none() || (master == Some(me) && !newer && self.stage != Stage::Leader);
         match view.master.clone() {
-            Some(_) if !newer && self.promise.master.is_some() && self.promise.master != master => self.alarm(&view, out),
+            Some(_) if !newer && self.promise.master.is_some() && self.promise.master != master => {
+                self.alarm(&view, out)
+            }
             Some(it) if it.id == me && newer => self.lead(view, out),
             Some(it) if it.id == me => self.on_set(view.sync_state_set, view.sync_state_set_epoch, out),
             Some(it) => self.follow(view, it, newer, out),

@@ -60,7 +60,10 @@ pub enum Output {
     SendHandshake(SlaveHandshake),
     SendAck(Offset),
     /// S9. Durable before anything after it is done.
-    Truncate { to: Offset, epoch: Epoch },
+    Truncate {
+        to: Offset,
+        epoch: Epoch,
+    },
     /// The log is empty and begins here.
     StartAt(Offset),
     SaveHistory(EpochHistory),

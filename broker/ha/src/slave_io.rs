@@ -74,10 +74,14 @@ impl Link {
     async fn connect(&self) -> anyhow::Result<TcpStream> {
         let address = match &self.master.ha_address {
             Some(known) => known.clone(),
-            None => self.ask_ha_address().await.with_context(|| format!("no HA address of the master {}", self.master.address))?,
+            None => self
+                .ask_ha_address()
+                .await
+                .with_context(|| format!("no HA address of the master {}", self.master.address))?,
         };
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await;
-        let stream = connected.context("timeout").and_then(|it| Ok(it?)).with_context(|| format!("connecting to {address}"))?;
+        let stream =
+            connected.context("timeout").and_then(|it| Ok(it?)).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
         let _stopping = self.events.send(Event::CopyingFrom(Some(address))).await;
         Ok(stream)

@@ -76,7 +76,8 @@ fn text(history: &EpochHistory) -> String {
 fn a_history_never_goes_back() {
     let mut history = EpochHistory(vec![EpochEntry { epoch: 4, start: 100 }]);
     let err = history.push(EpochEntry { epoch: 4, start: 200 }).unwrap_err();
-    expect_test::expect!["epoch 4 at 200 does not follow epoch 4 at 100: the history only grows"].assert_eq(&err.to_string());
+    expect_test::expect!["epoch 4 at 200 does not follow epoch 4 at 100: the history only grows"]
+        .assert_eq(&err.to_string());
     assert!(history.push(EpochEntry { epoch: 5, start: 99 }).is_err());
     assert!(history.push(EpochEntry { epoch: 5, start: 100 }).is_ok(), "an empty epoch is kept");
 }
@@ -108,7 +109,11 @@ impl Simulated {
 
     /// The handshake of S9, checked against the bytes, then at most `copy` bytes of the master's log.
     fn follow(&mut self, master: &Simulated, copy: usize) -> Result<(), TestCaseError> {
-        let point = if self.log.is_empty() { None } else { self.history.common_point(self.end(), &master.history, master.end()) };
+        let point = if self.log.is_empty() {
+            None
+        } else {
+            self.history.common_point(self.end(), &master.history, master.end())
+        };
         let at = point.map_or(0, |it| it.at);
         prop_assert_eq!(at as usize, self.common_bytes(master), "{:?} meets {:?}", self, master);
         self.log.truncate(at as usize);
@@ -152,7 +157,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     /// Double failovers, masters that write nothing, unclean elections, lost tails: the histories find exactly the common bytes.
     #[test]

@@ -34,20 +34,26 @@ enum Step {
     Wait(Millis),
 }
 
-/// `master/epoch/version/member,member…`
+/// `master/epoch/version/member/member…`
 struct Seen(View);
 
 impl std::str::FromStr for Seen {
     type Err = String;
     fn from_str(text: &str) -> Result<Seen, String> {
         let parts: Vec<&str> = text.split('/').collect();
-        let [master, epoch, version, set] = parts[..] else { return Err(format!("{text}: want master/epoch/version/set")) };
+        let [master, epoch, version, ref set @ ..] = parts[..] else {
+            return Err(format!("{text}: want master/epoch/version/member/…"));
+        };
         let number = |it: &str| it.parse::<i64>().map_err(|e| format!("{it}: {e}"));
         let master = number(master)?;
         Ok(Seen(View {
             epoch: number(epoch)? as Epoch,
-            master: (master != 0).then(|| Master { id: master, address: format!("b{master}"), ha_address: Some(format!("h{master}")) }),
-            sync_state_set: set.split(',').map(number).collect::<Result<_, _>>()?,
+            master: (master != 0).then(|| Master {
+                id: master,
+                address: format!("b{master}"),
+                ha_address: Some(format!("h{master}")),
+            }),
+            sync_state_set: set.iter().map(|it| number(it)).collect::<Result<_, _>>()?,
             sync_state_set_epoch: number(version)? as i32,
         }))
     }
@@ -104,7 +110,10 @@ fn text(it: &Output) -> String {
                 crate::Role::Slave { master } => format!("slave of {}", master.id),
                 crate::Role::Master => "master".to_owned(),
             };
-            format!("Publish: {role} at {}, set {:?} version {}", state.master_epoch, state.sync_state_set, state.sync_state_set_epoch)
+            format!(
+                "Publish: {role} at {}, set {:?} version {}",
+                state.master_epoch, state.sync_state_set, state.sync_state_set_epoch
+            )
         }
         other => format!("{other:?}"),
     }

@@ -71,7 +71,11 @@ impl goldenscript::Runner for Stage {
             }
             Step::Connected { entries, min, max } => {
                 let entries: Vec<String> = entries.iter().flat_map(|it| it.split(' ')).map(str::to_owned).collect();
-                Input::Connected(LogFacts { history: EpochHistory::from_entries(parse(&entries)?)?, min: *min, max: *max })
+                Input::Connected(LogFacts {
+                    history: EpochHistory::from_entries(parse(&entries)?)?,
+                    min: *min,
+                    max: *max,
+                })
             }
             Step::Handshake { entries, max } => {
                 let entries = parse(entries)?;

@@ -1,6 +1,6 @@
 //! A broker without its RPCs, and a controller that keeps one broker set in memory.
 
-use ha::{Acknowledgement, Ack, HaConfig, HaError, Replication, Role};
+use ha::{Ack, Acknowledgement, HaConfig, HaError, Replication, Role};
 use node::listener::{Limits, Listener};
 use node::remoting::{Client, ClientOptions, Connection, Handler, Reply};
 use proto::body::{ElectMasterResponseBody, SyncStateSet};
@@ -66,13 +66,18 @@ impl Broker {
         };
         let store = Store::open(config).unwrap().0;
         let client = Client::new(ClientOptions::default());
-        let replication = Replication::start(ha_config(controllers, root), store.clone(), client, CancellationToken::new()).await?;
+        let replication =
+            Replication::start(ha_config(controllers, root), store.clone(), client, CancellationToken::new()).await?;
         Ok(Broker { store, replication })
     }
 
     pub async fn id(&self) -> BrokerId {
         let mut state = self.replication.state();
-        tokio::time::timeout(Duration::from_secs(20), state.wait_for(|it| it.broker_id > 0)).await.unwrap().unwrap().broker_id
+        tokio::time::timeout(Duration::from_secs(20), state.wait_for(|it| it.broker_id > 0))
+            .await
+            .unwrap()
+            .unwrap()
+            .broker_id
     }
 
     pub fn is_master(&self) -> bool {
@@ -93,7 +98,6 @@ impl Broker {
         self.replication.shutdown().await;
         self.store.shutdown().unwrap();
     }
-
 }
 
 fn ha_config(controllers: Vec<String>, root: &Path) -> HaConfig {

@@ -108,7 +108,7 @@ async fn a_java_slave_is_served_by_the_bytes_of_the_protocol() {
     let a = Broker::start(&controller, "a").await;
     wait("a leads", || a.is_master()).await;
     for i in 0..100 {
-        a.send(&format!("message {i}"));
+        let _unawaited = a.send(&format!("message {i}"));
     }
     let mut java = tokio::net::TcpStream::connect(a.replication.ha_address()).await.unwrap();
     let handshake = SlaveHandshake { sync_from_last_file: false, async_learner: true, slave: 9 }.encode();
