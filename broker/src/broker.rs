@@ -38,7 +38,8 @@ pub struct Broker {
     /// Changes whenever the nameservers should hear from us before the period is over.
     pub registration: watch::Sender<u64>,
     connections: Mutex<BTreeMap<ConnectionId, Arc<Connection>>>,
-    /// Log end when this replica became master; until the queues reach it, an offset beyond a queue's end may still be right.
+    /// Log end when this replica became master; until the queues reach it, an offset beyond a queue's end may still be
+    /// right.
     promoted_at: AtomicI64,
     /// Set when the process is told to end: no new work is begun.
     pub stopping: AtomicBool,
@@ -103,7 +104,8 @@ impl Broker {
         if applied.touched.topics {
             self.register_soon();
         }
-        // A change that changed nothing is acknowledged too: that of an earlier, unanswered attempt may still be on its way.
+        // A change that changed nothing is acknowledged too: that of an earlier, unanswered attempt may still be on its
+        // way.
         if !self.metadata.is_settled(applied.version.settings) || applied.touched.any() {
             self.members.settled(self.role.clone(), applied.version).await?;
             self.metadata.set_settled(applied.version.settings);
@@ -135,7 +137,8 @@ impl Broker {
         self.tell_to_rebalance(changed);
     }
 
-    /// Request 40 to every consumer of these groups, unless the group does not want it. A consumer whose queue is full looks again by
+    /// Request 40 to every consumer of these groups, unless the group does not want it. A consumer whose queue is full
+    /// looks again by
     /// itself every 20 s.
     pub fn tell_to_rebalance(&self, changed: impl IntoIterator<Item = Rebalance>) {
         for rebalance in changed {

@@ -45,9 +45,11 @@ pub struct Config {
     pub broker_cluster_name: String,
     /// Name shared by all replicas of one broker set. Default: the host's name, or `DEFAULT_BROKER`.
     pub broker_name: String,
-    /// Id in the set outside controller mode: 0 = master. In controller mode the controller assigns ids and this is ignored. Default 0.
+    /// Id in the set outside controller mode: 0 = master. In controller mode the controller assigns ids and this is
+    /// ignored. Default 0.
     pub broker_id: i64,
-    /// Address that clients, nameservers and controllers are told. Wrong: clients cannot connect. Default: this host's address on the
+    /// Address that clients, nameservers and controllers are told. Wrong: clients cannot connect. Default: this host's
+    /// address on the
     /// way to other hosts, or `bindAddress` when that is a single address.
     #[serde(rename = "brokerIP1")]
     pub broker_ip1: Option<String>,
@@ -60,7 +62,8 @@ pub struct Config {
     pub listen_port: u16,
     /// Port of replication; 0 means `listenPort` + 1. Default 0.
     pub ha_listen_port: u16,
-    /// Nameservers, `host:port` separated by `;`. Default: the environment's `NAMESRV_ADDR`, which the command line tool fills in.
+    /// Nameservers, `host:port` separated by `;`. Default: the environment's `NAMESRV_ADDR`, which the command line
+    /// tool fills in.
     pub namesrv_addr: Option<String>,
     /// Where everything is kept. Default `$HOME/store`.
     pub store_path_root_dir: Option<String>,
@@ -76,7 +79,8 @@ pub struct Config {
     pub mapped_file_size_consume_queue: u64,
     /// `ASYNC_FLUSH` or `SYNC_FLUSH`. Default `ASYNC_FLUSH`.
     pub flush_disk_type: FlushDiskType,
-    /// Milliseconds a send waits for the flush before it is answered FLUSH_DISK_TIMEOUT (stored, not yet flushed). Default 5000.
+    /// Milliseconds a send waits for the flush before it is answered FLUSH_DISK_TIMEOUT (stored, not yet flushed).
+    /// Default 5000.
     pub sync_flush_timeout: u64,
     /// Static role outside controller mode. Default `ASYNC_MASTER`.
     pub broker_role: BrokerRole,
@@ -84,7 +88,8 @@ pub struct Config {
     pub enable_controller_mode: bool,
     /// Controllers, `host:port` separated by `;`. Default none.
     pub controller_addr: String,
-    /// Acknowledge only what every member of the SyncStateSet has (S3). Default: true in controller mode when `inSyncReplicas` is not set
+    /// Acknowledge only what every member of the SyncStateSet has (S3). Default: true in controller mode when
+    /// `inSyncReplicas` is not set
     /// either; otherwise false.
     pub all_ack_in_sync_state_set: Option<bool>,
     /// Copies, the master's included, that an acknowledged message has (S4). Default 1.
@@ -99,7 +104,8 @@ pub struct Config {
     pub ha_send_heartbeat_interval: u64,
     /// Milliseconds without traffic after which a replication link is closed. Default 20000.
     pub ha_housekeeping_interval: u64,
-    /// Milliseconds a member may be behind without progress before the master asks to take it out of the set. Default 1000 (RocketMQ: 15000).
+    /// Milliseconds a member may be behind without progress before the master asks to take it out of the set. Default
+    /// 1000 (RocketMQ: 15000).
     pub ha_max_time_slave_not_catchup: u64,
     /// A new replica copies from the master's last file only. Default false.
     pub sync_from_last_file: bool,
@@ -107,9 +113,11 @@ pub struct Config {
     pub async_learner: bool,
     /// Milliseconds between heartbeats to the controllers. Default 500 (RocketMQ: 1000).
     pub broker_heartbeat_interval: u64,
-    /// Milliseconds without a heartbeat after which the controller takes this broker for dead. Default 2000 (RocketMQ: 10000).
+    /// Milliseconds without a heartbeat after which the controller takes this broker for dead. Default 2000 (RocketMQ:
+    /// 10000).
     pub controller_heart_beat_timeout_mills: u64,
-    /// Milliseconds between polls of the replica information, which back up the controller's notifications. Default 1000 (RocketMQ: 5000).
+    /// Milliseconds between polls of the replica information, which back up the controller's notifications. Default
+    /// 1000 (RocketMQ: 5000).
     pub sync_broker_metadata_period: u64,
     /// Milliseconds between polls for the controller leader. Default 10000.
     pub sync_controller_metadata_period: u64,
@@ -141,7 +149,8 @@ pub struct Config {
     pub broker_permission: i32,
     /// Serve consumers as a slave, and let a lagging consumer be sent to one. Default false.
     pub slave_read_enable: bool,
-    /// Hold a pull that finds nothing for as long as the consumer asked. False: for `shortPollingTimeMills`. Default true.
+    /// Hold a pull that finds nothing for as long as the consumer asked. False: for `shortPollingTimeMills`. Default
+    /// true.
     pub long_polling_enable: bool,
     /// Milliseconds a pull is held without long polling. Default 1000.
     pub short_polling_time_mills: u64,
@@ -296,11 +305,13 @@ impl Config {
         let minimum = self.min_in_sync_replicas;
         match self.acknowledgement() {
             Acknowledgement::AllInSyncStateSet => format!(
-                "strict: an acknowledged message is {disk} on every member of the SyncStateSet and survives while one member does; \
+                "strict: an acknowledged message is {disk} on every member of the SyncStateSet and survives while one \
+                 member does; \
                  writes are refused while the set has fewer than {minimum} member(s)"
             ),
             Acknowledgement::InSyncReplicas(copies) => format!(
-                "relaxed: an acknowledged message is {disk} on {copies} replica(s), under a valid lease; it may be lost when those \
+                "relaxed: an acknowledged message is {disk} on {copies} replica(s), under a valid lease; it \
+                 may be lost when those \
                  fail together; writes are refused while the set has fewer than {minimum} member(s)"
             ),
         }

@@ -1,4 +1,5 @@
-//! What a broker does by itself: follows its role, forgets silent clients, publishes and saves consumer offsets, deletes old files.
+//! What a broker does by itself: follows its role, forgets silent clients, publishes and saves consumer offsets,
+//! deletes old files.
 
 use crate::broker::Broker;
 use crate::disk;
@@ -59,7 +60,8 @@ async fn take_role(broker: &Arc<Broker>, state: &RoleState, stop: &CancellationT
     broker.hold.wake_all();
 }
 
-/// Offsets are compared with queue ends only when those are known: a new master dispatches its log's tail once its slaves have it.
+/// Offsets are compared with queue ends only when those are known: a new master dispatches its log's tail once its
+/// slaves have it.
 async fn catch_up(broker: Arc<Broker>, epoch: Epoch, stop: CancellationToken) {
     while !broker.has_caught_up() {
         let same = {

@@ -1,4 +1,5 @@
-//! RocketMQ's JSON files under `<root>/config`: written whole, atomically, with the previous content beside them as `.bak`.
+//! RocketMQ's JSON files under `<root>/config`: written whole, atomically, with the previous content beside them as
+//! `.bak`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +12,8 @@ pub enum FileError {
     #[error("{path}: cannot {what}: {why}")]
     Io { path: String, what: &'static str, why: String },
     #[error(
-        "{path}: {why}, and there is no readable {path}.bak; restore the file from a replica or remove it to start without what it held"
+        "{path}: {why}, and there is no readable backup beside it; restore the file from a replica, or \
+         remove it to start without what it held"
     )]
     Unreadable { path: String, why: String },
 }
@@ -27,7 +29,8 @@ impl JsonFile {
         JsonFile { path: folder.join(name) }
     }
 
-    /// `None`: never written. A damaged file falls back to its `.bak`; a damaged pair is an error, never an empty table.
+    /// `None`: never written. A damaged file falls back to its `.bak`; a damaged pair is an error, never an empty
+    /// table.
     pub fn load<T: DeserializeOwned>(&self) -> Result<Option<T>, FileError> {
         match (read(&self.path), read(&self.backup())) {
             (Read::Present(it), _) => Ok(Some(it)),

@@ -1,7 +1,9 @@
-//! One replica of a broker set: requests of clients and operators, topics, groups and consumer offsets, composed from the message store
+//! One replica of a broker set: requests of clients and operators, topics, groups and consumer offsets, composed from
+//! the message store
 //! ([`store`]) and replication ([`ha`]).
 //!
-//! Who is master is decided elsewhere; this crate follows [`ha::RoleState`]: it serves what the role allows, takes its settings from the
+//! Who is master is decided elsewhere; this crate follows [`ha::RoleState`]: it serves what the role allows, takes its
+//! settings from the
 //! master while it is a slave, and tells the nameservers when anything changes.
 
 mod broker;

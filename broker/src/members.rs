@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 /// How long a change waits for the members before it is answered with an error that names who lacks it.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// A member that has not asked for metadata this long after it joined the set is taken for a Java slave, which polls at its own pace and is not
+/// A member that has not asked for metadata this long after it joined the set is taken for a Java slave, which polls at
+/// its own pace and is not
 /// waited for. A Baton slave asks within milliseconds of becoming one.
 const SILENT_IS_JAVA: Millis = 1_000;
 /// How often the clock is looked at while waiting.
@@ -18,9 +19,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSettled {
-    #[error(
-        "applied here, but replica {0} has not confirmed it; it may or may not survive a change of the master, try again"
-    )]
+    #[error("applied here, but replica {0} has not confirmed it; it may not survive a change of the master, try again")]
     Lacking(BrokerId),
     #[error("this replica stopped being the master; whether its successor has the change is unknown")]
     Deposed,
@@ -43,7 +42,8 @@ struct Table {
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     has: SyncVersion,
-    /// False once the replica has left the set: it may come back as another program, and what it once asked says nothing then.
+    /// False once the replica has left the set: it may come back as another program, and what it once asked says
+    /// nothing then.
     fresh: bool,
 }
 
@@ -115,7 +115,8 @@ impl Members {
         self.changed.send_modify(|it| *it += 1);
     }
 
-    /// Waits until every member of the SyncStateSet, as it is at that moment, has settings `version` of this mastership.
+    /// Waits until every member of the SyncStateSet, as it is at that moment, has settings `version` of this
+    /// mastership.
     pub async fn settled(&self, mut role: watch::Receiver<RoleState>, version: SyncVersion) -> Result<(), NotSettled> {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         let mut changed = self.changed.subscribe();

@@ -1,6 +1,7 @@
 //! What a broker knows beside its messages: topics, groups, consumer offsets, clients, queue locks.
 //!
-//! Pure tables. [`Settings`] (topics and groups) changes only by [`Change`]s, in one order, and travels to the slaves (S13);
+//! Pure tables. [`Settings`] (topics and groups) changes only by [`Change`]s, in one order, and travels to the slaves
+//! (S13);
 //! [`OffsetTable`] follows in batches; clients and locks live and die with the process.
 
 pub mod clients;

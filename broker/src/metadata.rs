@@ -1,7 +1,10 @@
-//! Topics, groups and consumer offsets of this broker: who may change them, in which order, and when a change is durable.
+//! Topics, groups and consumer offsets of this broker: who may change them, in which order, and when a change is
+//! durable.
 //!
-//! One thread ("metadata") owns the settings: it applies changes in order, writes `topics.json` and `subscriptionGroup.json`, and publishes
-//! a snapshot that everybody reads without a lock. Consumer offsets change too often for that: they are a table behind a short lock,
+//! One thread ("metadata") owns the settings: it applies changes in order, writes `topics.json` and
+//! `subscriptionGroup.json`, and publishes
+//! a snapshot that everybody reads without a lock. Consumer offsets change too often for that: they are a table behind
+//! a short lock,
 //! written every few seconds. How both reach the slaves is [`crate::members`]' and [`crate::metadata_sync`]'s business.
 
 mod writer;
@@ -44,7 +47,8 @@ pub struct Applied {
 pub struct Metadata {
     settings: Arc<ArcSwap<Settings>>,
     offsets: Arc<Mutex<OffsetTable>>,
-    /// What a slave of this master can have. Changes with each change of the settings, and some 20 times a second with the offsets.
+    /// What a slave of this master can have. Changes with each change of the settings, and some 20 times a second with
+    /// the offsets.
     versions: watch::Sender<SyncVersion>,
     /// Settings version that every member of the set is known to have (S13).
     settled: AtomicU64,
@@ -121,7 +125,8 @@ impl Metadata {
         applied.await.map_err(|_| MetadataError::Stopped)?
     }
 
-    /// What was applied so far is served as it is, under a DataVersion that is newer than any older master's. Nothing of it waits for
+    /// What was applied so far is served as it is, under a DataVersion that is newer than any older master's. Nothing
+    /// of it waits for
     /// the slaves: they had it from the same master, or get it now.
     pub async fn become_master(&self, epoch: Epoch) -> Result<SyncVersion, MetadataError> {
         let (done, version) = oneshot::channel();

@@ -1,6 +1,7 @@
 //! S13 on a slave: takes topics, groups and consumer offsets from the master, for as long as there is one.
 //!
-//! A Baton master answers a long poll ([`crate::sync_wire`]); one that does not know the request is Java's and is polled as Java's slaves do.
+//! A Baton master answers a long poll ([`crate::sync_wire`]); one that does not know the request is Java's and is
+//! polled as Java's slaves do.
 
 use crate::broker::Broker;
 use crate::meta::topics::TopicFile;

@@ -1,7 +1,9 @@
 //! Telling the nameservers who we are and which topics we have.
 //!
-//! One task per nameserver, so that one that cannot be reached delays no other. Registers when something changed, else once per period, and
-//! soon again after a failure. Nothing is registered before this replica has a role: a broker nobody can use yet is in no route.
+//! One task per nameserver, so that one that cannot be reached delays no other. Registers when something changed, else
+//! once per period, and
+//! soon again after a failure. Nothing is registered before this replica has a role: a broker nobody can use yet is in
+//! no route.
 
 use crate::broker::Broker;
 use ha::Role;

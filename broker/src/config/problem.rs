@@ -7,7 +7,8 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigProblem {
     #[error(
-        "`enableControllerMode=true` needs `controllerAddr`: name the controllers, such as `controllerAddr=10.0.0.1:9878;10.0.0.2:9878`"
+        "`enableControllerMode=true` needs `controllerAddr`: name the controllers, such as \
+         `controllerAddr=10.0.0.1:9878;10.0.0.2:9878`"
     )]
     NoControllers,
     #[error("`{key}={value}`: want host:port, several separated by `;`")]
@@ -17,7 +18,8 @@ pub enum ConfigProblem {
     #[error("`{key}={value}`: want an IP address that other hosts can reach; leave the key out to use this host's own")]
     BadIp { key: &'static str, value: String },
     #[error(
-        "`minInSyncReplicas={min}` is more than `inSyncReplicas={want}`: nothing could ever be acknowledged; lower the first or raise the second"
+        "`minInSyncReplicas={min}` is more than `inSyncReplicas={want}`: nothing could ever be acknowledged; \
+         lower the first or raise the second"
     )]
     MinAboveInSync { min: usize, want: usize },
     #[error("`{key}={value}`: want {want}")]

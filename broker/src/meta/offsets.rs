@@ -1,6 +1,7 @@
 //! Consumer offsets: how far each group has consumed each queue.
 //!
-//! Every change gets the next number of a sequence, so that a slave can ask for what is newer than what it has. Removals cannot be told
+//! Every change gets the next number of a sequence, so that a slave can ask for what is newer than what it has.
+//! Removals cannot be told
 //! that way: they set `removed_at`, and who is older than that gets the whole table.
 
 use proto::body::{ConsumerOffsetTable, DataVersion};
@@ -116,7 +117,8 @@ impl OffsetTable {
         }
     }
 
-    /// S13: no offset stays beyond its queue's end, which truncation may have moved back. `end` answers `None` for a queue without
+    /// S13: no offset stays beyond its queue's end, which truncation may have moved back. `end` answers `None` for a
+    /// queue without
     /// messages. Returns what was changed, as (topic@group, queue, from, to).
     pub fn clamp(&mut self, end: impl Fn(&str, i32) -> Option<i64>) -> Vec<(String, i32, i64, i64)> {
         let mut clamped = Vec::new();

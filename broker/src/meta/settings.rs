@@ -1,6 +1,7 @@
 //! Topics and groups together: what a change acknowledged to an operator must survive with (S13).
 //!
-//! Changes are applied in one order on the master; `settings` numbers them within a master epoch, so that a slave can say what it has.
+//! Changes are applied in one order on the master; `settings` numbers them within a master epoch, so that a slave can
+//! say what it has.
 
 use super::groups::GroupTable;
 use super::topics::TopicTable;

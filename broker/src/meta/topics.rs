@@ -13,7 +13,8 @@ pub struct TopicTable {
     topics: BTreeMap<Arc<str>, Topic>,
 }
 
-/// A topic and the settings version that created it; while that is not known to have reached the slaves, no message of the topic is
+/// A topic and the settings version that created it; while that is not known to have reached the slaves, no message of
+/// the topic is
 /// accepted, because a successor might not know the topic (S13). 0: known before this mastership began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -153,7 +154,8 @@ impl SystemTopics<'_> {
     }
 }
 
-/// `+k=v,+k2=v2,-k3` applied to what is there. Keys and values are kept as they came; which ones mean something is their reader's business.
+/// `+k=v,+k2=v2,-k3` applied to what is there. Keys and values are kept as they came; which ones mean something is
+/// their reader's business.
 pub fn apply_attributes(current: &BTreeMap<String, String>, changes: &str) -> Result<BTreeMap<String, String>, String> {
     let mut next = current.clone();
     for change in changes.split(',').map(str::trim).filter(|it| !it.is_empty()) {

@@ -1,4 +1,5 @@
-//! Replication as seen from outside: GET_BROKER_EPOCH_CACHE (1007), GET_BROKER_HA_STATUS (907), EXCHANGE_BROKER_HA_INFO (906),
+//! Replication as seen from outside: GET_BROKER_EPOCH_CACHE (1007), GET_BROKER_HA_STATUS (907), EXCHANGE_BROKER_HA_INFO
+//! (906),
 //! NOTIFY_BROKER_ROLE_CHANGED (1008).
 
 use super::{Answer, body, header, json, refuse, success};
@@ -53,7 +54,8 @@ pub(super) fn status(broker: &Broker) -> Answer {
     }))
 }
 
-/// A slave asks the master where its replication listens. Telling us a master's address changes nothing: ours comes from the
+/// A slave asks the master where its replication listens. Telling us a master's address changes nothing: ours comes
+/// from the
 /// controller, with its epoch (S2).
 pub(super) fn exchange(broker: &Broker, command: &Command) -> Answer {
     let request: ExchangeHaInfo = header(command)?;

@@ -1,6 +1,7 @@
 //! SEND_MESSAGE (10, 310) and SEND_BATCH_MESSAGE (320).
 //!
-//! The append happens while the request is handled, so that the order of a connection's requests is the log's order; the wait for
+//! The append happens while the request is handled, so that the order of a connection's requests is the log's order;
+//! the wait for
 //! flush and replicas follows. Only a send that has to create its topic appends later.
 
 mod message;

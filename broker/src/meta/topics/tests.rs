@@ -15,8 +15,12 @@ fn template() -> TopicConfig {
 fn the_file_is_javas() {
     let mut table = TopicTable::default();
     assert!(table.put(derived("T".into(), 4), at(1)));
-    expect![[r#"{"dataVersion":{"counter":1,"stateVersion":3,"timestamp":1700000000000},"topicConfigTable":{"T":{"attributes":{},"order":false,"perm":6,"readQueueNums":4,"topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":4}}}"#]]
-        .assert_eq(&String::from_utf8(proto::json::to_vec(&table.to_file())).expect("text"));
+    let want = concat!(
+        r#"{"dataVersion":{"counter":1,"stateVersion":3,"timestamp":1700000000000},"topicConfigTable":{"T":{"#,
+        r#""attributes":{},"order":false,"perm":6,"readQueueNums":4,"topicFilterType":"SINGLE_TAG","#,
+        r#""topicName":"T","topicSysFlag":0,"writeQueueNums":4}}}"#
+    );
+    assert_eq!(String::from_utf8_lossy(&proto::json::to_vec(&table.to_file())), want);
     let read =
         TopicTable::from_file(proto::json::from_slice(&proto::json::to_vec(&table.to_file())).expect("readable"));
     assert_eq!(read.to_file(), table.to_file());
