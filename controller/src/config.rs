@@ -161,7 +161,7 @@ impl Config {
             "`controllerDLegerPeers` names {count} controllers: an even number tolerates no more failures ({survives}) than {} would; use 1, 3 or 5",
             count - 1
         );
-        Vec::from_iter((count % 2 == 0).then_some(even))
+        Vec::from_iter(count.is_multiple_of(2).then_some(even))
     }
 
     /// Where to listen: the own peer entry, with its host replaced by `bindAddress` if that is set.

@@ -113,3 +113,6 @@ async fn start_raft(
     });
     started.await.context("opening the data directory")?
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,9 +30,11 @@ pub enum Input {
     Closed {
         connection: u64,
     },
+    /// `attempt` as in the [`Output::Probe`] it answers.
     Probed {
         broker_set: String,
         id: BrokerId,
+        attempt: u64,
         result: Probed,
     },
     /// The replicated state of a set changed; after a snapshot: once for every set.
@@ -73,6 +75,7 @@ pub enum Output {
     Probe {
         broker_set: String,
         id: BrokerId,
+        attempt: u64,
         address: String,
     },
     /// Propose an election; `detected` is when the cause was seen.
@@ -167,7 +170,9 @@ impl Liveness {
         match input {
             Input::Heartbeat(it) => self.on_heartbeat(now, it, out),
             Input::Closed { connection } => self.on_closed(now, connection, out),
-            Input::Probed { broker_set, id, result } => self.on_probed(now, &broker_set, id, result, out),
+            Input::Probed { broker_set, id, attempt, result } => {
+                self.on_probed(now, &broker_set, id, (attempt, result), out)
+            }
             Input::View(view) => self.on_view(now, view, out),
             Input::Removed { broker_set } => self.forget(&broker_set),
             Input::Leading => self.on_leading(now, out),
@@ -266,7 +271,7 @@ impl Liveness {
         }
     }
 
-    fn on_probed(&mut self, now: Millis, broker_set: &str, id: BrokerId, result: Probed, out: &mut Vec<Output>) {
+    fn on_probed(&mut self, now: Millis, broker_set: &str, id: BrokerId, result: (u64, Probed), out: &mut Vec<Output>) {
         if let Some(pulse) = self.sets.get_mut(broker_set).and_then(|it| it.pulses.get_mut(&id)) {
             pulse.on_probed(now, result);
         }

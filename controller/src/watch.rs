@@ -28,10 +28,13 @@ const RECENT: usize = 200;
 enum Ask {
     Heartbeat(Heartbeat, Option<oneshot::Sender<BrokerHeartbeatResponse>>),
     Closed(u64),
-    Probed { broker_set: String, id: BrokerId, result: Probed },
+    Probed { broker_set: String, id: BrokerId, attempt: u64, result: Probed },
     Settled(String),
-    Look(Box<dyn FnOnce(Millis, &Table) + Send>),
+    Look(Look),
 }
+
+/// A question about the table.
+type Look = Box<dyn FnOnce(Millis, &Table) + Send>;
 
 /// What the task owns and others may look at.
 pub(crate) struct Table {
@@ -87,7 +90,7 @@ impl Watch {
     ) -> Option<T> {
         let (done, answer) = oneshot::channel();
         // The asker may have given up meanwhile.
-        let look = Box::new(move |now: Millis, table: &Table| drop(done.send(question(now, table))));
+        let look: Look = Box::new(move |now: Millis, table: &Table| drop(done.send(question(now, table))));
         self.queue.send(Ask::Look(look)).await.ok()?;
         answer.await.ok()
     }
@@ -169,7 +172,9 @@ impl Task {
         match ask {
             Ask::Heartbeat(it, answer) => self.step(Input::Heartbeat(it), answer),
             Ask::Closed(connection) => self.step(Input::Closed { connection }, None),
-            Ask::Probed { broker_set, id, result } => self.step(Input::Probed { broker_set, id, result }, None),
+            Ask::Probed { broker_set, id, attempt, result } => {
+                self.step(Input::Probed { broker_set, id, attempt, result }, None)
+            }
             Ask::Settled(broker_set) => self.step(Input::Settled { broker_set }, None),
             Ask::Look(question) => question(monotonic_ms(), &self.table),
         }
@@ -192,7 +197,7 @@ impl Task {
                     .take()
                     .map(|it| it.send(BrokerHeartbeatResponse { lease_mills, master_epoch, sync_state_set_epoch }));
             }
-            Output::Probe { broker_set, id, address } => self.probe(broker_set, id, address),
+            Output::Probe { broker_set, id, attempt, address } => self.probe(broker_set, id, attempt, address),
             Output::Notify { broker_set, id } => self.notify(&broker_set, id),
             Output::RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch } => {
                 info!(broker_set, ?ids, "taking dead replicas out of the SyncStateSet");
@@ -216,7 +221,7 @@ impl Task {
         }
     }
 
-    fn probe(&self, broker_set: String, id: BrokerId, address: String) {
+    fn probe(&self, broker_set: String, id: BrokerId, attempt: u64, address: String) {
         let queue = self.queue.clone();
         tokio::spawn(async move {
             let result = match tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(&address)).await {
@@ -225,7 +230,7 @@ impl Task {
                 Ok(Err(_)) | Err(_) => Probed::Unknown,
             };
             // When the task is gone the process is ending.
-            let _ = queue.send(Ask::Probed { broker_set, id, result }).await;
+            let _ = queue.send(Ask::Probed { broker_set, id, attempt, result }).await;
         });
     }
 

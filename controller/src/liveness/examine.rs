@@ -121,9 +121,11 @@ impl Watched {
             if let Probe::Wanted { at, backoff } = pulse.probe
                 && at <= now
             {
-                pulse.probe = Probe::Waiting { backoff };
+                pulse.attempts += 1;
+                let attempt = pulse.attempts;
+                pulse.probe = Probe::Waiting { backoff, attempt };
                 let (broker_set, address) = (self.view.name.clone(), registered.address.clone());
-                out.push(Output::Probe { broker_set, id: *id, address });
+                out.push(Output::Probe { broker_set, id: *id, attempt, address });
             }
         }
     }

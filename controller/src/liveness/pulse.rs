@@ -42,6 +42,7 @@ pub(super) enum Probe {
     },
     Waiting {
         backoff: Millis,
+        attempt: u64,
     },
     /// Proof of death (S6), until a heartbeat proves the contrary.
     Refused,
@@ -66,6 +67,8 @@ pub struct Pulse {
     pub stalled: Option<Millis>,
     pub(super) probe: Probe,
     pub(super) notified: Millis,
+    /// Number of the last probe.
+    pub(super) attempts: u64,
 }
 
 impl Pulse {
@@ -86,6 +89,8 @@ impl Pulse {
             stalled: None,
             probe: Probe::Wanted { at: now, backoff: PROBE_FIRST },
             notified: 0,
+            // Not from 0: a replica that is forgotten and seen again must not take an old answer for a new one.
+            attempts: now,
         }
     }
 
@@ -109,6 +114,7 @@ impl Pulse {
             stalled,
             probe: Probe::Idle,
             notified: self.notified,
+            attempts: self.attempts,
         };
         wakes
     }
@@ -118,8 +124,12 @@ impl Pulse {
         self.probe = Probe::Wanted { at: now, backoff: PROBE_FIRST };
     }
 
-    pub(super) fn on_probed(&mut self, now: Millis, result: Probed) {
-        let Probe::Waiting { backoff } = self.probe else { return };
+    /// An answer counts only if it was asked for after the connection closed: an older one says nothing about the process that spoke since.
+    pub(super) fn on_probed(&mut self, now: Millis, (answered, result): (u64, Probed)) {
+        let Probe::Waiting { backoff, attempt } = self.probe else { return };
+        if answered != attempt {
+            return;
+        }
         self.probe = match result {
             Probed::Refused => Probe::Refused,
             // A dying process may still listen for a moment; an unreachable host may come back.

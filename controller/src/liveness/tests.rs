@@ -12,6 +12,8 @@ fn run_script(path: &Path) {
 struct Table {
     liveness: Liveness,
     now: Millis,
+    /// The last probe of each replica: what `probed` answers.
+    attempts: BTreeMap<BrokerId, u64>,
 }
 
 impl Default for Table {
@@ -23,7 +25,7 @@ impl Default for Table {
             default_timeout: 2_000,
             review_interval: 60_000,
         };
-        Table { liveness: Liveness::new(settings), now: 10_000 }
+        Table { liveness: Liveness::new(settings), now: 10_000, attempts: BTreeMap::new() }
     }
 }
 
@@ -103,6 +105,11 @@ impl Table {
     fn step(&mut self, input: Input) -> String {
         let mut out = Vec::new();
         self.liveness.step(self.now, input, &mut out);
+        for it in &out {
+            if let Output::Probe { id, attempt, .. } = it {
+                self.attempts.insert(*id, *attempt);
+            }
+        }
         out.iter().map(|it| format!("{} {}\n", self.now, told(it))).collect()
     }
 
@@ -154,7 +161,8 @@ impl goldenscript::Runner for Table {
                     "unknown" => Probed::Unknown,
                     other => return Err(format!("no such result: {other}").into()),
                 };
-                Input::Probed { broker_set, id: *id, result }
+                let attempt = self.attempts.get(id).copied().unwrap_or_default();
+                Input::Probed { broker_set, id: *id, attempt, result }
             }
             Step::Leading => Input::Leading,
             Step::Following => Input::Following,

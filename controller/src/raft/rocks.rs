@@ -78,7 +78,7 @@ impl RocksDisk {
         std::fs::create_dir_all(path).with_context(|| {
             format!("{}: cannot create; set controllerStorePath to a writable directory", path.display())
         })?;
-        let db = DB::open(&options(), path).map_err(|e| explain(path, &e.to_string()))?;
+        let db = DB::open(&options(), path).map_err(|e| explain(path, e.as_ref()))?;
         let disk = RocksDisk { db, path: path.to_owned(), last: 0 };
         match disk.get(IDENTITY)? {
             Some(bytes) => {
