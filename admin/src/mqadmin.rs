@@ -135,6 +135,25 @@ mod tests {
     }
 
     #[test]
+    fn help_is_what_a_jvm_prints() {
+        let command = find("sendMessage").unwrap();
+        expect_test::expect![[r"
+            usage: mqadmin sendMessage [-b <arg>] [-c <arg>] [-h] [-i <arg>] [-k <arg>] [-m <arg>] [-n <arg>] -p <arg> -t
+                   <arg>
+             -b,--broker <arg>           Send message to target broker
+             -c,--tags <arg>             Message tags
+             -h,--help                   Print help
+             -i,--qid <arg>              Send message to target queue
+             -k,--key <arg>              Message keys
+             -m,--msgTraceEnable <arg>   Message Trace Enable, Default: false
+             -n,--namesrvAddr <arg>      Name server address list, eg: '192.168.0.1:9876;192.168.0.2:9876'
+             -p,--body <arg>             UTF-8 string format of the message body
+             -t,--topic <arg>            Topic name
+        "]]
+        .assert_eq(&help::of_command(command.name, command.options));
+    }
+
+    #[test]
     fn keys_are_read_from_yaml() {
         let text = "# tools\naccessKey: rocketmq2\nsecretKey : \"12345678\"\n";
         assert_eq!(keys(text), Some(("rocketmq2".into(), "12345678".into())));

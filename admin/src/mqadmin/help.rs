@@ -108,7 +108,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines.iter().all(|it| it.len() <= WIDTH), "{text}");
-        assert!(lines[1].starts_with("       <arg> [-a"), "{text}");
+        assert!(lines[1].starts_with("       <arg>] [-a"), "{text}");
     }
 
     #[test]

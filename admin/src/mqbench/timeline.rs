@@ -101,13 +101,13 @@ mod tests {
         timeline.add(Phase::FirstAck, 61.27, "127.0.0.1:10921");
         timeline.add(Phase::Named, 21.0, "127.0.0.1:10921 at epoch 2");
         timeline.add(Phase::Named, 99.0, "seen again");
-        // expect! strips the common indentation.
-        expect![[r"
-               0.0 ms  killed           broker-n0
-              21.0 ms  named            127.0.0.1:10921 at epoch 2
-              61.3 ms  first ack        127.0.0.1:10921
-        "]]
-        .assert_eq(&timeline.text());
+        let lines = [
+            "       0.0 ms  killed           broker-n0",
+            "      21.0 ms  named            127.0.0.1:10921 at epoch 2",
+            "      61.3 ms  first ack        127.0.0.1:10921",
+            "",
+        ];
+        assert_eq!(timeline.text(), lines.join("\n"));
         assert_eq!(timeline.at(Phase::FirstAck), Some(61.3));
         assert_eq!(timeline.at(Phase::Promoted), None);
     }
