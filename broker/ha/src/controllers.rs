@@ -108,7 +108,7 @@ impl Controllers {
                 Err(e) => {
                     info!(%e, "no replica id yet, trying again");
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(1));
+                    pause = (pause * 2).min(Duration::from_millis(250));
                 }
             }
         }

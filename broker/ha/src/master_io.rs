@@ -273,15 +273,19 @@ impl Link {
             );
             return Ok(request);
         }
+        Ok(if from_last_file { self.last_file(min, max) } else { min })
+    }
+
+    /// A slice ends with its file at the latest: so one step per file.
+    fn last_file(&self, min: Offset, max: Offset) -> Offset {
         let mut start = min;
-        while from_last_file {
-            let file = store.slice(start, usize::MAX).map_or(0, |it| it.len()) as Offset;
+        loop {
+            let file = self.shared.store.slice(start, usize::MAX).map_or(0, |it| it.len()) as Offset;
             if file == 0 || start + file >= max {
-                break;
+                return start;
             }
             start += file;
         }
-        Ok(start)
     }
 
     /// Bytes of one epoch and one file.

@@ -13,8 +13,10 @@ use crate::{Master, RoleState};
 use proto::{BrokerId, Epoch, Millis};
 use std::collections::BTreeSet;
 
-/// First retry of a failed registration, election or poll; doubled up to the poll period.
+/// First and longest pause before a failed registration, election or poll is repeated; doubled in between. Short, because a set without a
+/// master waits for it.
 const RETRY_MS: Millis = 50;
+const LONGEST_RETRY_MS: Millis = 250;
 
 /// The newest (epoch, master) acted upon. Survives the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -236,7 +238,7 @@ impl Role {
 
     fn retry(&mut self, now: Millis) {
         self.ask_at = now + self.retry_ms;
-        self.retry_ms = (self.retry_ms * 2).min(self.config.poll_ms);
+        self.retry_ms = (self.retry_ms * 2).min(LONGEST_RETRY_MS);
     }
 
     fn on_view(&mut self, view: View, out: &mut Vec<Output>) {
