@@ -69,6 +69,9 @@ fn encode(config: &StoreConfig, messages: &[Message]) -> Result<Encoded, PutErro
         if message.topic.is_empty() || message.topic.len() > MAX_TOPIC {
             return illegal(format!("topic of {} bytes, 1 to {MAX_TOPIC} are allowed", message.topic.len()));
         }
+        if message.topic.contains('\0') || message.properties.ends_with('\0') {
+            return illegal("topic with a NUL character, or properties that end in one".into());
+        }
         if message.topic != first.topic || message.queue_id != first.queue_id {
             return illegal("messages of one batch go to one queue".into());
         }

@@ -129,14 +129,15 @@ impl Shared {
 
     /// Under the checkpoint lock.
     pub fn write_checkpoint(&self, verified: Option<Verified>, timestamp: i64) -> Result<(), StoreError> {
-        let (flushed, confirm) = (self.log.flushed(), self.confirm_offset());
+        let flushed = self.log.flushed();
         self.checkpoint.save(|checkpoint| {
             if timestamp > 0 {
                 checkpoint.physic_timestamp = timestamp;
                 checkpoint.logics_timestamp = timestamp;
             }
             checkpoint.master_flushed_offset = flushed;
-            checkpoint.confirm_offset = confirm;
+            // Read here, so that a seal that lowers it has its value saved last.
+            checkpoint.confirm_offset = self.confirm_offset();
             checkpoint.verified = verified;
         })
     }

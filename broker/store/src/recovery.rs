@@ -24,10 +24,21 @@ impl Shared {
     /// Before any thread runs. Sets every position.
     pub fn recover(&self, unclean: bool) -> Result<Recovery, StoreError> {
         self.finish_truncation()?;
+        let recovery = self.recover_positions(unclean)?;
+        self.intent_done()?;
+        Ok(recovery)
+    }
+
+    fn recover_positions(&self, unclean: bool) -> Result<Recovery, StoreError> {
         let saved = self.checkpoint.saved();
         let log_start = self.load_log_start()?;
         let Some(last) = self.log.files().last().cloned() else {
             self.queues.all().iter().try_for_each(|queue| queue.clear())?;
+            // What it vouched for is gone: a new log must grow past that position unvouched.
+            self.checkpoint.save(|checkpoint| {
+                checkpoint.verified = None;
+                checkpoint.confirm_offset = log_start;
+            })?;
             self.set_positions(log_start, log_start, log_start);
             return Ok(Recovery { unclean, max_offset: log_start, ..Default::default() });
         };

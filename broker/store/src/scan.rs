@@ -4,7 +4,7 @@
 //! and where the log stops being records.
 
 use proto::Offset;
-use proto::message::{BLANK_MAGIC, BLANK_SIZE, Record, RecordCheck, check};
+use proto::message::{BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag};
 
 /// How much of a record is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
             )),
         };
     }
-    if usize::try_from(size).is_ok_and(|size| size > room) {
+    let is_record = magic == MAGIC_V1 || magic == MAGIC_V2;
+    if is_record && usize::try_from(size).is_ok_and(|size| size > room) {
         return Step::Invalid(format!(
             "record of {size} bytes where {room} are left in the file; is mappedFileSizeCommitLog the same on all replicas?"
         ));
@@ -60,6 +61,9 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
         return Step::Invalid(why);
     }
     match Record::decode(buf) {
+        Ok(record) if verify == Verify::Checksum && is_torn(&record, buf, magic) => {
+            Step::Invalid(format!("record of {} bytes ends in zeroes: only its beginning was written", record.size))
+        }
         Ok(record) if record.physical_offset == at => Step::Record(record),
         Ok(record) => Step::Invalid(format!(
             "record of {} bytes says it belongs at {}: left over from an earlier generation of the log",
@@ -68,6 +72,16 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
         Err(proto::message::RecordError::NeedMore { .. }) => Step::Partial,
         Err(error) => Step::Invalid(error.to_string()),
     }
+}
+
+/// The checksum covers the body alone: a record of which only the beginning came (a slave's half record, a cut inside it) is told by the
+/// zeroes that stand where its topic or its properties end. Appending refuses what would look so.
+fn is_torn(record: &Record<'_>, buf: &[u8], magic: i32) -> bool {
+    let v6 =
+        [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6].iter().filter(|bit| record.sys_flag & **bit != 0).count();
+    let before = MIN_SIZE + usize::from(magic == MAGIC_V2) + 12 * v6 + record.body.len() + record.topic.len();
+    let properties = buf.get(before..record.size).unwrap_or_default();
+    record.topic.contains('\0') || properties.last() == Some(&0)
 }
 
 fn be(head: &[u8; BLANK_SIZE], at: usize) -> i32 {

@@ -66,10 +66,11 @@ pub(crate) fn wait(what: &str, mut condition: impl FnMut() -> bool) {
 
 pub(crate) fn wait_dispatched(store: &Store) {
     wait("everything whole is dispatched", || {
-        let (limit, at) = (store.shared.dispatch_limit(), store.shared.dispatched_offset());
-        at >= limit
-            || (store.record_at(at).is_none_or(|r| at + r.len() as i64 > limit)
-                && store.shared.dispatch.try_lock().is_some_and(|d| d.position == at))
+        let d = store.shared.dispatch.lock();
+        let limit = store.shared.dispatch_limit();
+        let Some(file) = store.shared.log.find(d.position).filter(|_| d.position < limit) else { return true };
+        let rest = file.bytes(file.position(d.position)..file.size());
+        scan::step(rest, (limit - d.position) as usize, d.position, scan::Verify::Layout) == scan::Step::Partial
     });
 }
 

@@ -60,7 +60,8 @@ impl Shared {
             if d.position > to {
                 // The end of the last record that is still indexed is a record boundary below `to`, and `to` itself need not be one.
                 let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
-                d.rewind(built.max(self.log.min()).min(to));
+                let floor = if self.log.files().is_empty() { to } else { self.log.min() };
+                d.rewind(built.max(floor).min(to));
                 self.dispatched.store(d.position, Ordering::Release);
             }
             let entries = self.queues.all().iter().map(|queue| queue.max()).sum();
@@ -182,6 +183,8 @@ impl Shared {
         if at < max {
             info!(at, cut = max - at, "cutting the log after its last whole record");
             self.cut_log(at)?;
+            // A confirm offset inside the cut record would, after a crash, confirm what the new master writes there.
+            self.checkpoint.save(|checkpoint| checkpoint.confirm_offset = checkpoint.confirm_offset.min(at))?;
         }
         writer.next = next;
         writer.stale = false;

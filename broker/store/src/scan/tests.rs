@@ -37,6 +37,9 @@ fn a_place_is_a_record_the_file_s_rest_nothing_or_damage() {
     assert!(at(&bytes, size, room).contains("mappedFileSizeCommitLog"));
     assert!(at(&bytes[..size - 1], 0, size).contains("mappedFileSizeCommitLog"));
     assert!(matches!(step(&bytes, 400, 0, Verify::Layout), Step::Invalid(why) if why.contains("4000")));
+    let mut torn = bytes.clone();
+    torn[size - 1] = 0;
+    assert!(at(&torn, 0, 400).contains("ends in zeroes"), "the properties' last byte has not arrived");
     bytes[8] ^= 1;
     assert!(matches!(step(&bytes, 400, 4000, Verify::Layout), Step::Record(_)));
     assert!(matches!(step(&bytes, 400, 4000, Verify::Checksum), Step::Invalid(why) if why.contains("crc")));

@@ -35,7 +35,7 @@ fn wait_is_not_stored() {
 fn a_batch_that_does_not_fit_goes_to_the_next_file_as_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = master(config(dir.path()));
-    let first = store.append(&[message("T", 0, [b'a'; 1900]), message("T", 0, "")]).unwrap();
+    let first = store.append(&[message("T", 0, [b'a'; 1000]), message("T", 0, "")]).unwrap();
     let batch: Vec<_> = (0..3).map(|i| message("T", 0, [b'a' + i; 600])).collect();
     let appended = store.append(&batch).unwrap();
     let third = store.append(&batch[..1]).unwrap();
@@ -131,6 +131,8 @@ fn what_has_no_place_in_a_record_is_illegal_and_writes_nothing() {
         ("topic", vec![message(&"t".repeat(256), 0, "")]),
         ("topic", vec![message("", 0, "")]),
         ("properties", vec![with("p".repeat(32768))]),
+        ("NUL", vec![with("A\u{1}b\0".into())]),
+        ("NUL", vec![message("T\0", 0, "")]),
         ("one commit log file", vec![with("p".repeat(4000))]),
         ("one queue", vec![message("T", 0, ""), message("T", 1, "")]),
     ] {

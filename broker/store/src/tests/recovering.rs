@@ -41,36 +41,36 @@ fn no_checkpoint(root: &Path) {
 
 type Damage = fn(&Path, &[Appended]);
 
-/// What is done to a store of 40 messages, how many of them are there afterwards, and what recovery says.
+/// What is done to a store of 45 messages, how many of them are there afterwards, and what recovery says.
 const CASES: &[(&str, Damage, i64, &str)] = &[
-    ("nothing", |_, _| {}, 40, ""),
-    ("Java ran since", |root, _| as_java_left_it(root), 40, ""),
-    ("checkpoint lost", |root, _| no_checkpoint(root), 40, ""),
+    ("nothing", |_, _| {}, 45, ""),
+    ("Java ran since", |root, _| as_java_left_it(root), 45, ""),
+    ("checkpoint lost", |root, _| no_checkpoint(root), 45, ""),
     (
         "torn tail",
         |root, a| {
             as_java_left_it(root);
-            overwrite(root, a[39].end - 60, &[0; 40])
+            overwrite(root, a[44].end - 60, &[0; 40])
         },
-        39,
+        44,
         "crc",
     ),
     (
         "torn head",
         |root, a| {
             as_java_left_it(root);
-            overwrite(root, a[39].offsets[0], &[0; 20])
+            overwrite(root, a[44].offsets[0], &[0; 20])
         },
-        39,
+        44,
         "not written",
     ),
     (
         "garbage behind the end",
         |root, a| {
             as_java_left_it(root);
-            overwrite(root, a[39].end, b"garbage!garbage!")
+            overwrite(root, a[44].end, b"garbage!garbage!")
         },
-        40,
+        45,
         "magic",
     ),
     (
@@ -78,55 +78,55 @@ const CASES: &[(&str, Damage, i64, &str)] = &[
         |root, a| {
             as_java_left_it(root);
             let first = fs::read(root.join("commitlog/00000000000000000000")).unwrap();
-            overwrite(root, a[39].end, &first[..a[0].end as usize]);
+            overwrite(root, a[44].end, &first[..a[0].end as usize]);
         },
-        40,
+        45,
         "earlier generation",
     ),
     (
         "corrupt middle",
         |root, a| {
             no_checkpoint(root);
-            overwrite(root, a[20].end - 40, b"?")
+            overwrite(root, a[41].end - 40, b"?")
         },
-        20,
+        41,
         "kept in",
     ),
     (
         "next file made ahead",
         |root, a| {
-            let next = a[39].end - a[39].end % FILE_SIZE as i64 + FILE_SIZE as i64;
+            let next = a[44].end - a[44].end % FILE_SIZE as i64 + FILE_SIZE as i64;
             fs::write(root.join("commitlog").join(mapped_file::file_name(next)), vec![0; FILE_SIZE as usize]).unwrap();
         },
-        40,
+        45,
         "",
     ),
-    ("empty next file", |root, _| fs::write(root.join("commitlog/00000000000000409600"), "").unwrap(), 40, ""),
-    ("consume queue missing", |root, _| fs::remove_dir_all(root.join("consumequeue/T/1")).unwrap(), 40, ""),
+    ("empty next file", |root, _| fs::write(root.join("commitlog/00000000000000409600"), "").unwrap(), 45, ""),
+    ("consume queue missing", |root, _| fs::remove_dir_all(root.join("consumequeue/T/1")).unwrap(), 45, ""),
     (
         "consume queue missing, after Java",
         |root, _| {
             as_java_left_it(root);
             fs::remove_dir_all(root.join("consumequeue/T/1")).unwrap();
         },
-        40,
+        45,
         "",
     ),
-    ("all consume queues missing", |root, _| fs::remove_dir_all(root.join("consumequeue")).unwrap(), 40, ""),
+    ("all consume queues missing", |root, _| fs::remove_dir_all(root.join("consumequeue")).unwrap(), 45, ""),
     (
         "consume queue file missing",
         |root, _| fs::remove_file(root.join("consumequeue/T/0").join(mapped_file::file_name(160))).unwrap(),
-        40,
+        45,
         "",
     ),
     (
         "consume queue too long",
         |root, a| {
             let path = root.join("consumequeue/T/0").join(mapped_file::file_name(320));
-            let entry = proto::queue_entry::QueueEntry { offset: a[39].end, size: 200, tags_code: 0 };
-            OpenOptions::new().write(true).open(path).unwrap().write_all_at(&entry.encode(), 4 * 20).unwrap();
+            let entry = proto::queue_entry::QueueEntry { offset: a[44].end, size: 200, tags_code: 0 };
+            OpenOptions::new().write(true).open(path).unwrap().write_all_at(&entry.encode(), 7 * 20).unwrap();
         },
-        40,
+        45,
         "",
     ),
     (
@@ -134,10 +134,10 @@ const CASES: &[(&str, Damage, i64, &str)] = &[
         |root, a| {
             as_java_left_it(root);
             let path = root.join("consumequeue/T/0").join(mapped_file::file_name(320));
-            let entry = proto::queue_entry::QueueEntry { offset: a[39].end, size: 200, tags_code: 0 };
-            OpenOptions::new().write(true).open(path).unwrap().write_all_at(&entry.encode(), 4 * 20).unwrap();
+            let entry = proto::queue_entry::QueueEntry { offset: a[44].end, size: 200, tags_code: 0 };
+            OpenOptions::new().write(true).open(path).unwrap().write_all_at(&entry.encode(), 7 * 20).unwrap();
         },
-        40,
+        45,
         "",
     ),
     (
@@ -147,7 +147,7 @@ const CASES: &[(&str, Damage, i64, &str)] = &[
             let path = root.join("consumequeue/T/0").join(mapped_file::file_name(320));
             OpenOptions::new().write(true).open(path).unwrap().write_all_at(&[0; 20], 20).unwrap();
         },
-        40,
+        45,
         "",
     ),
 ];
@@ -158,7 +158,7 @@ fn recovery_keeps_every_intact_message_and_says_what_it_cut() {
         for (what, damage, kept, said) in CASES {
             let dir = tempfile::tempdir().unwrap();
             let store = master(config(dir.path()));
-            let appended = fill(&store, 0..40);
+            let appended = fill(&store, 0..45);
             wait_dispatched(&store);
             store.shutdown().unwrap();
             drop(store);
@@ -175,12 +175,12 @@ fn recovery_keeps_every_intact_message_and_says_what_it_cut() {
             assert_eq!(seen(&store), halves(0..*kept), "{case}");
             // It goes on as if nothing had been, and once more after a crash without a clean end.
             store.open_writes(2);
-            fill(&store, *kept..50);
-            assert_eq!(seen(&store), halves(0..50), "{case}, then appended");
+            fill(&store, *kept..55);
+            assert_eq!(seen(&store), halves(0..55), "{case}, then appended");
             drop(store);
             let (store, recovery) = Store::open(config(dir.path())).unwrap();
             assert!(recovery.unclean && recovery.cut.is_empty(), "{case}: {:?}", recovery.cut);
-            assert_eq!(seen(&store), halves(0..50), "{case}, reopened");
+            assert_eq!(seen(&store), halves(0..55), "{case}, reopened");
         }
     }
 }

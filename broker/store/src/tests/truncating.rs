@@ -110,7 +110,6 @@ async fn whoever_waits_for_a_cut_byte_is_told() {
     let store = master(config(dir.path()));
     let end = fill(&store, 0..3, 'a')[2].end;
     store.close_writes("deposed");
-    store.shared.log.flush_lock.lock();
     store.truncate(10, 1).unwrap();
     assert!(store.wait_flushed(end).await.is_err());
 }
