@@ -192,7 +192,8 @@ impl MasterPacket {
             return Ok(Decoded::NeedMore(used));
         };
         let entries = buf[MASTER_HANDSHAKE_HEADER_SIZE..used].chunks_exact(EPOCH_ENTRY_SIZE);
-        let entries = entries.filter_map(|it| Some(EpochEntry { epoch: i32_at(it, 0)?, start: i64_at(it, 4)? })).collect();
+        let entries =
+            entries.filter_map(|it| Some(EpochEntry { epoch: i32_at(it, 0)?, start: i64_at(it, 4)? })).collect();
         Ok(Decoded::Complete(MasterPacket::Handshake(MasterHandshake { max_offset, last_epoch, entries }), used))
     }
 

@@ -20,10 +20,7 @@ fn the_masters_packets_are_20_and_36_bytes_before_their_body() {
     let entries = vec![EpochEntry { epoch: 7, start: 0 }, EpochEntry { epoch: 8, start: 8000 }];
     let mut out = Vec::new();
     MasterHandshake { max_offset: 9000, last_epoch: 8, entries }.encode(&mut out);
-    check(
-        &out,
-        expect!["0000000100000018000000000000232800000008000000070000000000000000000000080000000000001f40"],
-    );
+    check(&out, expect!["0000000100000018000000000000232800000008000000070000000000000000000000080000000000001f40"]);
     let header = TransferHeader { body_size: 5, offset: 8000, epoch: 8, epoch_start: 8000, confirm_offset: 7999 };
     check(&header.encode(), expect!["00000002000000050000000000001f40000000080000000000001f400000000000001f3f"]);
 }

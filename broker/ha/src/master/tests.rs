@@ -111,12 +111,15 @@ impl goldenscript::Runner for Stage {
             Step::Metadata { slave, synced } => self.input(Input::MetadataSynced { slave: *slave, synced: *synced })?,
             Step::Wait(ms) => {
                 let until = self.now + ms;
-                let mut text = String::new();
+                let (mut text, mut last) = (String::new(), None);
                 while self.now < until {
                     self.now = (self.now + 20).min(until);
-                    let now = self.now;
+                    // What repeats is printed once.
                     for it in self.input(Input::Tick)? {
-                        text += &format!("{now} ms: {it:?}\n");
+                        if last.as_ref() != Some(&it) {
+                            text += &format!("{} ms: {it:?}\n", self.now);
+                            last = Some(it);
+                        }
                     }
                 }
                 return Ok(text);
