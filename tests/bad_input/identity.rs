@@ -2,7 +2,7 @@
 
 use crate::{assert_names, refusal_of};
 use baton_tests::cluster::{Node, broker_config, controller_config, free_port};
-use baton_tests::{Cluster, ClusterSpec, PATIENCE, one_at_a_time, queries, wait_until};
+use baton_tests::{Cluster, ClusterSpec, PATIENCE, one_at_a_time, queries};
 
 fn single_controller() -> Cluster {
     Cluster::start(ClusterSpec { controllers: 1, brokers: 1, ..ClusterSpec::default() })
@@ -71,10 +71,10 @@ fn a_second_broker_with_a_taken_name_and_id_never_joins() {
     let identity = cluster.brokers[0].store().join("brokerIdentity");
     std::fs::copy(identity, impostor.store().join("brokerIdentity")).expect("the real one's identity file");
     impostor.launch();
-    wait_until("the second broker says that its id is taken", PATIENCE, || {
-        let output = impostor.output();
-        output.contains("brokerIdentity") || output.contains("taken") || output.contains("another broker")
-    });
+    let real_address = &cluster.brokers[0].address;
+    let message =
+        format!("is in use by the live broker at {real_address}; give this broker a store directory of its own");
+    impostor.process().wait_for_output(&message, PATIENCE);
     let now = cluster.wait_whole();
     assert_eq!(
         (now.master_id, now.master_address),
