@@ -93,10 +93,13 @@ impl ConsumeQueue {
             file.set_len(file_size).at(&path, "grow")?;
             files.push(Arc::new(QueueFile { start: start / SIZE as i64, path, file }));
         }
-        // Entries before a missing file cannot be reached by index arithmetic; the rebuild fills them again.
-        if let Some(gap) = files.windows(2).rposition(|pair| pair[0].start + per_file != pair[1].start) {
-            warn!(queue = %dir.display(), "a consume queue file is missing; entries before it are dropped");
-            files.drain(..=gap);
+        // Entries behind a missing file cannot be reached by index arithmetic. They are dropped rather than those before: the log still has
+        // the younger records, so that the rebuild fills them again.
+        if let Some(gap) = files.windows(2).position(|pair| pair[0].start + per_file != pair[1].start) {
+            warn!(queue = %dir.display(), "a consume queue file is missing; rebuilding what stood in it and behind");
+            for file in files.drain(gap + 1..) {
+                std::fs::remove_file(&file.path).at(&file.path, "remove a consume queue file")?;
+            }
         }
         let start = files.first().map_or(0, |file| file.start);
         Ok(ConsumeQueue {

@@ -166,6 +166,9 @@ pub struct TruncatedTail {
     pub to: Offset,
 }
 
+/// What one of the store's threads does until the store is stopped.
+type ThreadLoop = fn(&Shared);
+
 pub struct Store {
     shared: Arc<Shared>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -353,7 +356,7 @@ impl Store {
     }
 
     fn start_threads(&self) -> Result<(), StoreError> {
-        let loops: [(&str, fn(&Shared)); 5] = [
+        let loops: [(&str, ThreadLoop); 5] = [
             ("store-dispatch", Shared::run_dispatch),
             ("store-flush", Shared::run_flush),
             ("store-check", Shared::run_checkpoint),

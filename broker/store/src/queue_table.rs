@@ -8,17 +8,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// By queue id.
+type TopicQueues = BTreeMap<i32, Arc<ConsumeQueue>>;
+
 pub(crate) struct QueueTable {
     dir: PathBuf,
     file_size: u64,
-    queues: RwLock<HashMap<Arc<str>, BTreeMap<i32, Arc<ConsumeQueue>>>>,
+    topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
 }
 
 impl QueueTable {
     /// Opens every queue there is; `file_size` is a multiple of an entry's size.
     pub fn load(dir: PathBuf, file_size: u64) -> Result<QueueTable, StoreError> {
         std::fs::create_dir_all(&dir).at(&dir, "create consume queue directory")?;
-        let table = QueueTable { dir, file_size, queues: RwLock::default() };
+        let table = QueueTable { dir, file_size, topics: RwLock::default() };
         for topic in table.sub_directories(&table.dir)? {
             for id in table.sub_directories(&table.dir.join(&topic))? {
                 // Java ignores what is not a number as well.
@@ -42,14 +45,14 @@ impl QueueTable {
     }
 
     pub fn get(&self, topic: &str, id: i32) -> Option<Arc<ConsumeQueue>> {
-        self.queues.read().get(topic)?.get(&id).cloned()
+        self.topics.read().get(topic)?.get(&id).cloned()
     }
 
     pub fn get_or_create(&self, topic: &str, id: i32) -> Result<Arc<ConsumeQueue>, StoreError> {
         if let Some(queue) = self.get(topic, id) {
             return Ok(queue);
         }
-        let mut queues = self.queues.write();
+        let mut queues = self.topics.write();
         let topic: Arc<str> = queues.get_key_value(topic).map_or_else(|| topic.into(), |(topic, _)| topic.clone());
         let dir = self.dir.join(&*topic).join(id.to_string());
         let queue = Arc::new(ConsumeQueue::open(topic.clone(), id, dir, self.file_size)?);
@@ -58,11 +61,11 @@ impl QueueTable {
     }
 
     pub fn all(&self) -> Vec<Arc<ConsumeQueue>> {
-        self.queues.read().values().flat_map(|queues| queues.values().cloned()).collect()
+        self.topics.read().values().flat_map(|queues| queues.values().cloned()).collect()
     }
 
     pub fn remove_topic(&self, topic: &str) -> Result<(), StoreError> {
-        let Some(queues) = self.queues.write().remove(topic) else { return Ok(()) };
+        let Some(queues) = self.topics.write().remove(topic) else { return Ok(()) };
         for queue in queues.values() {
             queue.clear()?;
             std::fs::remove_dir_all(queue.dir()).at(queue.dir(), "remove consume queue")?;
