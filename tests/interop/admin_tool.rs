@@ -44,9 +44,10 @@ impl Tools {
         let arguments = format!("getBrokerEpoch -b {BROKER_SET}");
         let [java, ours] = [self.java(&arguments), self.ours(&arguments)].map(|printed| {
             let masked = self.masked(&printed);
-            let mut replicas: Vec<_> = masked.split("#clusterName").map(str::trim).collect();
+            let mut replicas: Vec<_> =
+                masked.split("\n#clusterName").map(str::trim).filter(|it| !it.is_empty()).collect();
             replicas.sort_unstable();
-            replicas.join("\n\n#clusterName\t")
+            replicas.iter().map(|it| format!("#clusterName\t{it}\n\n")).collect::<String>()
         });
         expect.assert_eq(&java);
         assert_eq!(ours, java, "ours and Java's output of `{arguments}`");
@@ -102,27 +103,117 @@ fn javas_mqadmin_reads_our_cluster_and_ours_prints_the_same() {
     assert!(topics.lines().any(|it| it == "orders"), "{topics}");
     assert_eq!(sorted(&tools.ours("topicList")), sorted(&topics));
 
-    tools.check("topicRoute -t orders", expect![[r#""#]]);
-    tools.check("topicStatus -t orders", expect![[r#""#]]);
+    tools.check(
+        "topicRoute -t orders",
+        expect![[r#"
+        {
+        	"brokerDatas":[
+        		{
+        			"brokerAddrs":{
+        				0:"<broker 1>",
+        				2:"<broker 2>",
+        				3:"<broker 3>"
+        			},
+        			"brokerName":"broker-a",
+        			"cluster":"test-cluster",
+        			"enableActingMaster":false
+        		}
+        	],
+        	"filterServerTable":{},
+        	"queueDatas":[
+        		{
+        			"brokerName":"broker-a",
+        			"perm":6,
+        			"readQueueNums":4,
+        			"topicSysFlag":0,
+        			"writeQueueNums":4
+        		}
+        	]
+        }
+    "#]],
+    );
+    tools.check(
+        "topicStatus -t orders",
+        expect![[r#"
+        #Broker Name                      #QID  #Min Offset           #Max Offset             #Last Updated
+        broker-a                          0     0                     0                       
+        broker-a                          1     0                     0                       
+        broker-a                          2     0                     0                       
+        broker-a                          3     0                     0                       
+
+        Topic Put TPS: 0.0
+    "#]],
+    );
     let clusters = tools.java("clusterList");
-    expect![[r#""#]].assert_eq(&figures_masked(&tools.masked(&clusters)));
+    expect![[r#"
+        #Cluster Name #Broker Name #BID #Addr #Version #InTPS(LOAD) #OutTPS(LOAD) #Timer(Progress) #PCWait(ms) #Hour #SPACE #ACTIVATED
+        test-cluster broker-a 0 <broker 1> V5_5_0 # # # # # 0 # # true
+        test-cluster broker-a 2 <broker 2> V5_5_0 # # # # # 0 # # false
+        test-cluster broker-a 3 <broker 3> V5_5_0 # # # # # 0 # # false
+    "#]].assert_eq(&figures_masked(&tools.masked(&clusters)));
     assert_eq!(figures_masked(&tools.ours("clusterList")), figures_masked(&clusters));
 
     let controllers = tools.controllers();
-    tools.check(&format!("getSyncStateSet -a {controllers} -b {BROKER_SET}"), expect![[r#""#]]);
-    tools.check_epochs(expect![[r#""#]]);
+    tools.check(
+        &format!("getSyncStateSet -a {controllers} -b {BROKER_SET}"),
+        expect![[r#"
+
+        #brokerName	broker-a
+        #MasterBrokerId	1
+        #MasterAddr	<broker 1>
+        #MasterEpoch	1
+        #SyncStateSetEpoch	3
+        #SyncStateSetNums	3
+
+        InSyncReplica:	ReplicaIdentity{brokerName='broker-a', brokerId=1, brokerAddress='<broker 1>', alive=true}
+
+        InSyncReplica:	ReplicaIdentity{brokerName='broker-a', brokerId=2, brokerAddress='<broker 2>', alive=true}
+
+        InSyncReplica:	ReplicaIdentity{brokerName='broker-a', brokerId=3, brokerAddress='<broker 3>', alive=true}
+    "#]],
+    );
+    tools.check_epochs(expect![[r#"
+        #clusterName	test-cluster
+        #brokerName	broker-a
+        #brokerAddr	<broker 1>
+        #brokerId	1
+        #Epoch: EpochEntry{epoch=1, startOffset=0, endOffset=0}
+
+        #clusterName	test-cluster
+        #brokerName	broker-a
+        #brokerAddr	<broker 2>
+        #brokerId	2
+        #Epoch: EpochEntry{epoch=1, startOffset=0, endOffset=0}
+
+        #clusterName	test-cluster
+        #brokerName	broker-a
+        #brokerAddr	<broker 3>
+        #brokerId	3
+        #Epoch: EpochEntry{epoch=1, startOffset=0, endOffset=0}
+
+    "#]]);
     let leader = tools.cluster.wait_leader();
-    let metadata = tools.java(&format!("getControllerMetaData -a {controllers}"));
+    // Java's tool takes one address here, of any controller.
+    let follower = &tools.cluster.controllers[(leader + 1) % 3].address;
+    let metadata = tools.java(&format!("getControllerMetaData -a {follower}"));
     let metadata_masked = tools.masked(&metadata).replace(&format!("<controller n{leader}>"), "<leader>");
     assert!(metadata_masked.contains("#ControllerLeaderAddress\t<leader>"), "{metadata}");
     assert!(metadata_masked.contains("#ControllerGroup\ttest-group"), "{metadata}");
-    assert_eq!(tools.ours(&format!("getControllerMetaData -a {controllers}")), metadata);
+    assert_eq!(tools.ours(&format!("getControllerMetaData -a {follower}")), metadata);
 
     // The planned change of master, and what everybody says afterwards.
     let before = tools.cluster.wait_whole();
     tools.cluster.wait_equal_logs();
-    let elected = tools.java(&format!("electMaster -a {controllers} -b 2 -bn {BROKER_SET} -c {CLUSTER_NAME}"));
-    expect![[r#""#]].assert_eq(&tools.masked(&elected));
+    let elected = tools.java(&format!("electMaster -a {follower} -b 2 -bn {BROKER_SET} -c {CLUSTER_NAME}"));
+    expect![[r#"
+
+        #ClusterName	test-cluster
+        #BrokerName	broker-a
+        #BrokerMasterAddr	<broker 2>
+        #MasterEpoch	2
+        #SyncStateSetEpoch	4
+    "#]]
+    .assert_eq(&tools.masked(&elected));
     let after = tools.cluster.wait_master_after(before.master_epoch);
     assert_eq!(after.master_id, 2);
     let whole = tools.cluster.wait_whole();
@@ -130,9 +221,42 @@ fn javas_mqadmin_reads_our_cluster_and_ours_prints_the_same() {
     baton_tests::wait_until("the nameserver shows the new master", baton_tests::PATIENCE, || {
         queries::master_address(tools.cluster.nameserver(), "orders", BROKER_SET) == Some(after.master_address.clone())
     });
-    tools.check_epochs(expect![[r#""#]]);
+    tools.check_epochs(expect![[r#"
+        #clusterName	test-cluster
+        #brokerName	broker-a
+        #brokerAddr	<broker 1>
+        #brokerId	1
+        #Epoch: EpochEntry{epoch=1, startOffset=0, endOffset=0}
+        #Epoch: EpochEntry{epoch=2, startOffset=0, endOffset=0}
+
+        #clusterName	test-cluster
+        #brokerName	broker-a
+        #brokerAddr	<broker 2>
+        #brokerId	2
+        #Epoch: EpochEntry{epoch=1, startOffset=0, endOffset=0}
+        #Epoch: EpochEntry{epoch=2, startOffset=0, endOffset=0}
+
+        #clusterName	test-cluster
+        #brokerName	broker-a
+        #brokerAddr	<broker 3>
+        #brokerId	3
+        #Epoch: EpochEntry{epoch=1, startOffset=0, endOffset=0}
+        #Epoch: EpochEntry{epoch=2, startOffset=0, endOffset=0}
+
+    "#]]);
     let ours = tools.ours(&format!("electMaster -a {controllers} -b 1 -bn {BROKER_SET} -c {CLUSTER_NAME}"));
-    expect![[r#""#]].assert_eq(&tools.masked(&ours));
+    expect![[r#"
+
+        #ClusterName	test-cluster
+        #BrokerName	broker-a
+        #BrokerMasterAddr	<broker 1>
+        #MasterEpoch	3
+        #SyncStateSetEpoch	5
+        	#Broker	1	<broker 1>
+        	#Broker	2	<broker 2>
+        	#Broker	3	<broker 3>
+    "#]]
+    .assert_eq(&tools.masked(&ours));
 }
 
 /// The nameserver gives topics in no particular order.
