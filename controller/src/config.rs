@@ -11,14 +11,15 @@ use std::path::PathBuf;
 pub struct Config {
     /// Installation folder; only the default of `configStorePath` depends on it.
     pub rocketmq_home: String,
-    /// Where `updateControllerConfig` writes the effective configuration. Empty: `<rocketmqHome>/controller/controller.properties`, or
-    /// nowhere without a home.
+    /// Where `updateControllerConfig` writes the effective configuration. Empty:
+    /// `<rocketmqHome>/controller/controller.properties`, or nowhere without a home.
     pub config_store_path: String,
     /// `DLedger`. RocketMQ's other engine, `jRaft`, has other keys and is refused by name.
     pub controller_type: String,
     /// Name of this group of controllers; the same on each of them.
     pub controller_d_leger_group: String,
-    /// All controllers, `n0-10.0.0.1:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878`: the same on each of them, addresses as brokers reach them.
+    /// All controllers, `n0-10.0.0.1:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878`: the same on each of them, addresses as
+    /// brokers reach them.
     pub controller_d_leger_peers: String,
     /// Which of the peers this process is.
     pub controller_d_leger_self_id: String,
@@ -26,8 +27,8 @@ pub struct Config {
     pub controller_store_path: String,
     /// Address to listen on instead of the host of this controller's own peer entry, say `0.0.0.0` behind a NAT.
     pub bind_address: String,
-    /// Elect a replica from outside the SyncStateSet when nobody in it is alive. Acknowledged messages may be lost; each such election is
-    /// kept in the history as unclean.
+    /// Elect a replica from outside the SyncStateSet when nobody in it is alive. Acknowledged messages may be lost;
+    /// each such election is kept in the history as unclean.
     pub enable_elect_unclean_master: bool,
     /// Push role changes to brokers at once. Without it they learn of them by polling.
     pub notify_broker_role_changed: bool,
@@ -35,11 +36,11 @@ pub struct Config {
     pub scan_not_active_broker_interval: u64,
     /// Keys that `updateControllerConfig` may not change, separated by `;`.
     pub config_black_list: String,
-    /// A controller that hears nothing from the leader for one to two of these calls an election. Lower finds a dead leader sooner, but
-    /// below the round trip plus an fsync of a loaded machine leaders change without need.
+    /// A controller that hears nothing from the leader for one to two of these calls an election. Lower finds a dead
+    /// leader sooner, but below the round trip plus an fsync of a loaded machine leaders change without need.
     pub election_timeout_mills: u64,
-    /// Take a closed connection together with a refusing listen address as proof that a broker's process is gone, and act at once. Set to
-    /// false where a proxy or load balancer answers in the broker's place.
+    /// Take a closed connection together with a refusing listen address as proof that a broker's process is gone, and
+    /// act at once. Set to false where a proxy or load balancer answers in the broker's place.
     pub elect_on_refused_connection: bool,
     /// A broker whose disk has taken no write for longer than this is no better than one that is silent.
     pub disk_stall_timeout_mills: u64,
@@ -80,7 +81,8 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     #[error(
-        "`controllerDLegerPeers` is missing: list all controllers, as in n0-10.0.0.1:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878"
+        "`controllerDLegerPeers` is missing: list all controllers, as in \
+         n0-10.0.0.1:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878"
     )]
     NoPeers,
     #[error("`controllerDLegerSelfId` is missing: name which of `controllerDLegerPeers` this process is")]
@@ -94,11 +96,13 @@ pub enum ConfigError {
     #[error("`controllerDLegerSelfId={self_id}` is not among `controllerDLegerPeers` ({known}): correct one of them")]
     SelfIdUnknown { self_id: String, known: String },
     #[error(
-        "`controllerDLegerPeers`: {0} cannot be reached from the other hosts in the list: give each controller the address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
+        "`controllerDLegerPeers`: {0} cannot be reached from the other hosts in the list: give each controller the \
+         address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
     )]
     NotReachable(String),
     #[error(
-        "`controllerType=jRaft` is not supported: remove it and the jRaft keys, and list the controllers in `controllerDLegerPeers`"
+        "`controllerType=jRaft` is not supported: remove it and the jRaft keys, and list the controllers in \
+         `controllerDLegerPeers`"
     )]
     JRaft,
     #[error("`{key}={value}`: want {want}")]
@@ -158,7 +162,8 @@ impl Config {
         let count = peers.names.len();
         let survives = (count - 1) / 2;
         let even = format!(
-            "`controllerDLegerPeers` names {count} controllers: an even number tolerates no more failures ({survives}) than {} would; use 1, 3 or 5",
+            "`controllerDLegerPeers` names {count} controllers: an even number tolerates no more failures \
+             ({survives}) than {} would; use 1, 3 or 5",
             count - 1
         );
         Vec::from_iter(count.is_multiple_of(2).then_some(even))

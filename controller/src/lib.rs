@@ -3,7 +3,7 @@
 //! ```text
 //! brokers, mqadmin ──remoting──▶ rpc ──command──▶ raft ──committed──▶ replicas (pure: who is master)
 //!                                 │                 │ views
-//!                                 └─heartbeats──▶ watch ──▶ liveness (pure: who is alive) ──▶ probes, elections, notifications
+//!                                 └─heartbeats──▶ watch ──▶ liveness (pure: who is alive) ──▶ probes, elections …
 //! other controllers ────gRPC────▶ raft
 //! ```
 //! Everything on one port, that of the controller's own entry in `controllerDLegerPeers`.
@@ -64,8 +64,8 @@ impl Running {
     }
 }
 
-/// Checks the configuration, binds, opens the data directory, starts Raft, serves. Returns as soon as requests are served; a leader may
-/// be elected a moment later.
+/// Checks the configuration, binds, opens the data directory, starts Raft, serves. Returns as soon as requests are
+/// served; a leader may be elected a moment later.
 pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Running> {
     let peers = config.peers()?;
     config.warnings(&peers).iter().for_each(|it| warn!("{it}"));

@@ -1,14 +1,16 @@
 //! Who is alive, as one controller sees it, and what follows: probes, elections, shrinking, repeated notifications.
 //!
-//! Pure: time comes in as `now` (monotonic milliseconds), every effect goes out as an [`Output`]. Soft state only: nothing here survives
-//! a restart, and every controller keeps its own table warm because brokers heartbeat to all of them.
+//! Pure: time comes in as `now` (monotonic milliseconds), every effect goes out as an [`Output`]. Soft state only:
+//! nothing here survives a restart, and every controller keeps its own table warm because brokers heartbeat to all of
+//! them.
 //!
-//! Level-triggered (S14): a set is *examined* whenever something about it happens and at the latest after `review_interval`; examining
-//! compares what should be with what is and proposes again what is still not so, at a bounded rate.
+//! Level-triggered (S14): a set is *examined* whenever something about it happens and at the latest after
+//! `review_interval`; examining compares what should be with what is and proposes again what is still not so, at a
+//! bounded rate.
 //!
 //! ```text
 //! alive     connection open, heard within its timeout
-//! suspect   connection closed: its listen address is probed until it answers by a heartbeat, refuses, or its timeout runs out
+//! suspect   connection closed: its listen address is probed until it heartbeats again, refuses, or its timeout is over
 //! dead      connection closed and refused (S6) · nothing healthy heard for its timeout (S5, S14)
 //! ```
 
@@ -66,7 +68,8 @@ pub enum Probed {
 /// What to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// `lease`: absent unless this controller leads under a valid Raft lease; 0 for a replica that is not master, or about to be replaced.
+    /// `lease`: absent unless this controller leads under a valid Raft lease; 0 for a replica that is not master, or
+    /// about to be replaced.
     Answer {
         lease: Option<Millis>,
         master_epoch: Option<Epoch>,
@@ -208,7 +211,8 @@ impl Liveness {
         self.pulse(broker_set, id)?.min_in_sync
     }
 
-    /// The address of another process that speaks for this id over an open connection (two brokers with one identity file).
+    /// The address of another process that speaks for this id over an open connection (two brokers with one identity
+    /// file).
     pub fn taken_by(
         &self,
         now: Millis,
@@ -316,7 +320,8 @@ impl Liveness {
         }
     }
 
-    /// Every master gets one full timeout from now before it can be replaced by expiry (S5); whoever has no connection is probed at once.
+    /// Every master gets one full timeout from now before it can be replaced by expiry (S5); whoever has no connection
+    /// is probed at once.
     fn on_leading(&mut self, now: Millis, out: &mut Vec<Output>) {
         self.leading = Some(now);
         for set in self.sets.values_mut() {

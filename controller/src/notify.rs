@@ -1,7 +1,7 @@
 //! NOTIFY_BROKER_ROLE_CHANGED (1008): tells a replica who is master now.
 //!
-//! One-way, as RocketMQ's; a broker that cannot be reached at once is tried again a few times, and whoever still lags is found by its
-//! heartbeats (S14).
+//! One-way, as RocketMQ's; a broker that cannot be reached at once is tried again a few times, and whoever still lags
+//! is found by its heartbeats (S14).
 
 use crate::replicas::{BrokerSet, SetSummary};
 use node::remoting::{Client, ClientOptions};

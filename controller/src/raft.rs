@@ -1,8 +1,9 @@
 //! The replicated log: drives raft-rs and applies what it commits to [`Replicas`].
 //!
-//! One thread owns the RawNode, the log and the state machine ([`thread`]); everybody else holds a [`Raft`] handle and sends it messages.
-//! Each round of work is one synced disk write, so concurrent proposals share an fsync. Reads are linearizable: answered at once under
-//! the leader's lease, otherwise after a ReadIndex round trip, never from a deposed leader's memory.
+//! One thread owns the RawNode, the log and the state machine ([`thread`]); everybody else holds a [`Raft`] handle and
+//! sends it messages. Each round of work is one synced disk write, so concurrent proposals share an fsync. Reads are
+//! linearizable: answered at once under the leader's lease, otherwise after a ReadIndex round trip, never from a
+//! deposed leader's memory.
 
 pub mod disk;
 mod log;
@@ -24,8 +25,8 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// Messages waiting for the raft thread. Deep enough for a thousand masters dying at once; when full, callers are refused, and Raft
-/// messages dropped (Raft repeats them).
+/// Messages waiting for the raft thread. Deep enough for a thousand masters dying at once; when full, callers are
+/// refused, and Raft messages dropped (Raft repeats them).
 const QUEUE: usize = 16_384;
 /// RocketMQ's processor waits this long for the outcome of a request.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,8 +74,8 @@ pub struct Raft {
 }
 
 impl Raft {
-    /// Commits and applies a command. `NotLeader` may also mean that leadership was lost on the way; every command checks what it
-    /// changes, so repeating one is safe.
+    /// Commits and applies a command. `NotLeader` may also mean that leadership was lost on the way; every command
+    /// checks what it changes, so repeating one is safe.
     pub async fn propose(&self, command: Command) -> Result<Outcome, RaftError> {
         let (done, outcome) = oneshot::channel();
         self.enqueue(Input::Propose(command, done))?;

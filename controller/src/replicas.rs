@@ -1,8 +1,8 @@
 //! Who is master of each broker set: the state that Raft replicates.
 //!
-//! Pure and total: [`Replicas::apply`] checks and changes in one step, and whatever depends on time or liveness already stands in the
-//! command, so every controller that applies the same log holds the same state. Promises S1 (epochs only grow, one master each), the
-//! controller's half of S2 (a restarted master's term is over) and S7 (who may be elected).
+//! Pure and total: [`Replicas::apply`] checks and changes in one step, and whatever depends on time or liveness already
+//! stands in the command, so every controller that applies the same log holds the same state. Promises S1 (epochs only
+//! grow, one master each), the controller's half of S2 (a restarted master's term is over) and S7 (who may be elected).
 
 mod alter;
 mod clean;

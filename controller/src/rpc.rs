@@ -1,6 +1,7 @@
 //! RocketMQ's controller requests: decode, one call, encode. Texts and codes are RocketMQ's.
 //!
-//! Only the leader answers what concerns broker sets; every controller takes heartbeats (its table stays warm) and says who leads.
+//! Only the leader answers what concerns broker sets; every controller takes heartbeats (its table stays warm) and says
+//! who leads.
 
 pub(crate) use admin::black_list;
 mod admin;

@@ -1,5 +1,5 @@
-//! Drives [`Liveness`]: one task owns it, feeds it heartbeats, closed connections, probes and committed views, and carries out what it
-//! asks for.
+//! Drives [`Liveness`]: one task owns it, feeds it heartbeats, closed connections, probes and committed views, and
+//! carries out what it asks for.
 
 use crate::config::Config;
 use crate::liveness::{Heartbeat, Input, Liveness, Output, Probed, Settings};
@@ -264,7 +264,8 @@ impl Task {
             self.table.recent.pop_front();
         }
         let committed_ms = wall_ms();
-        info!(broker_set = view.name, master = ?change.to, epoch = view.master_epoch, cause = ?change.cause, set = ?view.sync_state_set, "master changed");
+        let (broker_set, epoch, set) = (&view.name, view.master_epoch, &view.sync_state_set);
+        info!(broker_set, master = ?change.to, epoch, cause = ?change.cause, ?set, "master changed");
         if change.unclean {
             warn!(broker_set = view.name, master = ?change.to, "unclean election: acknowledged messages may be lost");
         }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// First and longest wait before a proposal that led to nothing is repeated.
 const RETRY_FIRST: Millis = 200;
 const RETRY_LONGEST: Millis = 2_000;
-/// A replica whose heartbeats show an older epoch is notified again this often, for this long after the change. (An idle slave's log may
-/// stay at its old epoch for ever, so this must end.)
+/// A replica whose heartbeats show an older epoch is notified again this often, for this long after the change. (An
+/// idle slave's log may stay at its old epoch for ever, so this must end.)
 const NOTIFY_EVERY: Millis = 1_000;
 pub(super) const NOTIFY_FOR: Millis = 10_000;
 /// Of ten parts of its timeout a master may use nine as lease; the tenth covers drift between its clock and ours (S5).
@@ -58,7 +58,8 @@ impl Watched {
         news
     }
 
-    /// A heartbeat of a process that is not the registered one (restarted and not registered yet, or an impostor) proves nothing about it.
+    /// A heartbeat of a process that is not the registered one (restarted and not registered yet, or an impostor)
+    /// proves nothing about it.
     pub(super) fn speaks_for_registered(&self, it: &Heartbeat) -> bool {
         self.view.replicas.get(&it.id).is_some_and(|registered| registered.boot_id == it.boot_id)
     }
@@ -68,7 +69,8 @@ impl Watched {
         pulse.or_insert_with(|| Pulse::unheard(now, &it.address, it.timeout)).beat(now, it, settings)
     }
 
-    /// S5: only the master has use for a lease, and none is granted by a heartbeat that will not count, or while its successor is being elected.
+    /// S5: only the master has use for a lease, and none is granted by a heartbeat that will not count, or while its
+    /// successor is being elected.
     pub(super) fn lease(&self, it: &Heartbeat, settings: &Settings) -> Millis {
         let deposed = self.view.master != Some(it.id) || self.proposed.is_some_and(|it| !it.decided);
         let stalled = it.disk_probe_age.is_some_and(|age| age > settings.disk_stall);
@@ -187,8 +189,12 @@ impl Watched {
         };
         let useful = match self.view.choose(&elect) {
             Choice::New(..) => true,
-            // A master that is gone for good is cleared, so that brokers see it; one that only stalls is better than none.
-            Choice::Nobody => self.view.master.is_some() && !matches!(elect.cause, Cause::DiskStalled { .. }),
+            // A master that is gone for good is cleared, so that brokers see it, unless a member may still turn up that
+            // could follow it; one that only stalls is better than none.
+            Choice::Nobody => {
+                let awaited = elect.alive.iter().any(|it| self.view.sync_state_set.contains(&it.id));
+                self.view.master.is_some() && !awaited && !matches!(elect.cause, Cause::DiskStalled { .. })
+            }
             Choice::Keep => false,
         };
         useful.then_some((elect.cause, elect.alive))
@@ -208,7 +214,8 @@ impl Watched {
         })
     }
 
-    /// Members that are dead by proof while the master lives. A Java master would not learn of the change in time, so it shrinks its set itself.
+    /// Members that are dead by proof while the master lives. A Java master would not learn of the change in time, so
+    /// it shrinks its set itself.
     fn dead_members(&self) -> Option<BTreeSet<BrokerId>> {
         let master = self.view.master.and_then(|it| self.view.replicas.get(&it))?;
         let dead = self.view.sync_state_set.iter().copied().filter(|id| Some(*id) != self.view.master);

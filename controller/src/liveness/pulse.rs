@@ -48,7 +48,8 @@ pub(super) enum Probe {
     Refused,
 }
 
-/// One replica. Offsets are those of its last heartbeat, also when they went down: a truncated log is shorter than it was.
+/// One replica. Offsets are those of its last heartbeat, also when they went down: a truncated log is shorter than it
+/// was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pulse {
     /// None: closed, or never opened to this controller.
@@ -94,7 +95,8 @@ impl Pulse {
         }
     }
 
-    /// True when this heartbeat changes what examining would find: back from the dead, or a disk that stalled or recovered.
+    /// True when this heartbeat changes what examining would find: back from the dead, or a disk that stalled or
+    /// recovered.
     pub(super) fn beat(&mut self, now: Millis, it: &Heartbeat, settings: &Settings) -> bool {
         let stalled = it.disk_probe_age.filter(|age| *age > settings.disk_stall);
         let wakes =
@@ -124,7 +126,8 @@ impl Pulse {
         self.probe = Probe::Wanted { at: now, backoff: PROBE_FIRST };
     }
 
-    /// An answer counts only if it was asked for after the connection closed: an older one says nothing about the process that spoke since.
+    /// An answer counts only if it was asked for after the connection closed: an older one says nothing about the
+    /// process that spoke since.
     pub(super) fn on_probed(&mut self, now: Millis, (answered, result): (u64, Probed)) {
         let Probe::Waiting { backoff, attempt } = self.probe else { return };
         if answered != attempt {

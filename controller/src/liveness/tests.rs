@@ -8,7 +8,8 @@ fn run_script(path: &Path) {
     goldenscript::run(&mut Table::default(), path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
-/// One broker set `a` whose replicas `1..=3` are at `h1..h3`; every heartbeat has a timeout of 2000 ms. Each step prints its outputs.
+/// One broker set `a` whose replicas `1..=3` are at `h1..h3`; every heartbeat has a timeout of 2000 ms. Each step
+/// prints its outputs.
 struct Table {
     liveness: Liveness,
     now: Millis,

@@ -1,6 +1,7 @@
 //! Linearizable reads and the leader's lease, both from ReadIndex round trips.
 //!
-//! Pure bookkeeping: which question waits for which round trip, and until when the last answered one proves that nobody else leads.
+//! Pure bookkeeping: which question waits for which round trip, and until when the last answered one proves that nobody
+//! else leads.
 
 use super::Read;
 use proto::Millis;
@@ -39,7 +40,8 @@ impl Reads {
         self.waiting.back().is_some_and(|it| it.0 > self.round)
     }
 
-    /// A majority answered a round after it was sent, and none of them will vote for another for `lease` from when they heard it.
+    /// A majority answered a round after it was sent, and none of them will vote for another for `lease` from when they
+    /// heard it.
     pub(super) fn confirm(&mut self, context: &[u8], index: u64, lease: Millis) {
         let Ok(round) = context.try_into().map(u64::from_be_bytes) else { return };
         if let Some(sent) = self.sent.get(&round) {

@@ -47,7 +47,8 @@ impl Identity {
         ensure!(found.format == FORMAT, "{path}: written in format {}, this controller reads {FORMAT}", found.format);
         if (&found.group, &found.self_id) != (&self.group, &self.self_id) {
             bail!(
-                "{path} belongs to controller {} of group {}, not to {} of group {}: set controllerStorePath to this controller's own directory, or correct controllerDLegerSelfId and controllerDLegerGroup",
+                "{path} belongs to controller {} of group {}, not to {} of group {}: set controllerStorePath to this \
+                 controller's own directory, or correct controllerDLegerSelfId and controllerDLegerGroup",
                 found.self_id,
                 found.group,
                 self.self_id,
@@ -56,7 +57,9 @@ impl Identity {
         }
         if found.peers != self.peers {
             bail!(
-                "{path} was written by a group of controllers {}, but controllerDLegerPeers names {}: restore the ids (addresses may change), or start this group with an empty controllerStorePath on every controller",
+                "{path} was written by a group of controllers {}, but controllerDLegerPeers names {}: restore the \
+                 ids (addresses may change), or start this group with an empty controllerStorePath on every \
+                 controller",
                 found.peers.join(", "),
                 self.peers.join(", ")
             );
@@ -73,7 +76,8 @@ pub struct RocksDisk {
 }
 
 impl RocksDisk {
-    /// Opens or creates `path` for this identity; a directory of another controller and a damaged one are refused, never reset.
+    /// Opens or creates `path` for this identity; a directory of another controller and a damaged one are refused,
+    /// never reset.
     pub fn open(path: &Path, identity: &Identity) -> anyhow::Result<RocksDisk> {
         std::fs::create_dir_all(path).with_context(|| {
             format!("{}: cannot create; set controllerStorePath to a writable directory", path.display())
@@ -114,7 +118,8 @@ impl RocksDisk {
 
     fn damaged(&self, what: &str, why: impl std::fmt::Display) -> anyhow::Error {
         anyhow::anyhow!(
-            "{}: {what} is damaged ({why}); if the other controllers are healthy, move this directory away and start again: the state is copied from them",
+            "{}: {what} is damaged ({why}); if the other controllers are healthy, move this directory away and start \
+             again: the state is copied from them",
             self.path.display()
         )
     }
@@ -210,10 +215,12 @@ fn explain(path: &Path, why: &str) -> anyhow::Error {
     let path = path.display();
     if why.contains("lock") {
         return anyhow::anyhow!(
-            "{path} is in use by another process: each controller needs a controllerStorePath of its own, and runs once ({why})"
+            "{path} is in use by another process: each controller needs a controllerStorePath of its own, and runs \
+             once ({why})"
         );
     }
     anyhow::anyhow!(
-        "{path} cannot be opened ({why}); if the other controllers are healthy, move this directory away and start again: the state is copied from them"
+        "{path} cannot be opened ({why}); if the other controllers are healthy, move this directory away and start \
+         again: the state is copied from them"
     )
 }

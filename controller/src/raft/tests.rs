@@ -131,6 +131,8 @@ async fn a_single_controller_restarts_from_rocksdb_with_everything() {
         assert_eq!(next_id(&raft).await, Ok(last + 1));
         network.leave(1);
     }
+    // Waits until the last life has closed it, too.
+    reopen(dir.path(), &identity).await;
 }
 
 /// The thread of the life before may still hold the directory for a moment.

@@ -3,7 +3,8 @@
 //! ```text
 //! queue ─▶ propose / step / read / tick ─▶ Ready ─▶ send ─▶ one disk write ─▶ send what needed it ─▶ apply ─▶ answer
 //! ```
-//! A disk that cannot be written or an entry that cannot be read ends the thread: a controller that goes on would be wrong.
+//! A disk that cannot be written or an entry that cannot be read ends the thread: a controller that goes on would be
+//! wrong.
 
 use super::disk::{Batch, Disk, Durability};
 use super::log::Log;
@@ -60,7 +61,8 @@ pub enum Event {
 /// Hands a message to the transport; false when it was dropped.
 pub type Outbox = Box<dyn Fn(Message) -> bool + Send>;
 
-/// Loads the disk and starts the thread. Everything on disk is applied, and its views are sent, before this controller votes.
+/// Loads the disk and starts the thread. Everything on disk is applied, and its views are sent, before this controller
+/// votes.
 pub fn start(
     options: Options,
     mut disk: impl Disk,
@@ -72,10 +74,15 @@ pub fn start(
     let (publish, leadership) = watch::channel(Leadership::default());
     let lease = Arc::new(AtomicU64::new(0));
     let mut driver = Driver::new(options, log, disk, outbox, events, publish, lease.clone())?;
-    std::thread::Builder::new()
-        .name("raft".into())
-        .spawn(move || driver.run(&inputs))
-        .context("cannot start the raft thread")?;
+    let life = move || {
+        let events = driver.events.clone();
+        let why = driver.run(&inputs);
+        // The disk is closed before anybody hears of the end: the process may exit, or open it again.
+        drop(driver);
+        // Nobody listens any more when the whole process is going down.
+        let _ = events.blocking_send(Event::Stopped(why));
+    };
+    std::thread::Builder::new().name("raft".into()).spawn(life).context("cannot start the raft thread")?;
     Ok(Raft { queue, leadership, lease })
 }
 
@@ -161,15 +168,15 @@ impl<D: Disk> Driver<D> {
         })
     }
 
-    fn run(&mut self, inputs: &Receiver<Input>) {
+    /// Until stopped; tells what went wrong if something did.
+    fn run(&mut self, inputs: &Receiver<Input>) -> Option<String> {
         let ended = self.announce_all().and_then(|()| self.serve(inputs));
         if let Err(why) = &ended {
             error!("the raft thread ended: {why:#}");
         }
         self.lose_leadership();
         self.publish.send_replace(Leadership::default());
-        // Nobody listens any more when the whole process is going down.
-        let _ = self.events.blocking_send(Event::Stopped(ended.err().map(|it| format!("{it:#}"))));
+        ended.err().map(|it| format!("{it:#}"))
     }
 
     fn serve(&mut self, inputs: &Receiver<Input>) -> anyhow::Result<()> {
@@ -214,8 +221,8 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    /// A restarted follower has forgotten whom it promised its silence; until one election timeout has passed it votes for nobody, so that
-    /// a leader's lease, which counts on that promise, holds across restarts.
+    /// A restarted follower has forgotten whom it promised its silence; until one election timeout has passed it votes
+    /// for nobody, so that a leader's lease, which counts on that promise, holds across restarts.
     fn may_vote(&self, message: &Message) -> bool {
         let vote = matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         !vote || monotonic_ms() >= self.votes_from
@@ -291,8 +298,8 @@ impl<D: Disk> Driver<D> {
         Ok(())
     }
 
-    /// Followers that answered ignore other candidates for one election timeout; a tick may have been about to pass when they answered,
-    /// and a third of the rest covers drift between their clock and ours.
+    /// Followers that answered ignore other candidates for one election timeout; a tick may have been about to pass
+    /// when they answered, and a third of the rest covers drift between their clock and ours.
     fn lease_length(&self) -> Millis {
         self.tick * (ELECTION_TICKS as Millis - 1) * 2 / 3
     }
@@ -311,7 +318,8 @@ impl<D: Disk> Driver<D> {
     fn report(&mut self) {
         for it in std::mem::take(&mut self.reports) {
             match it {
-                // The stream keeps order, so what follows a queued snapshot arrives after it; a lost one is noticed by the next rejection.
+                // The stream keeps order, so what follows a queued snapshot arrives after it; a lost one is noticed by
+                // the next rejection.
                 Report { is_snapshot: true, sent: true, to } => self.node.report_snapshot(to, SnapshotStatus::Finish),
                 Report { is_snapshot: true, to, .. } => self.node.report_snapshot(to, SnapshotStatus::Failure),
                 Report { to, .. } => self.node.report_unreachable(to),

@@ -1,7 +1,7 @@
 //! Raft messages between controllers: one gRPC stream to each peer, on the peer's one port.
 //!
-//! Best effort, as Raft expects: queues are bounded, what does not fit is dropped, a broken stream is opened again at once and then with a
-//! small backoff. Order within a stream is kept.
+//! Best effort, as Raft expects: queues are bounded, what does not fit is dropped, a broken stream is opened again at
+//! once and then with a small backoff. Order within a stream is kept.
 
 use super::Raft;
 use ::raft::eraftpb::{Message, MessageType};
@@ -18,7 +18,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
-/// Messages waiting for one peer: some seconds of heartbeats and appends. Full means that the peer is stuck; Raft repeats what matters.
+/// Messages waiting for one peer: some seconds of heartbeats and appends. Full means that the peer is stuck; Raft
+/// repeats what matters.
 const QUEUE: usize = 4_096;
 /// Messages handed to the stream but not written yet.
 const STREAM: usize = 64;
@@ -160,7 +161,8 @@ impl Inbox {
         }
         if it.to != self.self_id || !self.peers.contains_key(&it.from) {
             let text = format!(
-                "message from controller {} to {}, but this is {} and knows {:?}: controllerDLegerPeers must be the same everywhere",
+                "message from controller {} to {}, but this is {} and knows {:?}: controllerDLegerPeers must be the \
+                 same everywhere",
                 it.from,
                 it.to,
                 self.self_id,

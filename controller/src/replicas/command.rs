@@ -49,7 +49,8 @@ pub struct Elect {
     /// Who asks; none for the controller itself.
     pub requester: Option<BrokerId>,
     pub mode: ElectMode,
-    /// Members the leader holds for alive, in id order. A current master that is listed stays master unless another is designated.
+    /// Members the leader holds for alive, in id order. A current master that is listed stays master unless another is
+    /// designated.
     pub alive: Vec<Candidate>,
     pub unclean: UncleanElection,
     /// Only if this is still the master and its epoch: makes the controller's own proposals idempotent.
@@ -73,7 +74,8 @@ pub struct AlterSyncStateSet {
     pub min_in_sync: Option<i32>,
 }
 
-/// The controller takes members that are dead by proof out of the set, so that strict writes go on without waiting for the master to notice.
+/// The controller takes members that are dead by proof out of the set, so that strict writes go on without waiting for
+/// the master to notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveDead {
     pub broker_set: String,

@@ -19,8 +19,8 @@ pub struct Candidate {
     /// Smaller is preferred.
     pub priority: i32,
     pub min_in_sync: Option<i32>,
-    /// False: presumed alive only (not heard since this leader took over, no open connection, or a stalled disk). Such a replica stays
-    /// what it is, but is not made master.
+    /// False: presumed alive only (not heard since this leader took over, no open connection, or a stalled disk). Such
+    /// a replica stays what it is, but is not made master.
     pub electable: bool,
 }
 
@@ -93,7 +93,8 @@ fn live(elect: &Elect, belongs: impl Fn(BrokerId) -> bool) -> Vec<Candidate> {
     elect.alive.iter().filter(|it| belongs(it.id)).copied().collect()
 }
 
-/// S7's order among replicas that all hold what was acknowledged. Compared as numbers of their own width: RocketMQ subtracts and overflows.
+/// S7's order among replicas that all hold what was acknowledged. Compared as numbers of their own width: RocketMQ
+/// subtracts and overflows.
 fn by_priority(it: &Candidate) -> impl Ord + use<> {
     (Reverse(it.priority), it.epoch, it.max_offset, Reverse(it.id))
 }
@@ -155,7 +156,8 @@ impl BrokerSet {
         self.revision = index;
     }
 
-    /// The other live members stay, so that a failover does not silently leave one copy; a Java master gets the set it expects (S7).
+    /// The other live members stay, so that a failover does not silently leave one copy; a Java master gets the set it
+    /// expects (S7).
     fn set_under(&self, id: BrokerId, standing: Standing, command: &Elect) -> BTreeSet<BrokerId> {
         let keeps = standing == Standing::InSync && self.replicas.get(&id).is_some_and(|it| it.is_baton());
         let staying = command.alive.iter().filter(|it| keeps && it.electable && self.sync_state_set.contains(&it.id));

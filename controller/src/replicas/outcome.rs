@@ -60,7 +60,8 @@ pub enum Refusal {
     #[error("Fail to apply brokerId: {id} in broker-set: {broker_set}")]
     IdTaken { broker_set: String, id: BrokerId },
     #[error(
-        "BrokerId: {id} of broker-set: {broker_set} is in use by the live broker at {address}; give this broker a store directory of its own (its identity file is a copy)"
+        "BrokerId: {id} of broker-set: {broker_set} is in use by the live broker at {address}; give this broker a \
+         store directory of its own (its identity file is a copy)"
     )]
     IdInUse { broker_set: String, id: BrokerId, address: String },
     #[error("Broker-set: {0} hasn't been registered in controller")]
@@ -77,7 +78,10 @@ pub enum Refusal {
     AlterUnknownSet,
     #[error("The newSyncStateSet is equal with oldSyncStateSet, no needed to update syncStateSet")]
     AlterEqual,
-    #[error("Rejecting alter syncStateSet request because the current leader is:{{{}}}, not {{{asked}}}", null(.current))]
+    #[error(
+        "Rejecting alter syncStateSet request because the current leader is:{{{}}}, not {{{asked}}}",
+        null(.current)
+    )]
     AlterOtherMaster { current: Option<BrokerId>, asked: BrokerId },
     #[error("Rejecting alter syncStateSet request because the current master epoch is:{{{current}}}, not {{{asked}}}")]
     AlterOtherEpoch { current: Epoch, asked: Epoch },

@@ -54,7 +54,8 @@ impl BrokerSet {
         self.revision = index;
     }
 
-    /// S2: whatever the old process was, its term is over. S7: one that may have lost acknowledged bytes loses its place.
+    /// S2: whatever the old process was, its term is over. S7: one that may have lost acknowledged bytes loses its
+    /// place.
     fn on_restart(&mut self, it: &Register) {
         if self.master == Some(it.id) {
             self.end_mastership(Cause::Restarted, it.at_ms);
@@ -64,7 +65,8 @@ impl BrokerSet {
         }
     }
 
-    /// A sole member without eligible others keeps its place: no other copy has more, and without it nobody could ever be elected.
+    /// A sole member without eligible others keeps its place: no other copy has more, and without it nobody could ever
+    /// be elected.
     fn lose_place(&mut self, it: &Register) {
         let others = self.sync_state_set.iter().chain(&self.eligible).any(|id| *id != it.id);
         if !others {

@@ -21,7 +21,8 @@ pub struct BrokerSet {
     /// Replicas that count for acknowledgement and election.
     pub sync_state_set: BTreeSet<BrokerId>,
     pub sync_state_set_epoch: i32,
-    /// Left the set while nothing could be acknowledged without them (S7). Disjoint from the set; empty unless the set is below its minimum.
+    /// Left the set while nothing could be acknowledged without them (S7). Disjoint from the set; empty unless the set
+    /// is below its minimum.
     pub eligible: BTreeSet<BrokerId>,
     /// `minInSyncReplicas` of the current or last master, as far as it said so; 1 otherwise.
     pub min_in_sync: i32,
@@ -42,7 +43,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A Baton replica understands a SyncStateSet of several members right after its election; a Java one expects itself alone.
+    /// A Baton replica understands a SyncStateSet of several members right after its election; a Java one expects
+    /// itself alone.
     pub fn is_baton(&self) -> bool {
         self.boot_id.is_some()
     }
@@ -113,8 +115,9 @@ impl BrokerSet {
         self.history.push_back(change);
     }
 
-    /// Replaces the SyncStateSet and recomputes who outside it stays eligible (S7): whoever left while the set is below its minimum, since
-    /// nothing can have been acknowledged after that. Once the set is large enough again, only members count.
+    /// Replaces the SyncStateSet and recomputes who outside it stays eligible (S7): whoever left while the set is below
+    /// its minimum, since nothing can have been acknowledged after that. Once the set is large enough again, only
+    /// members count.
     pub(super) fn replace_sync_state_set(&mut self, new: BTreeSet<BrokerId>) {
         let before = self.sync_state_set.union(&self.eligible).copied();
         self.eligible = match new.len() < self.min_in_sync.max(1) as usize {

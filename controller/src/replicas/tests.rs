@@ -8,8 +8,8 @@ fn run_script(path: &Path) {
     goldenscript::run(&mut Machine::default(), path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
-/// The state machine and a log index. Broker set is always `a`; candidates are written `id@epoch.max_offset[p<priority>]`, a leading
-/// `maybe` means presumed alive only.
+/// The state machine and a log index. Broker set is always `a`; candidates are written
+/// `id@epoch.max_offset[p<priority>]`, a leading `maybe` means presumed alive only.
 #[derive(Default)]
 struct Machine {
     replicas: Replicas,

@@ -97,7 +97,8 @@ impl Service {
     }
 }
 
-/// Taken by every controller, in order of arrival. RocketMQ's brokers send it one-way; ours wait for the answer, which carries the lease.
+/// Taken by every controller, in order of arrival. RocketMQ's brokers send it one-way; ours wait for the answer, which
+/// carries the lease.
 pub(super) fn heartbeat(service: Arc<Service>, connection: u64, request: &Command) -> Reply {
     let it: BrokerHeartbeatRequest = match request.header() {
         Ok(it) => it,
