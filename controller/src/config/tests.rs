@@ -1,3 +1,5 @@
+//! What an operator is told about a group that is well or badly described.
+
 use super::*;
 use expect_test::{Expect, expect};
 

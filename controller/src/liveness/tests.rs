@@ -1,3 +1,5 @@
+//! Golden scripts: inputs at virtual times, and every output.
+
 use super::*;
 use crate::replicas::Replica;
 use std::{error::Error, path::Path};

@@ -1,3 +1,5 @@
+//! Groups in one process over a message table, and real data directories.
+
 use super::thread::Outbox;
 use super::*;
 use crate::replicas::ApplyBrokerId;

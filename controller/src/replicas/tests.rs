@@ -1,3 +1,5 @@
+//! Golden scripts: commands, their outcomes and the state after each.
+
 use super::*;
 use proto::BrokerId;
 use std::{collections::BTreeSet, error::Error, path::Path};
