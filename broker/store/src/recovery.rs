@@ -25,8 +25,22 @@ impl Shared {
     pub fn recover(&self, unclean: bool) -> Result<Recovery, StoreError> {
         self.finish_truncation()?;
         let recovery = self.recover_positions(unclean)?;
+        self.lower_checkpoint(recovery.max_offset)?;
         self.intent_done()?;
         Ok(recovery)
+    }
+
+    /// A checkpoint that reaches beyond what was found would, after the next crash, vouch for and confirm what is written there until then.
+    fn lower_checkpoint(&self, end: Offset) -> Result<(), StoreError> {
+        let (saved, confirm) = (self.checkpoint.saved(), self.confirm_offset());
+        let verified = saved.verified.filter(|verified| verified.dispatched <= end);
+        if saved.confirm_offset <= confirm && saved.verified == verified {
+            return Ok(());
+        }
+        self.checkpoint.save(|checkpoint| {
+            checkpoint.confirm_offset = checkpoint.confirm_offset.min(confirm);
+            checkpoint.verified = verified;
+        })
     }
 
     fn recover_positions(&self, unclean: bool) -> Result<Recovery, StoreError> {

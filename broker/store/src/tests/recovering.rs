@@ -253,6 +253,27 @@ fn queue_offsets_count_messages_that_were_not_confirmed() {
 }
 
 #[test]
+fn a_confirm_offset_inside_a_cut_record_does_not_confirm_what_comes_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = master(replicated(dir.path()));
+    let appended = fill(&store, 0..4);
+    store.set_confirm_offset(appended[3].end);
+    wait("four are visible", || seen(&store) == halves(0..4));
+    store.close_writes("deposed");
+    store.truncate(appended[3].end - 1, 1).unwrap();
+    store.shutdown().unwrap();
+    drop(store);
+    let store = master(replicated(dir.path()));
+    assert_eq!(store.confirm_offset(), appended[2].end);
+    // Shorter than the record that was cut, so that it would lie below the old confirm offset.
+    store.append(&[message("T", 0, "short")]).unwrap();
+    drop(store);
+    let store = Store::open(replicated(dir.path())).unwrap().0;
+    assert_eq!(store.confirm_offset(), appended[2].end);
+    assert_eq!(seen(&store), halves(0..3));
+}
+
+#[test]
 fn a_slave_s_half_record_is_cut_before_it_becomes_master() {
     let dir = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
