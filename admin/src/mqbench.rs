@@ -8,6 +8,7 @@ mod body;
 mod consume;
 mod demo;
 mod failover;
+mod figures;
 mod http;
 mod load;
 mod meter;
@@ -41,6 +42,7 @@ pub async fn mqbench(args: Vec<OsString>) -> ExitCode {
         Command::Consume(args) => consume::run(args).await,
         Command::Failover(args) => failover::run(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Figures(args) => figures::run(args).await,
         Command::Up(args) => demo::up(args).await,
         Command::Down(args) => demo::down(&args),
     };

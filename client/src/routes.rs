@@ -144,13 +144,19 @@ impl Topic {
         deadline: Instant,
         mut pick: impl FnMut(&Snapshot) -> Option<T>,
     ) -> Option<T> {
-        if let Some(found) = pick(&self.snapshot()) {
+        let known = self.snapshot().lookups;
+        // What a look-up before this call failed to find may be there by now.
+        let mut judge = |it: &Snapshot| match it.error.is_some() && it.lookups == known {
+            true => pick(&Snapshot { error: None, ..it.clone() }),
+            false => pick(it),
+        };
+        if let Some(found) = judge(&self.snapshot()) {
             return Some(found);
         }
         let mut changes = self.snapshot.subscribe();
         let _demand = self.demand(urgency);
         loop {
-            if let Some(found) = pick(&changes.borrow_and_update()) {
+            if let Some(found) = judge(&changes.borrow_and_update()) {
                 return Some(found);
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -25,6 +25,8 @@ pub enum Command {
     Failover(FailoverArgs),
     /// Start the quick-start cluster, kill its master under load, show what became of every message
     Demo(DemoArgs),
+    /// Measure failover, start and memory on quick-start clusters of its own; exit status 1 if an acknowledged message was lost
+    Figures(FiguresArgs),
     /// Start the quick-start cluster and leave it running
     Up(UpArgs),
     /// Stop the cluster that `up` started
@@ -127,6 +129,21 @@ pub struct DemoArgs {
     #[arg(long)]
     pub keep: bool,
     /// Print one JSON object last on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct FiguresArgs {
+    #[command(flatten)]
+    pub programs: Programs,
+    /// How often each is measured
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Only these; may be repeated
+    #[arg(long, value_name = "SCENARIO")]
+    pub only: Vec<super::figures::Scenario>,
+    /// Print one JSON array instead of the table
     #[arg(long)]
     pub json: bool,
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-const BROKER_SET: &str = "broker-a";
+pub(super) const BROKER_SET: &str = "broker-a";
 const TOPIC: &str = "demo";
 /// From the first process to three replicas in sync; minutes of patience cost nothing where it takes a second.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -115,7 +115,7 @@ async fn live_until_back(trial: &Trial, address: &str, interrupt: &CancellationT
 
 /// Starts every process and waits until all replicas are in sync. Call it from the main task: the kernel ends the children with the
 /// *thread* that started them.
-async fn start(cluster: &QuickStart, life: Life) -> anyhow::Result<Vec<Process>> {
+pub(super) async fn start(cluster: &QuickStart, life: Life) -> anyhow::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for node in Node::all() {
         processes.push(cluster.start(node, life)?);
@@ -130,7 +130,7 @@ async fn start(cluster: &QuickStart, life: Life) -> anyhow::Result<Vec<Process>>
 }
 
 /// Waits for three members of the set and a route to their master.
-async fn whole(cluster: &QuickStart, processes: &mut [Process]) -> anyhow::Result<()> {
+pub(super) async fn whole(cluster: &QuickStart, processes: &mut [Process]) -> anyhow::Result<()> {
     let namesrv = vec![cluster.ports.namesrv_address()];
     let admin = Admin::new(AdminOptions { namesrv, timeout: Duration::from_secs(1), ..AdminOptions::default() });
     let controllers = cluster.ports.controller_addresses().join(";");
@@ -225,7 +225,7 @@ pub fn down(args: &DownArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn programs(args: &Programs) -> anyhow::Result<PathBuf> {
+pub(super) fn programs(args: &Programs) -> anyhow::Result<PathBuf> {
     if let Some(folder) = &args.bin_dir {
         return folder.canonicalize().with_context(|| format!("--bin-dir {}: no such folder", folder.display()));
     }

@@ -249,6 +249,16 @@ async fn an_unknown_topic_goes_where_it_will_be_created() {
 }
 
 #[tokio::test]
+async fn a_topic_that_appears_is_found_by_the_next_send() {
+    let broker = Broker::start(Behaviour::Store).await;
+    let namesrv = Namesrv::start().await;
+    let producer = producer(&namesrv, LONG);
+    assert!(producer.send(&message()).await.is_err(), "nobody has the topic");
+    namesrv.route("T", &[("a", Some(&broker.address))]);
+    producer.send(&message()).await.unwrap();
+}
+
+#[tokio::test]
 async fn many_failed_sends_share_the_look_ups() {
     const SENDS: usize = 200;
     let (old, new) = (Broker::start(Behaviour::Hang).await, Broker::start(Behaviour::Store).await);

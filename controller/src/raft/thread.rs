@@ -143,7 +143,9 @@ impl<D: Disk> Driver<D> {
             ..Default::default()
         };
         let alone = log.conf_state.voters == [options.id];
-        let logger = slog::Logger::root(tracing_slog::TracingSlogDrain, slog::o!());
+        // raft-rs reports every vote at INFO.
+        let drain = slog::LevelFilter::new(tracing_slog::TracingSlogDrain, slog::Level::Warning);
+        let logger = slog::Logger::root(slog::Fuse(drain), slog::o!());
         let mut node = RawNode::new(&config, log, &logger)?;
         if alone {
             node.campaign()?;
