@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod health;
 pub mod listener;
+pub mod metrics;
 pub mod properties;
 pub mod remoting;
 pub mod shutdown;
