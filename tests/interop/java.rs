@@ -1,5 +1,6 @@
 //! Where the Java peer comes from, and how its programs are run.
 
+use baton_tests::cluster::Node;
 use baton_tests::loudly;
 use baton_tests::process::Process;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,20 @@ use std::sync::OnceLock;
 
 const VERSION: &str = "5.5.0";
 
-/// RocketMQ's client and tools, ready to run.
+/// What RocketMQ's servers need of a JDK 17, in little memory. A broker maps its log's files: nothing is fetched ahead of use.
+const SERVER_OPTIONS: [&str; 9] = [
+    "-Xms256m",
+    "-Xmx1g",
+    "-XX:MaxDirectMemorySize=1g",
+    "-XX:TieredStopAtLevel=1",
+    "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+];
+
+/// RocketMQ's client, tools and servers, ready to run.
 pub struct Java {
     libraries: PathBuf,
     /// Scratch folder: RocketMQ writes logs and offsets to the user's home otherwise.
@@ -51,6 +65,26 @@ impl Java {
         printed
     }
 
+    /// From now on `broker` runs RocketMQ's own broker, with the configuration and the store that it has.
+    pub fn takes_over(&self, broker: &mut Node) {
+        self.runs(broker, "org.apache.rocketmq.broker.BrokerStartup");
+    }
+
+    /// From now on `node` is a JVM with the main class `main`.
+    pub fn runs(&self, node: &mut Node, main: &str) {
+        let home = node.folder.join("java");
+        std::fs::create_dir_all(home.join("conf")).expect("scratch folder");
+        let mut arguments: Vec<_> = SERVER_OPTIONS.iter().map(|it| it.to_string()).collect();
+        arguments.push(format!("-Duser.home={}", home.display()));
+        arguments.push(format!("-Drocketmq.home.dir={}", home.display()));
+        arguments.extend(["-cp".to_owned(), format!("{}/*", self.libraries.display()), main.to_owned()]);
+        node.run_with(move || {
+            let mut command = Command::new("java");
+            command.args(&arguments);
+            command
+        });
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new("java");
         let home = self.home.path();
@@ -76,7 +110,7 @@ fn libraries() -> Result<PathBuf, String> {
     succeeds(Command::new("java").arg("-version"))?;
     let home = std::env::var("HOME").map_err(|_| "HOME is not set".to_owned())?;
     let cache = Path::new(&home).join(".cache/baton");
-    let libraries = cache.join(format!("java-{VERSION}"));
+    let libraries = cache.join(format!("java-peer-{VERSION}"));
     if libraries.exists() {
         return Ok(libraries);
     }

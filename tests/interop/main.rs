@@ -4,3 +4,4 @@
 mod admin_tool;
 mod client;
 mod java;
+mod java_brokers;

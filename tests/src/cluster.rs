@@ -41,7 +41,8 @@ pub struct Node {
     pub address: String,
     /// Its working directory: configuration, log and store are in it.
     pub folder: PathBuf,
-    program: &'static str,
+    /// What is run, without the configuration file.
+    program: Box<dyn Fn() -> Command>,
     boot_line: &'static str,
     process: Option<Process>,
 }
@@ -57,7 +58,13 @@ impl Node {
             "mqnamesrv" => "The Name Server boot success.",
             _ => "The broker[",
         };
+        let program = Box::new(move || Command::new(binary(program)));
         Node { name: name.to_owned(), address: address.to_owned(), folder, program, boot_line, process: None }
+    }
+
+    /// From the next start on another program runs here, with the same configuration, folder and boot line.
+    pub fn run_with(&mut self, program: impl Fn() -> Command + 'static) {
+        self.program = Box::new(program);
     }
 
     pub fn config(&self) -> PathBuf {
@@ -67,7 +74,7 @@ impl Node {
     /// Starts the process without waiting for it.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let mut command = Command::new(binary(self.program));
+        let mut command = (self.program)();
         command.arg("-c").arg(self.config()).current_dir(&self.folder);
         // What the machine's user has set must not reach the processes.
         command
@@ -176,7 +183,7 @@ impl Cluster {
         };
         let broker = |i: usize| {
             let name = format!("broker-n{i}");
-            let port = free_port();
+            let port = free_broker_port();
             let mut config = broker_config(root, &name, BROKER_SET, port, &nameservers, &spec.broker_keys);
             if !controllers.is_empty() {
                 let addresses = controllers.join(";");
@@ -366,10 +373,24 @@ pub fn broker_config(root: &Path, name: &str, set: &str, port: u16, nameservers:
 pub fn free_port() -> u16 {
     loop {
         let port = rand::random_range(10_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if is_free(port) {
             return port;
         }
     }
+}
+
+/// A port for a broker, which also serves on the second one below it.
+fn free_broker_port() -> u16 {
+    loop {
+        let port = free_port();
+        if is_free(port - 2) {
+            return port;
+        }
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 fn port_of(address: &str) -> &str {

@@ -85,6 +85,12 @@ pub fn epochs(broker: &str) -> Option<Epochs> {
     })
 }
 
+/// Whether a replica, master or not, has the topic's configuration (21).
+pub fn knows_topic(broker: &str, topic: &str) -> bool {
+    let all = ask(broker, Command::request(21)).and_then(|it| serde_json::from_slice::<Value>(&it.body).ok());
+    all.is_some_and(|it| it["topicConfigTable"].get(topic).is_some())
+}
+
 /// Addresses by broker id that a nameserver gives for `topic`, of one broker set (105).
 pub fn route(nameserver: &str, topic: &str, broker_set: &str) -> Option<BTreeMap<i64, String>> {
     let request = Command::request(105).with_ext("topic", topic).with_ext("acceptStandardJsonOnly", true);

@@ -1,0 +1,118 @@
+//! RocketMQ's own brokers under our controllers and our nameserver: what an operator has who replaced the controllers only.
+
+use crate::java::Java;
+use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, logs, one_at_a_time, queries, wait_until};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A JVM takes seconds where our processes take milliseconds, and several do on this many cores.
+const JAVA_PATIENCE: Duration = Duration::from_secs(90);
+
+/// What makes RocketMQ's broker wait for its whole set before it acknowledges, and run beside others on a small and full machine.
+pub const JAVA_KEYS: [&str; 4] = [
+    "allAckInSyncStateSet=true",
+    "diskMaxUsedSpaceRatio=98",
+    "registerNameServerPeriod=10000",
+    "waitTimeMillsInSendQueue=3000",
+];
+
+/// A spec whose brokers may be Java's.
+pub fn spec(brokers: usize) -> ClusterSpec {
+    let spec = ClusterSpec { brokers, ..ClusterSpec::default() };
+    JAVA_KEYS.iter().fold(spec, |spec, key| spec.broker_key(key))
+}
+
+/// The topic on every running replica: Java's slaves fetch it every 10 s, and lose it when promoted before that.
+#[track_caller]
+pub fn create_topic_everywhere(cluster: &Cluster, topic: &str, queues: i32) {
+    cluster.create_topic(topic, queues);
+    wait_until("every replica has the topic", PATIENCE, || {
+        cluster.brokers.iter().filter(|it| it.runs()).all(|it| queries::knows_topic(&it.address, topic))
+    });
+}
+
+fn java_set(java: &Java) -> Cluster {
+    let mut cluster = Cluster::prepare(&spec(3));
+    cluster.brokers.iter_mut().for_each(|it| java.takes_over(it));
+    cluster.launch_all();
+    cluster.wait_whole();
+    cluster
+}
+
+fn ids(cluster: &Cluster) -> BTreeMap<i64, String> {
+    cluster.wait_whole().addresses
+}
+
+#[test]
+fn a_java_set_grows_shrinks_and_outlives_its_master_and_our_leader() {
+    let _turn = one_at_a_time();
+    let Some(java) = Java::find() else { return };
+    let mut cluster = java_set(&java);
+    let ids_at_first = ids(&cluster);
+    create_topic_everywhere(&cluster, "orders", 3);
+    let load = Load::start(cluster.nameserver(), "orders", 3);
+    load.wait_progress(50);
+
+    let slave = (cluster.wait_master() + 1) % 3;
+    cluster.brokers[slave].kill();
+    assert_eq!(cluster.wait_whole().in_sync.len(), 2);
+    load.wait_progress(50);
+    cluster.brokers[slave].start();
+    assert_eq!(ids(&cluster), ids_at_first, "a restarted Java broker keeps its id");
+    load.wait_progress(50);
+
+    let leader = cluster.wait_leader();
+    cluster.controllers[leader].kill();
+    let master = cluster.wait_master();
+    let before = cluster.replicas().expect("the new leader knows the set");
+    load.wait_progress(50);
+    cluster.brokers[master].kill();
+    let after = cluster.wait_master_after(before.master_epoch);
+    assert!(before.in_sync.contains(&after.master_id), "{after:?} was not in sync: {before:?}");
+    cluster.controllers[leader].start();
+    load.wait_progress(50);
+    cluster.brokers[master].start();
+    assert_eq!(ids(&cluster), ids_at_first, "the old master keeps its id");
+    load.wait_progress(50);
+
+    let account = load.stop().check(cluster.nameserver());
+    assert!(account.acknowledged > 0, "{account:?}");
+    let epochs = cluster.wait_equal_logs();
+    logs::assert_identical(&cluster.brokers, epochs[0].max_offset);
+}
+
+#[test]
+fn a_java_set_lives_through_a_rolling_restart_of_our_controllers() {
+    let _turn = one_at_a_time();
+    let Some(java) = Java::find() else { return };
+    let mut cluster = java_set(&java);
+    let before = cluster.wait_whole();
+    create_topic_everywhere(&cluster, "orders", 2);
+    let load = Load::start(cluster.nameserver(), "orders", 2);
+    for controller in 0..3 {
+        cluster.controllers[controller].stop();
+        cluster.wait_leader();
+        load.wait_progress(50);
+        cluster.controllers[controller].start();
+        cluster.wait_leader();
+    }
+    // Long enough for brokers' polls and heartbeats to reach each new leader.
+    for _ in 0..3 {
+        load.wait_progress(50);
+        std::thread::sleep(SECOND);
+    }
+    let after = cluster.wait_whole();
+    assert_eq!(
+        (after.master_id, after.master_epoch),
+        (before.master_id, before.master_epoch),
+        "nobody had to be elected"
+    );
+    assert_eq!(after.addresses, before.addresses);
+    load.stop().check(cluster.nameserver());
+
+    // All brokers at once, with all they have: the same ids, a master again, every message.
+    cluster.brokers.iter_mut().for_each(|it| _ = it.stop());
+    cluster.brokers.iter_mut().for_each(|it| it.launch());
+    cluster.brokers.iter_mut().for_each(|it| it.process().wait_for_output("The broker[", JAVA_PATIENCE));
+    assert_eq!(ids(&cluster), before.addresses);
+}
