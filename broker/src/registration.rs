@@ -1,13 +1,12 @@
 //! Telling the nameservers who we are and which topics we have.
 //!
-//! One task per nameserver, so that one that cannot be reached delays no other. Registers when something changed, else
-//! once per period, and
-//! soon again after a failure. Nothing is registered before this replica has a role: a broker nobody can use yet is in
-//! no route.
+//! One task per nameserver, so that one that cannot be reached delays no other. Registers when something changed, when
+//! the connection is lost (a nameserver that restarts has forgotten everything), soon again after a failure, else once
+//! per period. Nothing is registered before this replica has a role: a broker nobody can use yet is in no route.
 
 use crate::broker::Broker;
 use ha::Role;
-use node::remoting::Client;
+use node::remoting::{CallError, Client, ClientConnection};
 use proto::body::{RegisterBrokerBody, TopicConfigSerializeWrapper};
 use proto::code::{request, response};
 use proto::header::{RegisterBrokerRequest, UnregisterBrokerRequest};
@@ -17,8 +16,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// After a failed registration.
-const RETRY: Duration = Duration::from_secs(1);
+/// After a failed registration: a refused connection costs nothing, and clients wait for a restarted nameserver's routes.
+const RETRY: Duration = Duration::from_millis(250);
 /// A broker that is told to end does not wait longer for a nameserver.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -36,23 +35,25 @@ async fn keep_registered(broker: Arc<Broker>, client: Client, nameserver: String
     let period = Duration::from_millis(broker.config.register_name_server_period);
     let mut registered = false;
     let mut failing = false;
+    let mut connection = None;
     loop {
         changed.mark_unchanged();
         let mut pause = period;
         if let Some(command) = registration(&broker) {
             match register(&broker, &client, &nameserver, command).await {
-                Ok(()) => (registered, failing) = (true, false),
+                Ok(carrier) => (registered, failing, connection) = (true, false, Some(carrier)),
                 Err(why) => {
                     if !failing {
-                        tracing::warn!(nameserver, why, "not registered; trying again each second");
+                        tracing::warn!(nameserver, why, "not registered; trying again four times a second");
                     }
-                    (failing, pause) = (true, RETRY);
+                    (failing, connection, pause) = (true, None, RETRY);
                 }
             }
         }
         tokio::select! {
             _ = changed.changed() => {}
             () = tokio::time::sleep(pause) => {}
+            () = lost(connection.as_deref()) => tracing::info!(nameserver, "connection lost, registering again"),
             () = stop.cancelled() => break,
         }
     }
@@ -61,11 +62,28 @@ async fn keep_registered(broker: Arc<Broker>, client: Client, nameserver: String
     }
 }
 
-async fn register(broker: &Broker, client: &Client, nameserver: &str, command: Command) -> Result<(), String> {
+/// Without a registration there is nothing to lose.
+async fn lost(connection: Option<&ClientConnection>) {
+    match connection {
+        Some(connection) => connection.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers the connection whose end means that the nameserver may not know us any more.
+async fn register(
+    broker: &Broker,
+    client: &Client,
+    nameserver: &str,
+    command: Command,
+) -> Result<Arc<ClientConnection>, String> {
     let timeout = Duration::from_millis(broker.config.register_broker_timeout_mills);
-    let answer = client.call(nameserver, command, timeout).await.map_err(|error| error.to_string())?;
+    let why = |error: CallError| error.to_string();
+    // Taken before the call: should that need a new one, the end of this one makes us register once more, not once less.
+    let connection = client.connection(nameserver).await.map_err(why)?;
+    let answer = client.call(nameserver, command, timeout).await.map_err(why)?;
     match answer.code {
-        response::SUCCESS => Ok(()),
+        response::SUCCESS => Ok(connection),
         code => Err(format!("code {code}: {}", answer.remark.unwrap_or_default())),
     }
 }

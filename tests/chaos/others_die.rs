@@ -83,7 +83,7 @@ fn a_killed_nameserver_learns_its_routes_again() {
     cluster.nameservers[0].start();
     load.wait_progress(20);
     let master = cluster.wait_master();
-    baton_tests::wait_until("the route is complete again", baton_tests::PATIENCE, || {
+    baton_tests::wait_until("the route is complete again", 5 * baton_tests::SECOND, || {
         let route = baton_tests::queries::route(cluster.nameserver(), "orders", "broker-a").unwrap_or_default();
         route.len() == 3 && route.get(&0) == Some(&cluster.brokers[master].address)
     });
