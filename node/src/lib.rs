@@ -8,4 +8,7 @@ pub mod metrics;
 pub mod properties;
 pub mod remoting;
 pub mod shutdown;
+pub mod socket;
 pub mod telemetry;
+mod throttle;
+pub mod tls;

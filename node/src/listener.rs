@@ -1,21 +1,26 @@
 //! One port, three protocols: a connection's first bytes tell remoting, HTTP/2 (gRPC) and HTTP/1 apart.
 //!
 //! `PRI ` opens HTTP/2, an upper-case letter HTTP/1, a PROXY v1/v2 signature replaces the peer's address; everything
-//! else is remoting.
+//! else is remoting. All of it may come inside TLS, which a first byte of 16 (hexadecimal) opens.
 
 mod http;
+mod places;
 mod sniff;
 
 use crate::remoting::{Connection, Handler, server};
+use crate::socket::{Rewound, Socket};
+use crate::throttle::Throttle;
+use crate::tls::ServerTls;
 use bytes::BytesMut;
+use places::{Full, Places};
+use proto::command::MAX_FRAME;
 use sniff::{Sniffed, sniff};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -30,8 +35,15 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Limits that keep one peer from taking what others need.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; more are closed on arrival.
+    /// Connections at once; more are closed on arrival. Lowered to what the operating system allows this process.
     pub connections: usize,
+    /// Of these, the share of one address, in percent: one host alone cannot keep all others out.
+    pub per_address: usize,
+    /// From the first byte to who speaks what, a TLS handshake and an HTTP header included; and how long a frame that
+    /// was begun may take (and a second more for each 64 KiB of it).
+    pub opening: Duration,
+    /// Bytes of one request.
+    pub frame: usize,
     /// A connection without traffic in either direction is closed after this long (`serverChannelMaxIdleTimeSeconds`).
     pub idle: Duration,
     /// Answers under way per connection; reading stops above it.
@@ -40,7 +52,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { connections: 65_536, idle: Duration::from_secs(120), in_flight: 16_384 }
+        Limits {
+            connections: 65_536,
+            per_address: 75,
+            opening: Duration::from_secs(15),
+            frame: MAX_FRAME,
+            idle: Duration::from_secs(120),
+            in_flight: 16_384,
+        }
     }
 }
 
@@ -48,6 +67,7 @@ impl Default for Limits {
 pub struct Listener {
     pub local: SocketAddr,
     socket: TcpListener,
+    tls: Option<Arc<ServerTls>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +83,12 @@ impl Listener {
         let failed = |e: io::Error| BindError { address: address.to_owned(), why: cure(&e) };
         let at = resolve(address).await.map_err(failed)?;
         let socket = bind(at).map_err(failed)?;
-        Ok(Listener { local: socket.local_addr().map_err(failed)?, socket })
+        Ok(Listener { local: socket.local_addr().map_err(failed)?, socket, tls: None })
+    }
+
+    /// Also TLS on this port, or nothing else, as its settings say.
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Listener {
+        Listener { tls, ..self }
     }
 
     /// Serves until cancelled. HTTP requests (both versions) go to `http`; without one they are refused.
@@ -75,8 +100,15 @@ impl Listener {
         stop: CancellationToken,
     ) {
         let connections = TaskTracker::new();
-        let serving = Serving { handler, http, limits, local: self.local, stop: stop.clone() };
-        stop.run_until_cancelled(accept(&self.socket, serving, &connections)).await;
+        let tls = self.tls;
+        let serving = Serving { handler, http, limits, tls: tls.clone(), local: self.local, stop: stop.clone() };
+        let accepting = async {
+            tokio::select! {
+                () = accept(&self.socket, serving, &connections) => {}
+                () = follow_files(tls.as_deref()) => {}
+            }
+        };
+        stop.run_until_cancelled(accepting).await;
         drop(self.socket);
         connections.close();
         if tokio::time::timeout(STOP_WITHIN, connections.wait()).await.is_err() {
@@ -109,18 +141,28 @@ fn bind(at: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+async fn follow_files(tls: Option<&ServerTls>) {
+    match tls {
+        Some(tls) => tls.follow_files().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What every connection of a listener needs.
 #[derive(Clone)]
 struct Serving {
     handler: Arc<dyn Handler>,
     http: Option<axum::Router>,
     limits: Limits,
+    tls: Option<Arc<ServerTls>>,
     local: SocketAddr,
     stop: CancellationToken,
 }
 
 async fn accept(socket: &TcpListener, serving: Serving, connections: &TaskTracker) {
-    let places = Arc::new(Semaphore::new(serving.limits.connections));
+    let all = serving.limits.connections.min(places::allowed_by_system());
+    let places = Places::new(all, (all * serving.limits.per_address / 100).max(1));
+    let refused = Throttle::new();
     loop {
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
@@ -130,9 +172,17 @@ async fn accept(socket: &TcpListener, serving: Serving, connections: &TaskTracke
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            warn!(%peer, limit = serving.limits.connections, "connection refused: too many are open");
-            continue;
+        let place = match places.take(peer.ip()) {
+            Ok(place) => place,
+            Err(full) => {
+                refused.say(|unsaid| match full {
+                    Full::All(limit) => warn!(%peer, limit, unsaid, "connection refused: too many are open"),
+                    Full::Address(limit) => {
+                        warn!(%peer, limit, unsaid, "connection refused: this address has too many")
+                    }
+                });
+                continue;
+            }
         };
         let serving = serving.clone();
         connections.spawn(async move {
@@ -142,35 +192,66 @@ async fn accept(socket: &TcpListener, serving: Serving, connections: &TaskTracke
     }
 }
 
+/// Anybody can open a connection and say something wrong, as often as they like.
+static STRANGERS: Throttle = Throttle::new();
+
 impl Serving {
-    async fn connection(self, mut stream: TcpStream, peer: SocketAddr) {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr) {
         if let Err(e) = stream.set_nodelay(true) {
             return debug!(%peer, error = %e, "connection lost");
         }
-        let first = tokio::time::timeout(self.limits.idle, first_bytes(&mut stream));
-        let opening = match self.stop.run_until_cancelled(first).await {
-            Some(Ok(Ok(opening))) => opening,
-            Some(Ok(Err(e))) => return debug!(%peer, why = %e, "connection closed before its first request"),
-            Some(Err(_)) => return debug!(%peer, "connection closed: it never said anything"),
+        let first = tokio::time::timeout(self.limits.opening.min(self.limits.idle), self.open(stream));
+        let (socket, opening) = match self.stop.run_until_cancelled(first).await {
+            Some(Ok(Ok(opened))) => opened,
+            Some(Ok(Err(e))) => {
+                STRANGERS.say(|unsaid| debug!(%peer, why = %e, unsaid, "connection closed before its first request"));
+                return;
+            }
+            Some(Err(_)) => return debug!(%peer, "connection closed: it never said enough"),
             None => return,
         };
         match (opening.protocol, self.http) {
-            (Protocol::Remoting, _) => {
+            (Protocol::Http, Some(router)) => {
+                let header = self.limits.opening.min(self.limits.idle);
+                self.stop.run_until_cancelled(http::serve(socket, opening.input, router, header)).await;
+            }
+            (Protocol::Http, None) => {
+                STRANGERS.say(|unsaid| info!(%peer, unsaid, "connection closed: HTTP is not served on this port"));
+            }
+            _ => {
                 let peer = opening.peer.unwrap_or(peer);
                 let (connection, outbound) = Connection::new(peer, self.local, self.stop.child_token());
-                server::serve(stream, opening.input, connection, outbound, self.handler, self.limits).await;
+                server::serve(socket, opening.input, connection, outbound, self.handler, self.limits).await;
             }
-            (Protocol::Http, Some(router)) => {
-                self.stop.run_until_cancelled(http::serve(stream, opening.input, router, self.limits.idle)).await;
+        }
+    }
+
+    /// Who speaks, and through what. The caller sets the deadline.
+    async fn open(&self, mut stream: TcpStream) -> io::Result<(Socket, Opening)> {
+        let opening = first_bytes(&mut stream).await?;
+        match (opening.protocol, &self.tls) {
+            (Protocol::Tls, Some(tls)) => {
+                let mut stream = tls.accept(Rewound { input: opening.input, stream }).await?;
+                let inside = first_bytes(&mut stream).await?;
+                if matches!(inside.protocol, Protocol::Tls) || inside.peer.is_some() {
+                    return Err(io::Error::other("TLS or a PROXY header inside TLS"));
+                }
+                Ok((Socket::Tls(Box::new(stream)), Opening { peer: opening.peer, ..inside }))
             }
-            (Protocol::Http, None) => info!(%peer, "connection closed: HTTP is not served on this port"),
+            (Protocol::Tls, None) => Err(io::Error::other("TLS, but `tls.server.mode=disabled`")),
+            (_, Some(tls)) if !tls.admits_plain() => {
+                Err(io::Error::other("plain text, but `tls.server.mode=enforcing`"))
+            }
+            _ => Ok((stream.into(), opening)),
         }
     }
 }
 
+#[derive(Clone, Copy)]
 enum Protocol {
     Remoting,
     Http,
+    Tls,
 }
 
 struct Opening {
@@ -182,29 +263,30 @@ struct Opening {
 }
 
 /// Reads until it is clear who speaks, usually one read.
-async fn first_bytes(stream: &mut TcpStream) -> io::Result<Opening> {
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Opening> {
     let mut opening = Opening { protocol: Protocol::Remoting, peer: None, input: BytesMut::new() };
     let mut proxied = false;
     loop {
-        match sniff(&opening.input) {
+        opening.protocol = match sniff(&opening.input) {
             Sniffed::NeedMore => {
                 if stream.read_buf(&mut opening.input).await? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
+                continue;
             }
             // Only once: what a client wraps in a header of its own is not ours to believe.
             Sniffed::Proxy { used, peer } if !proxied => {
                 proxied = true;
                 opening.peer = peer;
                 let _ = opening.input.split_to(used);
+                continue;
             }
             Sniffed::Proxy { .. } => return Err(io::Error::other("a second PROXY header")),
             Sniffed::BadProxy(why) => return Err(io::Error::other(why)),
-            Sniffed::Http => {
-                opening.protocol = Protocol::Http;
-                return Ok(opening);
-            }
-            Sniffed::Remoting => return Ok(opening),
-        }
+            Sniffed::Http => Protocol::Http,
+            Sniffed::Remoting => Protocol::Remoting,
+            Sniffed::Tls => Protocol::Tls,
+        };
+        return Ok(opening);
     }
 }

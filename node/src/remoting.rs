@@ -3,6 +3,7 @@
 pub mod client;
 mod frames;
 mod idle;
+mod patience;
 mod pending;
 pub mod server;
 

@@ -4,7 +4,9 @@
 //! 00 xx xx xx                              remoting: the length of a frame is below 16 MiB
 //! "PROXY " … \r\n                          PROXY v1, at most 107 bytes
 //! 0D 0A 0D 0A 00 0D 0A 51 55 49 54 0A …    PROXY v2: version|command u8, family u8, length u16, addresses
-//! 'A'…'Z'                                  HTTP: a method, or the `PRI * HTTP/2.0` of HTTP/2
+//! 16                                       TLS: a handshake record
+//! "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"         HTTP/2: waited for whole, so that nobody has to be waited for later
+//! 'A'…'Z'                                  HTTP/1: a method
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,6 +16,7 @@ pub(super) enum Sniffed {
     NeedMore,
     Remoting,
     Http,
+    Tls,
     /// A header of `used` bytes; without a peer the connection is the proxy's own (a health check).
     Proxy {
         used: usize,
@@ -26,6 +29,8 @@ const V1: &[u8] = b"PROXY ";
 const V1_MAX: usize = 107;
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Addresses and extensions of a v2 header; larger ones are nobody's.
 const V2_MAX: usize = 4096;
 
@@ -39,7 +44,13 @@ pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
             return if seen < signature.len() { Sniffed::NeedMore } else { parse(bytes) };
         }
     }
-    if bytes[0].is_ascii_uppercase() { Sniffed::Http } else { Sniffed::Remoting }
+    let preface = bytes.len().min(HTTP2.len());
+    match bytes[0] {
+        TLS_HANDSHAKE => Sniffed::Tls,
+        b'P' if preface < HTTP2.len() && bytes[..preface] == HTTP2[..preface] => Sniffed::NeedMore,
+        b'A'..=b'Z' => Sniffed::Http,
+        _ => Sniffed::Remoting,
+    }
 }
 
 /// `PROXY TCP4 10.0.0.1 10.0.0.2 40000 10911\r\n`
@@ -99,9 +110,10 @@ mod tests {
     fn protocols_are_told_apart_by_their_first_bytes() {
         assert_eq!(sniff(b""), Sniffed::NeedMore);
         assert_eq!(sniff(&[0]), Sniffed::Remoting);
-        assert_eq!(sniff(b"\x16\x03"), Sniffed::Remoting);
+        assert_eq!(sniff(b"\x16\x03"), Sniffed::Tls);
         assert_eq!(sniff(b"G"), Sniffed::Http);
-        assert_eq!(sniff(b"PRI * HTTP/2.0"), Sniffed::Http);
+        assert_eq!(sniff(b"PRI * HTTP/2.0"), Sniffed::NeedMore);
+        assert_eq!(sniff(HTTP2), Sniffed::Http);
         assert_eq!(sniff(b"POST /"), Sniffed::Http);
         assert_eq!(sniff(b"PRO"), Sniffed::NeedMore);
         assert_eq!(sniff(b"\r\n"), Sniffed::NeedMore);
@@ -138,7 +150,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(prefix in prop::sample::select(vec![&b""[..], V1, V2]), bytes in prop::collection::vec(any::<u8>(), 0..150)) {
+        fn no_bytes_make_it_panic(
+            prefix in prop::sample::select(vec![&b""[..], V1, V2, HTTP2]),
+            bytes in prop::collection::vec(any::<u8>(), 0..150),
+        ) {
             sniff(&[prefix, &bytes].concat());
         }
     }

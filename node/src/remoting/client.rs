@@ -5,6 +5,7 @@ mod task;
 
 pub use connection::ClientConnection;
 
+use crate::tls::ClientTls;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
@@ -20,11 +21,13 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// Access key and secret; every request is signed when present.
     pub credentials: Option<(String, String)>,
+    /// `None`: plain text.
+    pub tls: Option<ClientTls>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        ClientOptions { connect_timeout: Duration::from_secs(3), credentials: None }
+        ClientOptions { connect_timeout: Duration::from_secs(3), credentials: None, tls: None }
     }
 }
 

@@ -1,12 +1,12 @@
 //! A socket that carries remoting frames: reads and writes in steps of many frames, never blocks.
 
+use crate::socket::Socket;
 use bytes::{Buf, BytesMut};
-use proto::{Command, FrameError};
+use proto::{Command, Decoded, FrameError};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 /// What one read asks for; a few dozen requests of usual size.
@@ -15,8 +15,12 @@ const READ: usize = 64 * 1024;
 const KEEP: usize = 256 * 1024;
 
 pub(super) struct Frames {
-    stream: TcpStream,
+    stream: Socket,
     input: BytesMut,
+    /// Frames of more bytes are refused.
+    largest: usize,
+    /// TLS keeps what the socket did not take.
+    unflushed: bool,
     /// Encoded frames on their way out.
     pub(super) output: BytesMut,
 }
@@ -32,19 +36,36 @@ pub(super) enum Ended {
     Frame(#[from] FrameError),
     #[error("no traffic for {0:?}")]
     Idle(std::time::Duration),
+    #[error("a frame was begun and not completed in time")]
+    Slow,
+    #[error("frame of {0} bytes: want at most {1} here")]
+    Large(usize, usize),
     #[error("closed here")]
     Closed,
 }
 
 impl Frames {
     /// `input`: what was read from the stream already.
-    pub(super) fn new(stream: TcpStream, input: BytesMut) -> Frames {
-        Frames { stream, input, output: BytesMut::new() }
+    pub(super) fn new(stream: Socket, input: BytesMut, largest: usize) -> Frames {
+        Frames { stream, input, largest, output: BytesMut::new(), unflushed: false }
     }
 
     /// The next frame that has arrived whole.
-    pub(super) fn next(&mut self) -> Result<Option<Command>, FrameError> {
-        Command::decode(&mut self.input)
+    pub(super) fn next(&mut self) -> Result<Option<Command>, Ended> {
+        match Command::frame_size(&self.input)? {
+            Decoded::NeedMore(size) | Decoded::Complete((), size) if size > self.largest => {
+                Err(Ended::Large(size, self.largest))
+            }
+            _ => Ok(Command::decode(&mut self.input)?),
+        }
+    }
+
+    /// How large the frame is of which a part has arrived (4 while that is not known).
+    pub(super) fn incomplete(&self) -> Option<usize> {
+        match Command::frame_size(&self.input) {
+            Ok(Decoded::NeedMore(size)) if !self.input.is_empty() => Some(size),
+            _ => None,
+        }
     }
 
     /// Reads once.
@@ -64,6 +85,13 @@ impl Frames {
             match Pin::new(&mut self.stream).poll_write(cx, &self.output)? {
                 Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Poll::Ready(written) => self.output.advance(written),
+                Poll::Pending => return Ok(false),
+            }
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx)? {
+                Poll::Ready(()) => self.unflushed = false,
                 Poll::Pending => return Ok(false),
             }
         }

@@ -3,6 +3,8 @@
 use super::task::{self, Outgoing};
 use super::{CallError, ClientOptions, PeerHandler};
 use crate::remoting::pending::Pending;
+use crate::socket::Socket;
+use crate::tls::ClientTls;
 use proto::Command;
 use socket2::SockRef;
 use std::io;
@@ -38,7 +40,7 @@ pub(super) async fn connect(
     handler: Option<PeerHandler>,
 ) -> Result<ClientConnection, CallError> {
     let failed = |why: String| CallError::Connect { address: address.to_owned(), why };
-    let stream = match tokio::time::timeout(options.connect_timeout, open(address)).await {
+    let stream = match tokio::time::timeout(options.connect_timeout, open(address, options.tls.as_ref())).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => {
             return Err(CallError::Refused { address: address.to_owned() });
@@ -46,7 +48,6 @@ pub(super) async fn connect(
         Ok(Err(e)) => return Err(failed(e.to_string())),
         Err(_) => return Err(failed(format!("no answer within {} ms", options.connect_timeout.as_millis()))),
     };
-    configure(&stream).map_err(|e| failed(e.to_string()))?;
     let shared = Arc::new(Shared {
         address: address.to_owned(),
         pending: Pending::new(address.to_owned()),
@@ -59,10 +60,15 @@ pub(super) async fn connect(
 }
 
 /// An address of digits needs no resolver, and so no other thread.
-async fn open(address: &str) -> io::Result<TcpStream> {
-    match address.parse::<SocketAddr>() {
-        Ok(address) => TcpStream::connect(address).await,
-        Err(_) => TcpStream::connect(address).await,
+async fn open(address: &str, tls: Option<&ClientTls>) -> io::Result<Socket> {
+    let stream = match address.parse::<SocketAddr>() {
+        Ok(address) => TcpStream::connect(address).await?,
+        Err(_) => TcpStream::connect(address).await?,
+    };
+    configure(&stream)?;
+    match tls {
+        None => Ok(stream.into()),
+        Some(tls) => tls.connect(stream, address).await.map_err(|e| io::Error::other(format!("TLS: {e}"))),
     }
 }
 

@@ -4,16 +4,17 @@ use super::PeerHandler;
 use super::connection::Shared;
 use crate::remoting::frames::{Ended, Frames};
 use crate::remoting::idle::Idle;
+use crate::socket::Socket;
 use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use proto::Command;
+use proto::command::MAX_FRAME;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{debug, info};
 
@@ -61,10 +62,10 @@ impl Outgoing {
 }
 
 /// Runs until either side closes.
-pub(super) async fn run(stream: TcpStream, shared: Arc<Shared>, handler: Option<PeerHandler>) {
+pub(super) async fn run(stream: Socket, shared: Arc<Shared>, handler: Option<PeerHandler>) {
     let _closing = Closing(Arc::clone(&shared));
     let mut task = Task {
-        frames: Frames::new(stream, BytesMut::new()),
+        frames: Frames::new(stream, BytesMut::new(), MAX_FRAME),
         stop: Box::pin(shared.stop.clone().cancelled_owned()),
         idle: Idle::new(IDLE),
         shared,
@@ -125,6 +126,7 @@ impl Task {
         loop {
             self.shared.outgoing.take(&mut self.frames.output);
             if self.frames.output.is_empty() {
+                self.frames.poll_write(cx)?; // what TLS may still keep
                 return Ok(());
             }
             self.idle.touch();

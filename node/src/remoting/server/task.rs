@@ -4,6 +4,9 @@ use super::{Connection, Handler, Reply};
 use crate::listener::Limits;
 use crate::remoting::frames::{Ended, Frames};
 use crate::remoting::idle::Idle;
+use crate::remoting::patience::Patience;
+use crate::socket::Socket;
+use crate::throttle::Throttle;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -13,7 +16,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{debug, info};
@@ -23,9 +25,12 @@ const OUTPUT_HIGH: usize = 1024 * 1024;
 /// Reads per turn, so that one busy connection does not keep a worker from the others.
 const READS_PER_TURN: usize = 8;
 
+/// Anybody can send garbage, as often as they like.
+static GARBAGE: Throttle = Throttle::new();
+
 /// Serves until either side closes. `input` has been read from the stream already.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    stream: Socket,
     input: BytesMut,
     connection: Arc<Connection>,
     outbound: mpsc::Receiver<Command>,
@@ -34,9 +39,10 @@ pub(crate) async fn serve(
 ) {
     let _closing = Closing { connection: Arc::clone(&connection), handler: Arc::clone(&handler) };
     let mut task = Task {
-        frames: Frames::new(stream, input),
+        frames: Frames::new(stream, input, limits.frame),
         stop: Box::pin(connection.stop.clone().cancelled_owned()),
         idle: Idle::new(limits.idle),
+        patience: Patience::new(limits.opening),
         later: FuturesUnordered::new(),
         in_flight: limits.in_flight,
         connection,
@@ -46,7 +52,12 @@ pub(crate) async fn serve(
     let ended = poll_fn(|cx| task.poll(cx)).await;
     let peer = task.connection.peer;
     match ended {
-        Ended::Frame(why) => info!(%peer, %why, "connection closed: not a remoting frame"),
+        Ended::Frame(why) => {
+            GARBAGE.say(|unsaid| info!(%peer, %why, unsaid, "connection closed: not a remoting frame"));
+        }
+        why @ (Ended::Slow | Ended::Large(..)) => {
+            GARBAGE.say(|unsaid| info!(%peer, %why, unsaid, "connection closed"));
+        }
         why => debug!(%peer, %why, "connection closed"),
     }
 }
@@ -73,6 +84,7 @@ struct Task {
     later: FuturesUnordered<Later>,
     in_flight: usize,
     idle: Idle,
+    patience: Patience,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -127,6 +139,13 @@ impl Task {
         // Answers first: they make room for requests.
         self.collect(cx);
         let full = self.receive(cx)? == Reading::Full;
+        match self.frames.incomplete().filter(|_| !full) {
+            Some(size) => self.patience.begun(size),
+            None => self.patience.rest(),
+        }
+        if self.patience.poll(cx).is_ready() {
+            return Err(Ended::Slow);
+        }
         self.collect(cx);
         let before = self.frames.output.len();
         self.frames.poll_write(cx)?;
@@ -172,6 +191,7 @@ impl Task {
                 Some(response) if response.is_response() => self.connection.pending.answer(response),
                 Some(request) => self.handle(request),
             }
+            self.patience.rest();
         }
         Ok(())
     }
