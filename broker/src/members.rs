@@ -99,14 +99,14 @@ impl Members {
     pub fn note(&self, replication: &Replication, slave: BrokerId, has: SyncVersion, current: SyncVersion) {
         self.table.lock().note(slave, has);
         let synced = has.master_epoch == current.master_epoch && has.settings >= current.settings;
-        replication.set_metadata_synced(slave, synced);
+        replication.set_metadata_synced(current.master_epoch, slave, synced);
         self.changed.send_modify(|it| *it += 1);
     }
 
     /// The settings moved on: who does not have them does not join the set meanwhile.
     pub fn settings_changed(&self, replication: &Replication, current: SyncVersion) {
         for slave in self.table.lock().behind(current.master_epoch, current.settings) {
-            replication.set_metadata_synced(slave, false);
+            replication.set_metadata_synced(current.master_epoch, slave, false);
         }
     }
 

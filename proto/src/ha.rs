@@ -59,9 +59,19 @@ pub enum HaPacketError {
 pub struct SlaveHandshake {
     /// An empty slave wants to start with the master's last file instead of its first.
     pub sync_from_last_file: bool,
-    /// Never joins the SyncStateSet.
-    pub async_learner: bool,
+    pub kind: SlaveKind,
     pub slave: BrokerId,
+}
+
+/// What a slave says about joining the SyncStateSet. Java compares the field with 1, so that our 2 is a plain slave to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlaveKind {
+    /// Joins when it has the log.
+    Java = 0,
+    /// Never joins: `asyncLearner=true`, of either make.
+    Learner = 1,
+    /// Joins when it has the log and has confirmed the master's topics and groups (S13).
+    Baton = 2,
 }
 
 impl SlaveHandshake {
@@ -69,7 +79,7 @@ impl SlaveHandshake {
         let mut out = [0; SLAVE_HANDSHAKE_SIZE];
         out[..4].copy_from_slice(&HANDSHAKE.to_be_bytes());
         out[4..6].copy_from_slice(&i16::from(self.sync_from_last_file).to_be_bytes());
-        out[6..8].copy_from_slice(&i16::from(self.async_learner).to_be_bytes());
+        out[6..8].copy_from_slice(&(self.kind as i16).to_be_bytes());
         out[8..].copy_from_slice(&self.slave.to_be_bytes());
         out
     }
@@ -110,8 +120,12 @@ impl SlavePacket {
         if slave < 1 {
             return Err(HaPacketError::SlaveId(slave));
         }
-        let flag = |at: usize| buf[at..at + 2] != [0, 0];
-        let it = SlaveHandshake { sync_from_last_file: flag(4), async_learner: flag(6), slave };
+        let kind = match buf[6..8] {
+            [0, 1] => SlaveKind::Learner,
+            [0, 2] => SlaveKind::Baton,
+            _ => SlaveKind::Java,
+        };
+        let it = SlaveHandshake { sync_from_last_file: buf[4..6] != [0, 0], kind, slave };
         Ok(Decoded::Complete(SlavePacket::Handshake(it), SLAVE_HANDSHAKE_SIZE))
     }
 }

@@ -12,7 +12,7 @@ use crate::role::{self, Answer, Ask, Role, View};
 use crate::shared::{Gate, Shared};
 use crate::{HaError, HaStatus, SlaveStatus, slave_io};
 use node::clock::monotonic_ms;
-use proto::ha::EpochEntry;
+use proto::ha::{EpochEntry, SlaveKind};
 use proto::header::BrokerHeartbeatResponse;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -51,7 +51,7 @@ pub(crate) enum Event {
         epoch: Epoch,
         link: LinkId,
         slave: BrokerId,
-        learner: bool,
+        kind: SlaveKind,
         handle: LinkHandle,
     },
     LinkDown {
@@ -175,10 +175,10 @@ impl Driver {
             Event::Heartbeat { sent, answer } => self.on_heartbeat(sent, &answer),
             Event::Proposed { epoch, outcome } => self.step_term(epoch, master::Input::Proposed(outcome)),
             Event::PollNow => self.role_inputs.push_back(role::Input::PollNow),
-            Event::LinkUp { epoch, link, slave, learner, handle } => {
+            Event::LinkUp { epoch, link, slave, kind, handle } => {
                 if let Some(it) = self.leading.as_mut().filter(|it| it.epoch == epoch) {
                     it.links.insert(link, handle);
-                    self.step_master(master::Input::LinkUp { link, slave, learner });
+                    self.step_master(master::Input::LinkUp { link, slave, kind });
                 }
             }
             Event::LinkDown { epoch, link } => {
@@ -216,8 +216,8 @@ impl Driver {
 
     async fn on_tick(&mut self) {
         let metadata = std::mem::take(&mut *self.shared.metadata.lock());
-        for (slave, synced) in metadata {
-            self.step_master(master::Input::MetadataSynced { slave, synced });
+        for (slave, (epoch, synced)) in metadata {
+            self.step_term(epoch, master::Input::MetadataSynced { slave, synced });
         }
         self.step_master(master::Input::Tick);
         self.role_inputs.push_back(role::Input::Tick);

@@ -8,6 +8,7 @@
 
 use crate::Acknowledgement;
 use crate::in_sync::{InSync, Outcome};
+use proto::ha::SlaveKind;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +46,7 @@ pub enum Input {
     LinkUp {
         link: LinkId,
         slave: BrokerId,
-        learner: bool,
+        kind: SlaveKind,
     },
     LinkDown {
         link: LinkId,
@@ -97,7 +98,7 @@ pub enum Output {
 #[derive(Clone, Debug)]
 struct Slave {
     link: Option<LinkId>,
-    learner: bool,
+    kind: SlaveKind,
     /// What it has acknowledged on the present link. `None` counts as 0.
     ack: Option<Offset>,
     /// When it last had everything or acknowledged more than before.
@@ -115,7 +116,9 @@ pub struct Master {
     in_sync: InSync,
     slaves: BTreeMap<BrokerId, Slave>,
     links: BTreeMap<LinkId, BrokerId>,
-    unsynced_metadata: BTreeSet<BrokerId>,
+    /// Baton slaves that have confirmed all metadata of this mastership. It outlives their connections: what was
+    /// confirmed is on their disks.
+    synced_metadata: BTreeSet<BrokerId>,
     started: Millis,
     own_end: Offset,
     confirm: Offset,
@@ -139,7 +142,7 @@ impl Master {
             config,
             slaves: BTreeMap::new(),
             links: BTreeMap::new(),
-            unsynced_metadata: BTreeSet::new(),
+            synced_metadata: BTreeSet::new(),
             started: now,
             own_end,
             confirm: confirm.min(own_end),
@@ -152,14 +155,14 @@ impl Master {
     pub fn step(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Appended(end) => self.on_appended(now, end),
-            Input::LinkUp { link, slave, learner } => self.on_link_up(now, link, slave, learner, out),
+            Input::LinkUp { link, slave, kind } => self.on_link_up(now, link, slave, kind, out),
             Input::LinkDown { link } => self.on_link_down(now, link),
             Input::Ack { link, offset, max_offset } => self.on_ack(now, link, offset, max_offset, out),
             Input::Committed { set, epoch } => self.on_committed(now, set, epoch, out),
             Input::Proposed(outcome) => self.on_outcome(now, outcome, out),
             Input::Lease { until } => self.lease_until = self.lease_until.max(until),
-            Input::MetadataSynced { slave, synced: true } => drop(self.unsynced_metadata.remove(&slave)),
-            Input::MetadataSynced { slave, synced: false } => drop(self.unsynced_metadata.insert(slave)),
+            Input::MetadataSynced { slave, synced: true } => drop(self.synced_metadata.insert(slave)),
+            Input::MetadataSynced { slave, synced: false } => drop(self.synced_metadata.remove(&slave)),
             Input::Tick => {}
         }
         self.confirm(now, out);
@@ -192,7 +195,7 @@ impl Master {
         self.own_end = self.own_end.max(end);
     }
 
-    fn on_link_up(&mut self, now: Millis, link: LinkId, id: BrokerId, learner: bool, out: &mut Vec<Output>) {
+    fn on_link_up(&mut self, now: Millis, link: LinkId, id: BrokerId, kind: SlaveKind, out: &mut Vec<Output>) {
         if id == self.config.me {
             return out.push(Output::CloseLink { link, why: format!("replica {id} is this master itself") });
         }
@@ -202,7 +205,7 @@ impl Master {
             self.links.remove(&old);
             out.push(Output::CloseLink { link: old, why: format!("replica {id} has connected anew") });
         }
-        slave.learner = learner;
+        slave.kind = kind;
         slave.ack = None; // a new connection proves nothing about what the old one acknowledged: the slave may have been cut or restarted
         slave.progress_at = now;
         slave.caught_up_at = None;
@@ -326,12 +329,20 @@ impl Master {
         let Some(it) = self.slaves.get(&id) else { return false };
         let (Some(ack), Some(caught_up_at)) = (it.ack, it.caught_up_at) else { return false };
         it.link.is_some()
-            && !it.learner
             && !self.in_sync.committed().contains(&id)
-            && !self.unsynced_metadata.contains(&id)
+            && self.has_metadata(id, it.kind)
             && ack >= self.confirm
             && ack >= self.config.epoch_start
             && now < caught_up_at + self.config.max_time_not_catchup_ms
+    }
+
+    /// S13: a successor must know the topics that were acknowledged to operators. Java's slaves poll at their own pace.
+    fn has_metadata(&self, id: BrokerId, kind: SlaveKind) -> bool {
+        match kind {
+            SlaveKind::Java => true,
+            SlaveKind::Learner => false,
+            SlaveKind::Baton => self.synced_metadata.contains(&id),
+        }
     }
 }
 
@@ -339,7 +350,7 @@ impl Slave {
     fn unknown(now: Millis) -> Slave {
         Slave {
             link: None,
-            learner: false,
+            kind: SlaveKind::Java,
             ack: None,
             progress_at: now,
             caught_up_at: None,

@@ -182,7 +182,7 @@ impl Link {
             epoch: self.term.epoch,
             link: self.id,
             slave: slave.slave,
-            learner: slave.async_learner,
+            kind: slave.kind,
             handle,
         };
         let _stopping = self.events.send(up).await;

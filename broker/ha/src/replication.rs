@@ -171,10 +171,10 @@ impl Replication {
         HaStatus { master_max_offset: self.shared.store.max_offset(), ..status }
     }
 
-    /// S13: whether this Baton slave has all of the master's topics, groups and settings. A slave that has announced itself here joins the
-    /// SyncStateSet only while it has; one that never did (Java) is not held back.
-    pub fn set_metadata_synced(&self, slave: BrokerId, synced: bool) {
-        self.shared.metadata.lock().insert(slave, synced);
+    /// S13: whether this slave has all topics, groups and settings of the mastership of `epoch`. A slave that calls itself
+    /// Baton's joins the SyncStateSet only once it has; a Java slave is not held back.
+    pub fn set_metadata_synced(&self, epoch: Epoch, slave: BrokerId, synced: bool) {
+        self.shared.metadata.lock().insert(slave, (epoch, synced));
     }
 
     /// Shutdown in order: stop writes, let those under way be acknowledged, leave the controllers, close connections.

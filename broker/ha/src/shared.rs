@@ -5,7 +5,7 @@ use crate::frontier::Frontier;
 use crate::{Admission, HaConfig, HaStatus, Refusal, RoleState};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use proto::{BrokerId, Offset};
+use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::Store;
@@ -19,8 +19,9 @@ pub(crate) struct Shared {
     pub gate: ArcSwap<Gate>,
     pub state: watch::Sender<RoleState>,
     pub status: ArcSwap<HaStatus>,
-    /// What the broker said about its slaves' metadata (S13); the replication task takes it at every step.
-    pub metadata: Mutex<BTreeMap<BrokerId, bool>>,
+    /// What the broker said about its slaves' metadata (S13), each for one mastership: what a slave confirmed to an earlier
+    /// one proves nothing. The replication task takes it at every tick.
+    pub metadata: Mutex<BTreeMap<BrokerId, (Epoch, bool)>>,
 }
 
 /// Whether writes are admitted.

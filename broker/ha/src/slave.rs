@@ -8,7 +8,7 @@
 //! only at the handshake, to where both histories prove the same bytes; an epoch's entry is saved before the first byte of that epoch.
 
 use crate::epochs::{CommonPoint, EpochHistory};
-use proto::ha::{EpochEntry, MasterHandshake, MasterPacket, SlaveHandshake, TransferHeader};
+use proto::ha::{EpochEntry, MasterHandshake, MasterPacket, SlaveHandshake, SlaveKind, TransferHeader};
 use proto::{BrokerId, Epoch, Millis, Offset};
 
 /// How often a Java master that claims an older epoch than promised is asked again before its list is taken to lack the empty last entry.
@@ -150,7 +150,7 @@ impl Slave {
         self.received_at = now;
         out.push(Output::SendHandshake(SlaveHandshake {
             sync_from_last_file: self.config.sync_from_last_file,
-            async_learner: self.config.async_learner,
+            kind: if self.config.async_learner { SlaveKind::Learner } else { SlaveKind::Baton },
             slave: self.config.me,
         }));
     }

@@ -10,8 +10,12 @@ fn check(bytes: &[u8], expect: Expect) {
 
 #[test]
 fn the_slaves_packets_are_16_and_12_bytes() {
-    let handshake = SlaveHandshake { sync_from_last_file: true, async_learner: false, slave: 3 };
+    let handshake = SlaveHandshake { sync_from_last_file: true, kind: SlaveKind::Java, slave: 3 };
     check(&handshake.encode(), expect!["00000001000100000000000000000003"]);
+    let learner = SlaveHandshake { kind: SlaveKind::Learner, ..handshake };
+    check(&learner.encode(), expect!["00000001000100010000000000000003"]);
+    let ours = SlaveHandshake { kind: SlaveKind::Baton, ..handshake };
+    check(&ours.encode(), expect!["00000001000100020000000000000003"]);
     check(&encode_ack(0x1234), expect!["000000020000000000001234"]);
 }
 
@@ -52,8 +56,9 @@ fn a_http_request_on_the_ha_port_is_no_packet() {
 
 fn slave_packet() -> impl Strategy<Value = (SlavePacket, Vec<u8>)> {
     prop_oneof![
-        (any::<bool>(), any::<bool>(), 1..i64::MAX).prop_map(|(sync_from_last_file, async_learner, slave)| {
-            let it = SlaveHandshake { sync_from_last_file, async_learner, slave };
+        (any::<bool>(), 0..3, 1..i64::MAX).prop_map(|(sync_from_last_file, kind, slave)| {
+            let kind = [SlaveKind::Java, SlaveKind::Learner, SlaveKind::Baton][kind as usize];
+            let it = SlaveHandshake { sync_from_last_file, kind, slave };
             (SlavePacket::Handshake(it), it.encode().to_vec())
         }),
         (0..i64::MAX).prop_map(|it| (SlavePacket::Ack(it), encode_ack(it).to_vec())),

@@ -29,8 +29,9 @@ enum Step {
     Up {
         link: u64,
         slave: i64,
+        /// java, learner or baton.
         #[arg(key, optional)]
-        learner: bool,
+        kind: Option<String>,
     },
     Down(u64),
     Ack {
@@ -92,8 +93,14 @@ impl goldenscript::Runner for Stage {
                 self.end = *end;
                 self.input(Input::Appended(*end))?
             }
-            Step::Up { link, slave, learner } => {
-                self.input(Input::LinkUp { link: *link, slave: *slave, learner: *learner })?
+            Step::Up { link, slave, kind } => {
+                let kind = match kind.as_deref() {
+                    None | Some("java") => SlaveKind::Java,
+                    Some("learner") => SlaveKind::Learner,
+                    Some("baton") => SlaveKind::Baton,
+                    Some(other) => return Err(format!("no such kind of slave: {other}").into()),
+                };
+                self.input(Input::LinkUp { link: *link, slave: *slave, kind })?
             }
             Step::Down(link) => self.input(Input::LinkDown { link: *link })?,
             Step::Ack { link, offset } => {
@@ -233,7 +240,7 @@ impl World {
             Act::Up(slave) => {
                 self.link += 1;
                 self.links.insert(slave, (self.link, 0));
-                self.input(Input::LinkUp { link: self.link, slave, learner: false })
+                self.input(Input::LinkUp { link: self.link, slave, kind: SlaveKind::Java })
             }
             Act::Down(slave) => match self.links.remove(&slave) {
                 Some((link, _)) => self.input(Input::LinkDown { link }),

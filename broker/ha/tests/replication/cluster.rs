@@ -10,7 +10,8 @@ use proto::message::Message;
 use proto::{BrokerId, Command, Epoch, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use store::{FlushDiskType, Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,8 @@ pub fn bytes(store: &Store) -> Vec<u8> {
 pub struct Broker {
     pub store: Arc<Store>,
     pub replication: Arc<Replication>,
+    /// While it is true this broker, as master, finds its slaves' metadata complete at once (S13).
+    pub finds_metadata_complete: Arc<AtomicBool>,
 }
 
 impl Broker {
@@ -68,7 +71,9 @@ impl Broker {
         let client = Client::new(ClientOptions::default());
         let replication =
             Replication::start(ha_config(controllers, root), store.clone(), client, CancellationToken::new()).await?;
-        Ok(Broker { store, replication })
+        let finds_metadata_complete = Arc::new(AtomicBool::new(true));
+        tokio::spawn(confirm_metadata(Arc::downgrade(&replication), finds_metadata_complete.clone()));
+        Ok(Broker { store, replication, finds_metadata_complete })
     }
 
     pub async fn id(&self) -> BrokerId {
@@ -97,6 +102,18 @@ impl Broker {
     pub async fn stop(self) {
         self.replication.shutdown().await;
         self.store.shutdown().unwrap();
+    }
+}
+
+/// What a broker's tables do for the slaves that ask it.
+async fn confirm_metadata(replication: Weak<Replication>, complete: Arc<AtomicBool>) {
+    while let Some(replication) = replication.upgrade() {
+        let epoch = replication.state().borrow().master_epoch;
+        if complete.load(Ordering::Relaxed) {
+            replication.status().slaves.iter().for_each(|it| replication.set_metadata_synced(epoch, it.id, true));
+        }
+        drop(replication);
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

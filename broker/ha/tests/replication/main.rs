@@ -5,9 +5,10 @@ mod cluster;
 
 use cluster::*;
 use ha::{Ack, Role};
-use proto::ha::{MasterPacket, SlaveHandshake, encode_ack};
+use proto::ha::{MasterPacket, SlaveHandshake, SlaveKind, encode_ack};
 use proto::{Decoded, Offset};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,6 +103,31 @@ async fn the_same_master_at_a_new_epoch_goes_on_and_its_slave_learns_the_epoch()
     }
 }
 
+/// S13: its log alone does not make a Baton slave a successor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slave_joins_the_set_only_when_it_has_the_metadata_of_this_mastership() {
+    let controller = FakeController::start().await;
+    let a = Broker::start(&controller, "a").await;
+    wait("a leads", || a.is_master()).await;
+    a.finds_metadata_complete.store(false, Ordering::Relaxed);
+    let (end, ack) = a.send("before the slave");
+    assert_eq!(ack.await, Ack::Acknowledged);
+    let b = Broker::start(&controller, "b").await;
+    let id = b.id().await;
+    wait("b has the whole log", || a.replication.status().slaves.iter().any(|it| it.ack_offset == end)).await;
+    // What it confirmed to an earlier mastership does not count.
+    a.replication.set_metadata_synced(0, id, true);
+    let (end, ack) = a.send("while the slave lacks the topics");
+    assert_eq!(ack.await, Ack::Acknowledged);
+    wait("b follows", || a.replication.status().slaves.iter().any(|it| it.ack_offset == end)).await;
+    assert_eq!(controller.set().len(), 1, "a slave without the topics has joined");
+    a.finds_metadata_complete.store(true, Ordering::Relaxed);
+    wait("b joins", || controller.set().contains(&id)).await;
+    for it in [a, b] {
+        it.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_java_slave_is_served_by_the_bytes_of_the_protocol() {
     let controller = FakeController::start().await;
@@ -111,7 +137,7 @@ async fn a_java_slave_is_served_by_the_bytes_of_the_protocol() {
         let _unawaited = a.send(&format!("message {i}"));
     }
     let mut java = tokio::net::TcpStream::connect(a.replication.ha_address()).await.unwrap();
-    let handshake = SlaveHandshake { sync_from_last_file: false, async_learner: true, slave: 9 }.encode();
+    let handshake = SlaveHandshake { sync_from_last_file: false, kind: SlaveKind::Learner, slave: 9 }.encode();
     for byte in handshake.chunks(5) {
         java.write_all(byte).await.unwrap(); // split as TCP may
     }
