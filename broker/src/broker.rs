@@ -6,9 +6,10 @@ use crate::members::{Members, NotSettled};
 use crate::meta::clients::{ConnectionId, Rebalance};
 use crate::meta::{Change, ClientTable, QueueLocks};
 use crate::metadata::{Applied, Metadata, MetadataError};
+use crate::metrics::Metrics;
 use crate::statistics::Statistics;
 use ha::{Replication, Role, RoleState};
-use node::clock::monotonic_ms;
+use node::clock::{monotonic_ms, wall_ms};
 use node::remoting::Connection;
 use parking_lot::Mutex;
 use proto::code::request;
@@ -35,12 +36,15 @@ pub struct Broker {
     pub locks: Mutex<QueueLocks>,
     pub hold: Hold,
     pub statistics: Statistics,
+    pub metrics: Metrics,
     /// Changes whenever the nameservers should hear from us before the period is over.
     pub registration: watch::Sender<u64>,
     connections: Mutex<BTreeMap<ConnectionId, Arc<Connection>>>,
     /// Log end when this replica became master; until the queues reach it, an offset beyond a queue's end may still be
     /// right.
     promoted_at: AtomicI64,
+    /// Wall clock of that moment.
+    promoted_ms: AtomicI64,
     /// Set when the process is told to end: no new work is begun.
     pub stopping: AtomicBool,
 }
@@ -67,7 +71,8 @@ impl Broker {
         let Parts { config, address, ha_address, store, replication, metadata } = parts;
         Arc::new(Broker {
             role: replication.state(),
-            statistics: Statistics::new(monotonic_ms(), node::clock::wall_ms()),
+            statistics: Statistics::new(monotonic_ms(), wall_ms()),
+            metrics: Metrics::new(&config.broker_cluster_name, &config.broker_name),
             config,
             address,
             ha_address,
@@ -81,6 +86,7 @@ impl Broker {
             registration: watch::Sender::new(0),
             connections: Mutex::default(),
             promoted_at: AtomicI64::new(0),
+            promoted_ms: AtomicI64::new(0),
             stopping: AtomicBool::new(false),
         })
     }
@@ -158,6 +164,13 @@ impl Broker {
 
     pub fn promoted(&self, log_end: Offset) {
         self.promoted_at.store(log_end, Ordering::Release);
+        self.promoted_ms.store(wall_ms(), Ordering::Release);
+    }
+
+    /// When writes were opened in this epoch (wall clock); none unless this replica is the master.
+    pub fn promoted_ms(&self) -> Option<i64> {
+        let promoted = self.promoted_ms.load(Ordering::Acquire);
+        (self.is_master() && promoted > 0).then_some(promoted)
     }
 
     /// Whether every message that the log had when this replica became master is confirmed and in its queue.

@@ -17,6 +17,7 @@ mod memory;
 mod meta;
 mod metadata;
 mod metadata_sync;
+mod metrics;
 mod registration;
 mod rpc;
 mod statistics;
@@ -35,9 +36,13 @@ use node::remoting::{Client, ClientOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use store::{Recovery, Store};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+/// How long a master that is told to end waits for another replica to take over.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// A started broker.
 pub struct Running {
@@ -60,6 +65,7 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     let listener = Listener::bind(&format!("{}:{}", config.bind_address, config.listen_port))
         .await
         .context("another broker may be running; choose another `listenPort`")?;
+    let vip = vip_listener(&config).await;
     let port = listener.local.port();
     let address = SocketAddr::new(config.ip1()?, port);
     tracing::info!(%address, durability = config.durability_in_words(), "starting");
@@ -75,8 +81,22 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     let ha_address = ha_config.ha_address.clone();
     let replication = Replication::start(ha_config, store.clone(), client.clone(), inner.clone()).await?;
     let broker = Broker::new(Parts { config, address, ha_address, store, replication, metadata });
-    let main = tokio::spawn(run(broker, listener, client, stop, inner));
+    let main = tokio::spawn(run(broker, listener, vip, client, stop, inner));
     Ok(Running { address, main })
+}
+
+/// The second port, which nobody but Java's slaves depends on.
+async fn vip_listener(config: &Config) -> Option<Listener> {
+    let port = config.vip_port()?;
+    match Listener::bind(&format!("{}:{port}", config.bind_address)).await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            let advice = "Java slaves of this broker get no topics; choose another `listenPort`, or set \
+                          `enableVipListener=false` if there are none";
+            tracing::warn!(%error, advice, "the second port, listenPort - 2, is not served");
+            None
+        }
+    }
 }
 
 async fn open(config: Config) -> anyhow::Result<(Config, Arc<Store>, Recovery, Metadata)> {
@@ -103,6 +123,7 @@ fn warn_about_loopback(config: &Config, address: SocketAddr) {
 async fn run(
     broker: Arc<Broker>,
     listener: Listener,
+    vip: Option<Listener>,
     client: Client,
     stop: CancellationToken,
     inner: CancellationToken,
@@ -110,6 +131,9 @@ async fn run(
     let mut tasks = JoinSet::new();
     let handler = Arc::new(rpc::Rpc { broker: broker.clone() });
     let http = status::router(broker.clone());
+    if let Some(vip) = vip {
+        tasks.spawn(vip.serve(handler.clone(), None, Limits::default(), inner.clone()));
+    }
     tasks.spawn(listener.serve(handler, Some(http), Limits::default(), inner.clone()));
     tasks.spawn(duties::follow_role(broker.clone(), inner.clone()));
     tasks.spawn(duties::every_second(broker.clone(), inner.clone()));
@@ -118,10 +142,16 @@ async fn run(
     tasks.spawn(duties::clean_up(broker.clone(), inner.clone()));
     tasks.spawn(hold::drive(broker.clone(), broker.store.clone(), inner.clone()));
     tasks.spawn(metadata_sync::run(broker.clone(), client.clone(), inner.clone()));
-    let registration = tokio::spawn(registration::run(broker.clone(), client, stop.clone()));
+    let leaving = CancellationToken::new();
+    let registration = tokio::spawn(registration::run(broker.clone(), client, leaving.clone()));
 
     stop.cancelled().await;
     tracing::info!("stopping");
+    // Writes go on until another replica has them (S10).
+    if let Err(why) = broker.replication.hand_over(HAND_OVER).await {
+        tracing::warn!(why, "stopping as the master: no other replica has taken over");
+    }
+    leaving.cancel();
     broker.stopping.store(true, Ordering::Release);
     registration.await.context("the registration task")?;
     broker.replication.shutdown().await;

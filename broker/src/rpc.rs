@@ -27,6 +27,7 @@ use proto::header::Header;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The broker as the listener sees it.
 pub struct Rpc {
@@ -35,12 +36,39 @@ pub struct Rpc {
 
 impl Handler for Rpc {
     fn handle(&self, connection: &Arc<Connection>, command: Command) -> Reply {
+        let (code, began) = (command.code, Instant::now());
+        match self.dispatch(connection, command) {
+            Reply::Now(answer) => {
+                self.broker.metrics.answered(code, answer.code, began.elapsed());
+                Reply::Now(answer)
+            }
+            Reply::Later(answer) => {
+                let broker = self.broker.clone();
+                Reply::Later(Box::pin(async move {
+                    let answer = answer.await;
+                    broker.metrics.answered(code, answer.code, began.elapsed());
+                    answer
+                }))
+            }
+            Reply::None => Reply::None,
+        }
+    }
+
+    fn closed(&self, connection: &Arc<Connection>) {
+        self.broker.connection_closed(connection.id);
+    }
+}
+
+impl Rpc {
+    fn dispatch(&self, connection: &Arc<Connection>, command: Command) -> Reply {
         let broker = &self.broker;
         match command.code {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
                 send::send(broker, connection, command)
             }
             request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull::pull(broker, command),
+            request::BATON_HOLD_WRITES => ha::hold_writes(broker, &command),
+            request::BATON_RELEASE_WRITES => ha::release_writes(broker, &command),
             request::BATON_METADATA_SYNC => slave_sync::baton(broker, &command),
             request::HEART_BEAT => clients::heartbeat(broker, connection, &command),
             request::UPDATE_AND_CREATE_TOPIC => topics::put(broker, &command),
@@ -53,12 +81,6 @@ impl Handler for Rpc {
         }
     }
 
-    fn closed(&self, connection: &Arc<Connection>) {
-        self.broker.connection_closed(connection.id);
-    }
-}
-
-impl Rpc {
     /// Requests that neither change settings nor wait for anything.
     fn at_once(&self, connection: &Arc<Connection>, command: &Command) -> Answer {
         let broker = &self.broker;

@@ -1,6 +1,7 @@
-//! HTTP on the broker's port: `/health/live`, `/health/ready`, `/status.json`.
+//! HTTP on the broker's port: health, role checks, `/metrics` and `/status.json`.
 
 use crate::broker::Broker;
+use crate::metrics::metrics;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
@@ -22,6 +23,8 @@ struct Status {
     role: &'static str,
     master: Option<String>,
     master_epoch: i32,
+    /// Wall clock of when this master opened its writes.
+    promoted_ms: Option<i64>,
     sync_state_set: Vec<i64>,
     sync_state_set_epoch: i32,
     durability: String,
@@ -42,12 +45,22 @@ struct Status {
 }
 
 pub fn router(broker: Arc<Broker>) -> Router {
-    let ready = broker.clone();
+    let (ready, master, slave, counted) = (broker.clone(), broker.clone(), broker.clone(), broker.clone());
     let status = move || {
         let text = proto::json::to_vec(&status(&broker));
         std::future::ready(([(CONTENT_TYPE, "application/json")], text))
     };
-    node::health::router(move || readiness(&ready)).merge(Router::new().route("/status.json", get(status)))
+    let metrics = move || std::future::ready(metrics(&counted));
+    node::health::router(move || readiness(&ready))
+        .merge(node::health::role("/role/master", move || has_role(&master, "master")))
+        .merge(node::health::role("/role/slave", move || has_role(&slave, "slave")))
+        .merge(Router::new().route("/status.json", get(status)).route("/metrics", get(metrics)))
+}
+
+/// For load balancers: a broker that is stopping has no role any more.
+fn has_role(broker: &Broker, wanted: &str) -> Result<String, String> {
+    let is = readiness(broker)?;
+    if is == wanted { Ok(is) } else { Err(is) }
 }
 
 fn readiness(broker: &Broker) -> Result<String, String> {
@@ -81,6 +94,7 @@ fn status(broker: &Broker) -> Status {
         role: name,
         master,
         master_epoch: role.master_epoch,
+        promoted_ms: broker.promoted_ms(),
         sync_state_set: role.sync_state_set.iter().copied().collect(),
         sync_state_set_epoch: role.sync_state_set_epoch,
         durability: broker.config.durability_in_words(),

@@ -9,13 +9,16 @@
 //! Everything on one port, that of the controller's own entry in `controllerDLegerPeers`.
 
 pub mod config;
+mod lag;
 pub mod liveness;
+mod metrics;
 mod notify;
 pub mod raft;
 pub mod replicas;
 mod rpc;
 mod status;
 mod watch;
+mod witness_io;
 
 pub use config::Config;
 
@@ -25,7 +28,7 @@ use arc_swap::ArcSwap;
 use node::listener::{Limits, Listener};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -74,19 +77,29 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     let listener = Listener::bind(&config.listen_address(&peers)).await?;
     let local = listener.local;
     let (events, listening) = mpsc::channel(EVENTS);
-    let raft = start_raft(&config, &peers, &stop, events).await?;
+    let Started { raft, identity } = start_raft(&config, &peers, &stop, events).await?;
     let black_list = rpc::black_list(&config);
     let group = config.controller_d_leger_group.clone();
     let config = Arc::new(ArcSwap::from_pointee(config));
-    let (watch, ended) = watch::start(config.clone(), raft.clone(), listening, notify::Notifier::new());
-    let transport = raft::transport::service(&group, peers.self_id, peers.others(), raft.clone());
+    let own_name = peers.name(peers.self_id).unwrap_or_default().to_owned();
+    let labels = metrics::common_labels(local.to_string(), group.clone(), own_name);
+    let metrics = Arc::new(metrics::Metrics::new(&labels, &raft));
+    let notifier = notify::Notifier::new();
+    let (watch, ended) = watch::start(config.clone(), raft.clone(), listening, notifier, metrics.clone());
+    let transport = raft::transport::service(&identity, raft.clone());
     let router = tonic::service::Routes::new(transport).into_axum_router();
     info!(%local, group, self_id = peers.name(peers.self_id), peers = ?peers.addresses, "controller serving");
-    let service = Arc::new(rpc::Service { config, peers, raft: raft.clone(), watch, black_list });
+    let client = node::remoting::Client::new(node::remoting::ClientOptions::default());
+    let service = Arc::new(rpc::Service { config, peers, raft: raft.clone(), watch, client, metrics, local, black_list });
     let router = status::routes(router, service.clone());
     let server =
         tokio::spawn(listener.serve(Arc::new(rpc::Rpc(service)), Some(router), Limits::default(), stop.clone()));
     Ok(Running { local, raft, ended, server, stop })
+}
+
+struct Started {
+    raft: raft::Raft,
+    identity: raft::Identity,
 }
 
 async fn start_raft(
@@ -94,24 +107,53 @@ async fn start_raft(
     peers: &config::Peers,
     stop: &CancellationToken,
     events: mpsc::Sender<raft::Event>,
-) -> anyhow::Result<raft::Raft> {
-    let self_id = peers.name(peers.self_id).unwrap_or_default();
-    let identity = raft::Identity::new(&config.controller_d_leger_group, self_id, &peers.names);
+) -> anyhow::Result<Started> {
+    let identity = identify(config, peers, stop).await?;
     let path = config.store_path();
+    // Opening and replaying block, so not on a worker that serves connections.
+    let opened = tokio::task::spawn_blocking(move || raft::RocksDisk::open(&path, &identity));
+    let disk = opened.await.context("opening the data directory")??;
+    let identity = disk.identity.clone();
+    let address = |name: &String| peers.address_of(name).unwrap_or_default().to_owned();
+    let founders = raft::Members::founders(identity.peers.iter().map(|it| (it.clone(), address(it))));
     let options = raft::Options {
-        id: peers.self_id,
+        id: identity.raft_id(),
         election_timeout: config.election_timeout_mills,
         snapshot_entries: config.snapshot_entries.max(1),
         snapshot_bytes: config.snapshot_bytes.max(1) as usize,
+        founders: founders.clone(),
     };
-    let outbox: Box<dyn Fn(Message) -> bool + Send> =
-        raft::transport::connect(&config.controller_d_leger_group, &peers.others(), stop);
-    // Opening and replaying block, so not on a worker that serves connections.
-    let started = tokio::task::spawn_blocking(move || {
-        let disk = raft::RocksDisk::open(&path, &identity)?;
-        raft::start(options, disk, outbox, events)
+    let (members, following) = channel::channel(founders);
+    let (ban, mut banned) = mpsc::channel(1);
+    let outbox: Box<dyn Fn(Message) -> bool + Send> = raft::transport::connect(&identity, following, ban, stop);
+    let raft = tokio::task::spawn_blocking(move || raft::start(options, disk, outbox, events, members))
+        .await
+        .context("reading the data directory")??;
+    let told = raft.clone();
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        if let Some(Some(why)) = stop.run_until_cancelled(banned.recv()).await {
+            told.fail(why);
+        }
     });
-    started.await.context("opening the data directory")?
+    Ok(Started { raft, identity })
+}
+
+/// Who this controller is by its configuration; one that joins asks the others, unless its directory knows.
+async fn identify(
+    config: &Config,
+    peers: &config::Peers,
+    stop: &CancellationToken,
+) -> anyhow::Result<raft::Identity> {
+    let group = &config.controller_d_leger_group;
+    let own_name = peers.name(peers.self_id).unwrap_or_default();
+    let mut identity = raft::Identity::new(group, own_name, &peers.names);
+    if config.controller_join && !config.store_path().join("CURRENT").exists() {
+        let others = peers.others().into_values().collect::<Vec<_>>();
+        let (raft_id, founders) = raft::transport::join(group, own_name, &others, stop).await?;
+        (identity.joined_as, identity.peers) = (Some(raft_id), founders);
+    }
+    Ok(identity)
 }
 
 #[cfg(test)]

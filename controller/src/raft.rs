@@ -7,22 +7,26 @@
 
 pub mod disk;
 mod log;
+pub mod members;
+pub mod metrics;
 mod reads;
 mod rocks;
 mod thread;
 pub mod transport;
 
 pub use disk::{Batch, Disk, MemoryDisk, Stored};
+pub use members::{Ask, Member, MemberRefusal, Members};
 pub use rocks::{Identity, RocksDisk};
 pub use thread::{Event, Options, start};
 
 use crate::replicas::{Command, Outcome, Replicas};
 use ::raft::eraftpb::Message;
 use node::clock::monotonic_ms;
+use proto::Millis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// Messages waiting for the raft thread. Deep enough for a thousand masters dying at once; when full, callers are
@@ -36,7 +40,21 @@ enum Input {
     Propose(Command, oneshot::Sender<Result<Outcome, RaftError>>),
     Read(Read),
     Message(Box<Message>),
+    Ask(Ask, thread::Asker),
+    Hello(Hello, oneshot::Sender<Result<(), String>>),
+    /// End with this error.
+    Fail(String),
     Stop,
+}
+
+/// Who opens a stream to this controller.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    pub from: u64,
+    /// Drawn when its data directory was made.
+    pub directory: u64,
+    pub name: String,
+    pub address: String,
 }
 
 /// A question about the applied state; told `Err` when this controller turns out not to lead.
@@ -69,14 +87,23 @@ pub struct Leadership {
 pub struct Raft {
     queue: SyncSender<Input>,
     leadership: watch::Receiver<Leadership>,
+    members: watch::Receiver<Members>,
     /// Monotonic milliseconds until which no other controller can have become leader.
     lease: Arc<AtomicU64>,
+    pub metrics: Arc<metrics::RaftMetrics>,
 }
 
 impl Raft {
     /// Commits and applies a command. `NotLeader` may also mean that leadership was lost on the way; every command
     /// checks what it changes, so repeating one is safe.
     pub async fn propose(&self, command: Command) -> Result<Outcome, RaftError> {
+        let began = Instant::now();
+        let outcome = self.decide(command).await;
+        self.metrics.proposed(began.elapsed(), &outcome);
+        outcome
+    }
+
+    async fn decide(&self, command: Command) -> Result<Outcome, RaftError> {
         let (done, outcome) = oneshot::channel();
         self.enqueue(Input::Propose(command, done))?;
         answer(outcome).await?
@@ -99,6 +126,31 @@ impl Raft {
         self.enqueue(Input::Message(Box::new(message)))
     }
 
+    /// Changes the members, or who leads. Done when committed; a new controller is a learner then.
+    pub async fn ask(&self, ask: Ask) -> Result<Result<(), MemberRefusal>, RaftError> {
+        let (done, answered) = oneshot::channel();
+        self.enqueue(Input::Ask(ask, done))?;
+        answer(answered).await?
+    }
+
+    /// May this controller talk to us? If not, why.
+    pub async fn hello(&self, hello: Hello) -> Result<Result<(), String>, RaftError> {
+        let (done, answered) = oneshot::channel();
+        self.enqueue(Input::Hello(hello, done))?;
+        answer(answered).await
+    }
+
+    /// Ends the thread with an error.
+    pub fn fail(&self, why: String) {
+        // Full: whoever found out will find out again.
+        let _ = self.enqueue(Input::Fail(why));
+    }
+
+    /// Who belongs to the group, as this controller has applied it.
+    pub fn members(&self) -> Members {
+        self.members.borrow().clone()
+    }
+
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
     }
@@ -110,6 +162,11 @@ impl Raft {
     /// No other controller can lead at this moment (S5).
     pub fn lease_holds(&self) -> bool {
         self.is_leading() && monotonic_ms() < self.lease.load(Ordering::Acquire)
+    }
+
+    /// For how long no other controller can lead, 0 without a lease (S5).
+    pub fn lease_left_ms(&self) -> Millis {
+        if self.is_leading() { self.lease.load(Ordering::Acquire).saturating_sub(monotonic_ms()) } else { 0 }
     }
 
     /// Asks the thread to end; it writes nothing more.

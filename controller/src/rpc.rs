@@ -3,23 +3,30 @@
 //! Only the leader answers what concerns broker sets; every controller takes heartbeats (its table stays warm) and says
 //! who leads.
 
+pub(crate) use access::Access;
 pub(crate) use admin::black_list;
+mod access;
 mod admin;
 mod broker;
 mod election;
+mod memory;
+mod planned;
 mod query;
 
 use crate::config::{Config, Peers};
+use crate::metrics::{Metrics, common_labels};
 use crate::raft::{Raft, RaftError};
 use crate::replicas::{Command as Change, Outcome, Refusal, SetSummary};
 use crate::watch::Watch;
 use arc_swap::ArcSwap;
-use node::remoting::{Connection, Handler, Reply};
+use node::remoting::{Client, Connection, Handler, Reply};
 use proto::Command;
 use proto::body::SyncStateSet;
 use proto::code::{request, response};
 use proto::header::{Header, HeaderError};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What every request may need.
 pub(crate) struct Service {
@@ -27,19 +34,29 @@ pub(crate) struct Service {
     pub(crate) peers: Peers,
     pub(crate) raft: Raft,
     pub(crate) watch: Watch,
+    /// For requests to brokers (S10).
+    pub(crate) client: Client,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where this controller listens.
+    pub(crate) local: SocketAddr,
     /// Keys that 1009 may not touch, as they were at start.
     pub(crate) black_list: Vec<String>,
+    pub(crate) access: Access,
 }
 
 pub(crate) struct Rpc(pub(crate) Arc<Service>);
 
 impl Handler for Rpc {
     fn handle(&self, connection: &Arc<Connection>, request: Command) -> Reply {
-        let (service, connection) = (self.0.clone(), connection.id);
-        if request.code == request::BROKER_HEARTBEAT {
-            return broker::heartbeat(service, connection, &request);
+        let (service, peer, connection) = (self.0.clone(), connection.peer, connection.id);
+        let (code, began, metrics) = (request.code, Instant::now(), service.metrics.clone());
+        if let Some(refusal) = service.access.refuse(peer, &request) {
+            return counted(metrics, code, began, Reply::Now(refusal));
         }
-        Reply::Later(Box::pin(async move { service.answer(request).await }))
+        if code == request::BROKER_HEARTBEAT {
+            return counted(metrics, code, began, broker::heartbeat(service, connection, &request));
+        }
+        counted(metrics, code, began, Reply::Later(Box::pin(async move { service.answer(request).await })))
     }
 
     fn closed(&self, connection: &Arc<Connection>) {
@@ -47,7 +64,32 @@ impl Handler for Rpc {
     }
 }
 
+/// "success" is RocketMQ's word for answered, with whatever code; "failed" for what the controller itself could not do.
+fn counted(metrics: Arc<Metrics>, code: i32, began: Instant, reply: Reply) -> Reply {
+    let status = |it: &Command| if it.code == response::SYSTEM_ERROR { "failed" } else { "success" };
+    match reply {
+        Reply::Later(answer) => Reply::Later(Box::pin(async move {
+            let answer = answer.await;
+            metrics.answered(code, status(&answer), began.elapsed());
+            answer
+        })),
+        Reply::Now(answer) => {
+            metrics.answered(code, status(&answer), began.elapsed());
+            Reply::Now(answer)
+        }
+        Reply::None => {
+            metrics.answered(code, "success", began.elapsed());
+            Reply::None
+        }
+    }
+}
+
 impl Service {
+    pub(crate) fn labels(&self) -> [(&'static str, String); 3] {
+        let peer = self.peers.name(self.peers.self_id).unwrap_or_default().to_owned();
+        common_labels(self.local.to_string(), self.config.load().controller_d_leger_group.clone(), peer)
+    }
+
     async fn answer(&self, it: Command) -> Command {
         let answered = match it.code {
             request::CONTROLLER_ALTER_SYNC_STATE_SET => self.alter_sync_state_set(&it).await,
@@ -61,6 +103,12 @@ impl Service {
             request::CONTROLLER_APPLY_BROKER_ID => self.apply_broker_id(&it).await,
             request::UPDATE_CONTROLLER_CONFIG => self.update_config(&it).await,
             request::GET_CONTROLLER_CONFIG => Ok(self.get_config()),
+            request::BATON_HISTORY => self.history(&it).await,
+            request::BATON_EXPLAIN => self.explain(&it).await,
+            request::BATON_WITNESS => self.witness(&it).await,
+            request::BATON_SWITCHOVER => self.switchover(&it).await,
+            request::BATON_DRAIN => self.drain(&it).await,
+            request::BATON_PAUSE => self.pause(&it).await,
             code => {
                 Ok(Command::error(response::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported")))
             }
@@ -70,7 +118,12 @@ impl Service {
 
     async fn propose(&self, change: Change) -> Result<Outcome, Failure> {
         self.lead()?;
-        Ok(self.raft.propose(change).await?)
+        let elects = matches!(&change, Change::Elect(_)).then(|| change.broker_set().to_owned());
+        let outcome = self.raft.propose(change).await?;
+        if let Some(broker_set) = elects {
+            self.metrics.elected(&broker_set, &outcome);
+        }
+        Ok(outcome)
     }
 
     fn lead(&self) -> Result<(), Failure> {
@@ -119,7 +172,8 @@ fn code_of(why: &Refusal) -> i32 {
             response::CONTROLLER_BROKER_NEED_TO_BE_REGISTERED
         }
         NobodyElectable => response::CONTROLLER_MASTER_NOT_AVAILABLE,
-        ElectFailed => response::CONTROLLER_ELECT_MASTER_FAILED,
+        ElectFailed | ElectionsPaused { .. } => response::CONTROLLER_ELECT_MASTER_FAILED,
+        DrainBelowMinimum { .. } => response::SYSTEM_ERROR,
         AlterUnknownSet | AlterEqual | AlterWithoutMaster(_) => response::CONTROLLER_ALTER_SYNC_STATE_SET_FAILED,
         AlterOtherMaster { .. } => response::CONTROLLER_INVALID_MASTER,
         AlterOtherEpoch { .. } => response::CONTROLLER_FENCED_MASTER_EPOCH,

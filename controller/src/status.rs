@@ -1,30 +1,56 @@
-//! Health and status over HTTP, on the controller's one port.
+//! Health, role, metrics, status and the page that shows it, over HTTP on the controller's one port.
 
 use crate::liveness::Pulse;
+use crate::metrics::{is_below_min, metrics};
+use crate::raft::Leadership;
+use crate::raft::metrics::Follower;
 use crate::replicas::BrokerSet;
 use crate::rpc::Service;
 use crate::watch::Table;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, header};
 use axum::routing::get;
+use node::clock::wall_ms;
 use proto::{BrokerId, Millis};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// Adds `/health/live`, `/health/ready` and `/status.json`.
+/// Of each set's history; more would make the page of a thousand sets megabytes long.
+const CHANGES_SHOWN: usize = 3;
+/// Everything it needs is in it; it asks `/status.json` once a second.
+const PAGE: &str = include_str!("status/page.html");
+
+/// Adds `/`, `/status.json`, `/metrics`, `/health/*` and `/role/*`.
 pub(crate) fn routes(router: axum::Router, service: Arc<Service>) -> axum::Router {
-    let ready = service.clone();
+    let (ready, leader, follower) = (service.raft.leadership(), service.raft.leadership(), service.raft.leadership());
+    let counted = service.clone();
     router
-        .route("/health/live", get(|| async { "ok\n" }))
-        .route("/health/ready", get(move || async move { is_ready(&ready) }))
+        .merge(node::health::router(move || is_ready(*ready.borrow())))
+        .merge(node::health::role("/role/leader", move || leads(*leader.borrow())))
+        .merge(node::health::role("/role/follower", move || follows(*follower.borrow())))
+        .route("/metrics", get(move || async move { metrics(&counted).await }))
         .route("/status.json", get(move || async move { status(&service).await }))
+        .route("/", get(|| async { ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE) }))
 }
 
-/// Ready means that brokers can be served: a leader is known.
-fn is_ready(service: &Service) -> (StatusCode, &'static str) {
-    match service.raft.leadership().borrow().leader {
-        Some(_) => (StatusCode::OK, "ok\n"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "no controller leader is known\n"),
+/// Ready means that brokers can be served, here or by the leader that this controller names.
+fn is_ready(it: Leadership) -> Result<String, String> {
+    match it.leader {
+        Some(_) => Ok("ok".into()),
+        None => Err("no controller leader is known".into()),
+    }
+}
+
+fn leads(it: Leadership) -> Result<String, String> {
+    if it.leading { Ok("leader".into()) } else { Err("not the leader".into()) }
+}
+
+fn follows(it: Leadership) -> Result<String, String> {
+    match (it.leading, it.leader) {
+        (true, _) => Err("the leader".into()),
+        (false, Some(_)) => Ok("follower".into()),
+        (false, None) => Err("no leader is known".into()),
     }
 }
 
@@ -40,22 +66,33 @@ async fn status(service: &Service) -> ([(HeaderName, &'static str); 1], String) 
         "term": leadership.term,
         "peers": service.peers.names.iter().zip(service.peers.addresses.values()).collect::<BTreeMap<_, _>>(),
     });
-    if let Some((sets, events)) = service.watch.look(table).await {
+    let followers = service.raft.metrics.followers.lock().clone();
+    let follower = |it: &Follower| {
+        (name(it.id).unwrap_or_default(), json!({ "lagEntries": it.lag_entries, "heard": it.is_heard() }))
+    };
+    status["followers"] = followers.iter().map(follower).collect();
+    status["leaseLeftMs"] = service.raft.lease_left_ms().into();
+    status["committedIndex"] = service.raft.metrics.committed_index.load(Ordering::Relaxed).into();
+    status["version"] = proto::VERSION_NAME.into();
+    status["nowMs"] = wall_ms().into();
+    if let Some((sets, events, members)) = service.watch.look(table).await {
         status["brokerSets"] = sets;
         status["events"] = events;
+        status["memberChanges"] = members;
     }
     ([(header::CONTENT_TYPE, "application/json")], format!("{status}\n"))
 }
 
 /// As this controller sees it: a follower may be a moment behind.
-fn table(now: Millis, table: &Table) -> (Value, Value) {
+fn table(now: Millis, table: &Table) -> (Value, Value, Value) {
     let sets = table.liveness.sets().map(|(set, pulses)| broker_set(now, table, set, pulses)).collect();
-    (Value::Array(sets), json!(table.recent))
+    (Value::Array(sets), json!(table.recent), json!(table.member_changes))
 }
 
 fn broker_set(now: Millis, table: &Table, set: &BrokerSet, pulses: &BTreeMap<BrokerId, Pulse>) -> Value {
     let replica = |(id, it): (&BrokerId, &crate::replicas::Replica)| {
         let pulse = pulses.get(id);
+        let lag = table.lag(now, &set.name, *id, pulse);
         json!({
             "brokerId": id,
             "address": it.address,
@@ -65,6 +102,8 @@ fn broker_set(now: Millis, table: &Table, set: &BrokerSet, pulses: &BTreeMap<Bro
             "heardMsAgo": pulse.and_then(|it| it.heard).map(|it| now.saturating_sub(it)),
             "epoch": pulse.map(|it| it.epoch),
             "maxOffset": pulse.map(|it| it.max_offset),
+            "lagBytes": lag.map(|it| it.bytes),
+            "lagMs": lag.map(|it| it.ms),
             "confirmOffset": pulse.map(|it| it.confirm_offset),
             "diskStalledMs": pulse.and_then(|it| it.stalled),
         })
@@ -79,7 +118,8 @@ fn broker_set(now: Millis, table: &Table, set: &BrokerSet, pulses: &BTreeMap<Bro
         "syncStateSetEpoch": set.sync_state_set_epoch,
         "eligible": set.eligible,
         "minInSyncReplicas": set.min_in_sync,
+        "belowMinInSync": is_below_min(set),
         "replicas": set.replicas.iter().map(replica).collect::<Vec<_>>(),
-        "history": set.history,
+        "history": set.history.iter().rev().take(CHANGES_SHOWN).rev().collect::<Vec<_>>(),
     })
 }

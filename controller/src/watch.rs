@@ -2,21 +2,23 @@
 //! carries out what it asks for.
 
 use crate::config::Config;
-use crate::liveness::{Heartbeat, Input, Liveness, Output, Probed, Settings};
+use crate::liveness::{Heartbeat, Input, Liveness, Pulse, Output, Probed, Settings};
+use crate::lag::{Lag, Lags};
+use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::raft::{Event, Raft};
-use crate::replicas::{BrokerSet, Command, Elect, ElectMode, Outcome, RemoveDead, UncleanElection};
+use crate::replicas::{BrokerSet, Command, Elect, ElectMode, Outcome, RemoveDead, RoleChange, UncleanElection};
 use arc_swap::ArcSwap;
 use node::clock::{monotonic_ms, wall_ms};
 use proto::header::BrokerHeartbeatResponse;
-use proto::{BrokerId, Millis};
+use proto::{BrokerId, Epoch, Millis};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Heartbeats of 10,000 sets of three within a third of a second. When full, connections wait.
 const QUEUE: usize = 16_384;
@@ -30,6 +32,7 @@ enum Ask {
     Closed(u64),
     Probed { broker_set: String, id: BrokerId, attempt: u64, result: Probed },
     Settled(String),
+    Witnessed { broker_set: String, id: BrokerId, heard: Option<(Millis, String)> },
     Look(Look),
 }
 
@@ -41,6 +44,37 @@ pub(crate) struct Table {
     pub(crate) liveness: Liveness,
     /// Oldest first.
     pub(crate) recent: VecDeque<Committed>,
+    /// Changes of a SyncStateSet without a change of master, oldest first.
+    pub(crate) member_changes: VecDeque<MemberChange>,
+    lags: Lags,
+}
+
+/// A SyncStateSet grew or shrank under its master.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemberChange {
+    broker_name: String,
+    joined: BTreeSet<BrokerId>,
+    left: BTreeSet<BrokerId>,
+    sync_state_set: BTreeSet<BrokerId>,
+    at_ms: i64,
+}
+
+impl Table {
+    /// A replica that is not heard any more lags until now.
+    pub(crate) fn lag(&self, now: Millis, broker_set: &str, id: BrokerId, pulse: Option<&Pulse>) -> Option<Lag> {
+        let pulse = pulse.filter(|it| it.max_offset >= 0)?;
+        let alive = self.liveness.is_alive(now, broker_set, id);
+        let at = pulse.heard.filter(|_| alive).unwrap_or(now);
+        self.lags.of(broker_set, id, at, pulse.max_offset)
+    }
+
+    fn heard(&mut self, now: Millis, it: &Heartbeat) {
+        let master = self.liveness.view(&it.broker_set).and_then(|view| view.master);
+        if master == Some(it.id) && it.max_offset >= 0 {
+            self.lags.on_master(now, &it.broker_set, it.id, it.max_offset);
+        }
+    }
 }
 
 /// A committed change of a master, with the times of its phases on this controller's wall clock.
@@ -48,10 +82,12 @@ pub(crate) struct Table {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Committed {
     broker_name: String,
+    from: Option<BrokerId>,
     master: Option<BrokerId>,
     master_epoch: i32,
     sync_state_set: Vec<BrokerId>,
     cause: serde_json::Value,
+    unclean: bool,
     detected_ms: i64,
     proposed_ms: i64,
     committed_ms: i64,
@@ -102,11 +138,15 @@ pub(crate) fn start(
     raft: Raft,
     events: mpsc::Receiver<Event>,
     notifier: Notifier,
+    metrics: Arc<Metrics>,
 ) -> (Watch, tokio::task::JoinHandle<Option<String>>) {
     let (queue, asks) = mpsc::channel(QUEUE);
-    let table = Table { liveness: Liveness::new(settings(&config.load())), recent: VecDeque::new() };
+    let table = Table { liveness: Liveness::new(settings(&config.load())), recent: VecDeque::new(),
+        member_changes: VecDeque::new(),
+        lags: Lags::default(),
+    };
     let watch = Watch { queue: queue.clone() };
-    let task = Task { config, raft, queue, notifier, table };
+    let task = Task { config, raft, queue, notifier, metrics, unheard: BTreeMap::new(), table };
     (watch, tokio::spawn(task.run(events, asks)))
 }
 
@@ -117,6 +157,10 @@ pub(crate) fn settings(config: &Config) -> Settings {
         disk_stall: config.disk_stall_timeout_mills,
         default_timeout: config.default_heartbeat_timeout_mills,
         review_interval: config.scan_not_active_broker_interval.max(1),
+        wall_ahead: wall_ms() - monotonic_ms() as i64,
+        witness_wait: config.witness_wait_mills,
+        flap_changes: config.max_automatic_master_changes,
+        flap_window: config.automatic_master_changes_window_mills,
     }
 }
 
@@ -129,6 +173,9 @@ struct Task {
     raft: Raft,
     queue: mpsc::Sender<Ask>,
     notifier: Notifier,
+    metrics: Arc<Metrics>,
+    /// New masters that have not said yet that they know: their epoch and when it was committed.
+    unheard: BTreeMap<String, (Epoch, Millis)>,
     table: Table,
 }
 
@@ -160,7 +207,11 @@ impl Task {
                 self.remember(&view);
                 self.step(Input::View(view), None);
             }
-            Event::Removed { broker_set } => self.step(Input::Removed { broker_set }, None),
+            Event::Removed { broker_set } => {
+                self.table.lags.forget(&broker_set);
+                self.unheard.remove(&broker_set);
+                self.step(Input::Removed { broker_set }, None)
+            }
             Event::Leading => self.step(Input::Leading, None),
             Event::Following => self.step(Input::Following, None),
             // Handled where the loop ends.
@@ -170,11 +221,16 @@ impl Task {
 
     fn on_ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Heartbeat(it, answer) => self.step(Input::Heartbeat(it), answer),
+            Ask::Heartbeat(it, answer) => {
+                self.table.heard(monotonic_ms(), &it);
+                self.promoted(&it);
+                self.step(Input::Heartbeat(it), answer)
+            }
             Ask::Closed(connection) => self.step(Input::Closed { connection }, None),
             Ask::Probed { broker_set, id, attempt, result } => {
                 self.step(Input::Probed { broker_set, id, attempt, result }, None)
             }
+            Ask::Witnessed { broker_set, id, heard } => self.step(Input::Witnessed { broker_set, id, heard }, None),
             Ask::Settled(broker_set) => self.step(Input::Settled { broker_set }, None),
             Ask::Look(question) => question(monotonic_ms(), &self.table),
         }
@@ -198,10 +254,19 @@ impl Task {
                     .map(|it| it.send(BrokerHeartbeatResponse { lease_mills, master_epoch, sync_state_set_epoch }));
             }
             Output::Probe { broker_set, id, attempt, address } => self.probe(broker_set, id, attempt, address),
+            Output::AskWitnesses { broker_set, id } => self.ask_witnesses(broker_set, id),
+            Output::Flapping { broker_set, changes, wait } => error!(
+                broker_set,
+                changes,
+                wait_ms = wait,
+                "the master changes too often: automatic elections wait; look why its brokers die, `mqadmin explain` helps"
+            ),
             Output::Notify { broker_set, id } => self.notify(&broker_set, id),
             Output::RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch } => {
                 info!(broker_set, ?ids, "taking dead replicas out of the SyncStateSet");
-                self.propose(Command::RemoveDead(RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch }));
+                let at_ms = wall_ms();
+                let change = RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch, at_ms };
+                self.propose(Command::RemoveDead(change));
             }
             Output::Elect { broker_set, expect, cause, alive, detected } => {
                 info!(broker_set, old_master = ?expect.0, epoch = expect.1, ?cause, "electing a master");
@@ -234,12 +299,27 @@ impl Task {
         });
     }
 
+    fn ask_witnesses(&self, broker_set: String, id: BrokerId) {
+        let (queue, client) = (self.queue.clone(), self.notifier.client.clone());
+        let others = self.config.load().peers().map(|it| it.others()).unwrap_or_default();
+        tokio::spawn(async move {
+            let heard = crate::witness_io::ask(&client, others.into_values(), &broker_set, id).await;
+            // When the task is gone the process is ending.
+            let _ = queue.send(Ask::Witnessed { broker_set, id, heard }).await;
+        });
+    }
+
     /// What becomes of it arrives as a view; only "nothing changed" has to be told.
     fn propose(&self, command: Command) {
-        let (raft, queue) = (self.raft.clone(), self.queue.clone());
+        let (raft, queue, metrics) = (self.raft.clone(), self.queue.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let broker_set = command.broker_set().to_owned();
-            match raft.propose(command).await {
+            let elects = matches!(command, Command::Elect(_));
+            let outcome = raft.propose(command).await;
+            if let Some(outcome) = outcome.as_ref().ok().filter(|_| elects) {
+                metrics.elected(&broker_set, outcome);
+            }
+            match outcome {
                 Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::MasterStillAlive(_)) => {
                     // When the task is gone the process is ending.
                     let _ = queue.send(Ask::Settled(broker_set)).await;
@@ -258,28 +338,73 @@ impl Task {
     }
 
     fn remember(&mut self, view: &BrokerSet) {
-        let known = self.table.liveness.view(&view.name).and_then(|it| it.history.back());
-        let Some(change) = view.history.back().filter(|it| known != Some(*it)) else { return };
-        if self.table.recent.len() == RECENT {
-            self.table.recent.pop_front();
+        let before = self.table.liveness.view(&view.name).cloned();
+        let known = before.as_ref().and_then(|it| it.history.back());
+        match view.history.back().filter(|it| known != Some(*it)) {
+            Some(change) => self.master_changed(view, change, before.is_some()),
+            None => self.members_changed(view, before.as_deref()),
         }
-        let committed_ms = wall_ms();
+    }
+
+    /// A set that was not in the table comes with its past: what this controller's log or a snapshot says of it.
+    fn master_changed(&mut self, view: &BrokerSet, change: &RoleChange, is_news: bool) {
+        let committed_ms = if is_news { wall_ms() } else { change.proposed_ms };
         let (broker_set, epoch, set) = (&view.name, view.master_epoch, &view.sync_state_set);
-        info!(broker_set, master = ?change.to, epoch, cause = ?change.cause, ?set, "master changed");
-        if change.unclean {
-            warn!(broker_set = view.name, master = ?change.to, "unclean election: acknowledged messages may be lost");
+        if is_news {
+            info!(broker_set, master = ?change.to, epoch, cause = ?change.cause, ?set, "master changed");
+            if change.unclean {
+                warn!(broker_set, master = ?change.to, "unclean election: acknowledged messages may be lost");
+            }
         }
-        self.table.recent.push_back(Committed {
+        if is_news && self.raft.is_leading() {
+            self.metrics.changed(broker_set, change, committed_ms);
+            if change.from.is_some() && change.to.is_some() {
+                self.unheard.insert(broker_set.clone(), (epoch, monotonic_ms()));
+            }
+        }
+        let it = Committed {
             broker_name: view.name.clone(),
+            from: change.from,
             master: change.to,
             master_epoch: view.master_epoch,
             sync_state_set: view.sync_state_set.iter().copied().collect(),
             cause: serde_json::to_value(&change.cause).unwrap_or_default(),
+            unclean: change.unclean,
             detected_ms: change.detected_ms,
             proposed_ms: change.proposed_ms,
             committed_ms,
-        });
+        };
+        push(&mut self.table.recent, it);
     }
+
+    fn members_changed(&mut self, view: &BrokerSet, before: Option<&BrokerSet>) {
+        let Some(before) = before.filter(|it| it.sync_state_set != view.sync_state_set) else { return };
+        let it = MemberChange {
+            broker_name: view.name.clone(),
+            joined: view.sync_state_set.difference(&before.sync_state_set).copied().collect(),
+            left: before.sync_state_set.difference(&view.sync_state_set).copied().collect(),
+            sync_state_set: view.sync_state_set.clone(),
+            at_ms: wall_ms(),
+        };
+        push(&mut self.table.member_changes, it);
+    }
+
+    /// The last phase of a change that a controller sees: the new master speaks at its epoch.
+    fn promoted(&mut self, it: &Heartbeat) {
+        let Some((epoch, committed)) = self.unheard.get(&it.broker_set).copied() else { return };
+        let master = self.table.liveness.view(&it.broker_set).and_then(|view| view.master);
+        if master == Some(it.id) && it.epoch >= epoch {
+            self.unheard.remove(&it.broker_set);
+            self.metrics.phase("committed_to_heard", monotonic_ms().saturating_sub(committed) as i64);
+        }
+    }
+}
+
+fn push<T>(recent: &mut VecDeque<T>, it: T) {
+    if recent.len() == RECENT {
+        recent.pop_front();
+    }
+    recent.push_back(it);
 }
 
 async fn sleep_until(due: Option<Millis>) {

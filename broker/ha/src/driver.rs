@@ -4,6 +4,7 @@
 //! that follows from it, and nothing else. Questions to the controllers run on the main runtime and come back as events.
 
 use crate::controllers::{Controllers, Pulse};
+use crate::drain::{Drain, Progress};
 use crate::in_sync::Outcome;
 use crate::master::{self, LinkId, MasterConfig};
 use crate::master_io::{LinkHandle, Listener, Term};
@@ -13,13 +14,13 @@ use crate::shared::{Gate, Shared};
 use crate::{HaError, HaStatus, SlaveStatus, slave_io};
 use node::clock::monotonic_ms;
 use proto::ha::{EpochEntry, SlaveKind};
-use proto::header::BrokerHeartbeatResponse;
+use proto::header::{BrokerHeartbeatResponse, HoldWritesRequest};
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -66,6 +67,15 @@ pub(crate) enum Event {
     },
     /// The slave's connection: to which HA address, if any.
     CopyingFrom(Option<String>),
+    /// A planned change: hold appends, answer when the target has everything (S10).
+    Hold {
+        request: HoldWritesRequest,
+        done: oneshot::Sender<Result<Offset, String>>,
+    },
+    /// The planned change does not happen.
+    Release {
+        epoch: Epoch,
+    },
 }
 
 /// The mastership that is on.
@@ -73,6 +83,15 @@ struct Leading {
     core: master::Master,
     epoch: Epoch,
     links: BTreeMap<LinkId, LinkHandle>,
+    /// Appends are held for a planned change (S10). Ends with the mastership, or the mastership goes on.
+    held: Option<Held>,
+}
+
+/// A planned change that drains, or has drained and waits for the election.
+struct Held {
+    drain: Drain,
+    /// Who asked; answered once.
+    done: Option<oneshot::Sender<Result<Offset, String>>>,
 }
 
 pub(crate) struct Driver {
@@ -152,6 +171,7 @@ impl Driver {
                 self.on_event(event).await;
             }
             self.step_master(master::Input::Appended(self.shared.own_end()));
+            self.step_held();
             self.step_role_inputs().await;
         }
         self.shared.close_gate("shutting down");
@@ -189,6 +209,12 @@ impl Driver {
                 self.step_term(epoch, master::Input::Ack { link, offset, max_offset });
             }
             Event::CopyingFrom(address) => self.copying_from = address,
+            Event::Hold { request, done } => self.hold(&request, done),
+            Event::Release { epoch } => {
+                if self.leading.as_ref().is_some_and(|it| it.epoch == epoch) {
+                    self.release("the controllers chose no other master");
+                }
+            }
         }
         self.step_role_inputs().await;
     }
@@ -207,6 +233,7 @@ impl Driver {
         // S5: from when it was sent, not from when the answer came.
         if let Some(lease) = answer.lease_mills.and_then(|it| u64::try_from(it).ok()) {
             self.lease_until = self.lease_until.max(sent + lease);
+            self.shared.lease_until.store(self.lease_until, Ordering::Relaxed);
             self.step_master(master::Input::Lease { until: self.lease_until });
         }
         if let (Some(master_epoch), Some(sync_state_set_epoch)) = (answer.master_epoch, answer.sync_state_set_epoch) {
@@ -278,9 +305,74 @@ impl Driver {
     }
 
     fn open_gate(&self) {
-        if let Some(it) = &self.leading {
-            self.shared.gate.store(Arc::new(Gate::Open { term: self.term, in_sync: it.core.in_sync_count() }));
+        if let Some(it) = self.leading.as_ref().filter(|it| it.held.is_none()) {
+            self.shared.set_gate(Gate::Open { term: self.term, in_sync: it.core.in_sync_count() });
         }
+    }
+
+    // ---- planned change (S10)
+
+    fn hold(&mut self, request: &HoldWritesRequest, done: oneshot::Sender<Result<Offset, String>>) {
+        if let Err(why) = self.begin_hold(request) {
+            let _gone = done.send(Err(why));
+            return;
+        }
+        info!(target = request.target_broker_id, "holding appends for a planned change of master");
+        if let Some(held) = self.leading.as_mut().and_then(|it| it.held.as_mut()) {
+            held.done = Some(done);
+        }
+        self.step_held();
+    }
+
+    fn begin_hold(&mut self, request: &HoldWritesRequest) -> Result<(), String> {
+        let epoch = request.master_epoch;
+        let Some(leading) = self.leading.as_mut().filter(|it| it.epoch == epoch) else {
+            return Err(format!("this replica is not the master at epoch {epoch}"));
+        };
+        if leading.held.is_some() {
+            return Err("another planned change is under way".to_owned());
+        }
+        if !leading.core.in_sync().committed().contains(&request.target_broker_id) {
+            return Err(format!("replica {} is not in the SyncStateSet", request.target_broker_id));
+        }
+        // The gate first: from here on a send waits instead of being refused by the closed store.
+        self.shared.set_gate(Gate::Held);
+        self.shared.store.close_writes("another replica is about to be master");
+        let drain = Drain::new(monotonic_ms(), request, self.shared.store.max_offset());
+        let until = drain.trust_lease_from();
+        leading.held = Some(Held { drain, done: None });
+        self.step_master(master::Input::DistrustLease { until });
+        Ok(())
+    }
+
+    fn step_held(&mut self) {
+        let Some(leading) = self.leading.as_mut() else { return };
+        let Some(held) = leading.held.as_mut() else { return };
+        let target = leading.core.acks().find(|it| it.0 == held.drain.target).map(|it| it.2);
+        match held.drain.step(monotonic_ms(), target, leading.core.confirm_offset()) {
+            Progress::Waits => {}
+            Progress::Drained(end) => {
+                info!(end, target = held.drain.target, "the log is drained");
+                let asker = held.done.take();
+                let answered = asker.is_some_and(|it| it.send(Ok(end)).is_ok());
+                if !answered {
+                    self.release("nobody waits for the drain any more");
+                }
+            }
+            Progress::Over(why) => self.release(&why),
+        }
+    }
+
+    /// Appends go on.
+    fn release(&mut self, why: &str) {
+        let Some(leading) = self.leading.as_mut() else { return };
+        let Some(held) = leading.held.take() else { return };
+        warn!(why, "the planned change of master did not happen; appends go on");
+        if let Some(done) = held.done {
+            let _gone = done.send(Err(why.to_owned()));
+        }
+        self.shared.store.open_writes(leading.epoch);
+        self.open_gate();
     }
 
     // ---- role core
@@ -398,7 +490,7 @@ impl Driver {
             self.term += 1;
         }
         self.shared.frontier.open(self.term, core.confirm_offset());
-        self.leading = Some(Leading { core, epoch, links: BTreeMap::new() });
+        self.leading = Some(Leading { core, epoch, links: BTreeMap::new(), held: None });
         self.listener.open(Term::new(epoch, history));
         self.shared.store.open_writes(epoch);
         info!(epoch, start = epoch_start, ?set, set_epoch, "this replica is master");

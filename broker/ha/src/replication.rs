@@ -12,17 +12,19 @@ use crate::role::{Promise, Role as RoleCore, RoleConfig};
 use crate::shared::{Gate, Shared};
 use crate::{Ack, Admission, EpochSpan, HaConfig, HaError, HaStatus, Refusal, Role, RoleState};
 use arc_swap::ArcSwap;
+use node::clock::monotonic_ms;
 use node::listener::BindError;
 use node::remoting::Client;
 use parking_lot::Mutex;
 use proto::body::SyncStateSet;
-use proto::header::NotifyBrokerRoleChangedRequest;
-use proto::{BrokerId, Epoch, Offset};
+use proto::header::{HoldWritesRequest, NotifyBrokerRoleChangedRequest};
+use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use store::Store;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -98,7 +100,7 @@ impl Replication {
         store.open_writes(0);
         let ha_address = config.ha_address.clone();
         let shared = Arc::new(Shared::new(config, store, epochs));
-        shared.gate.store(Arc::new(Gate::Open { term: 1, in_sync: usize::MAX }));
+        shared.set_gate(Gate::Open { term: 1, in_sync: usize::MAX });
         shared.state.send_replace(RoleState { role: Role::Master, ..unassigned() });
         let end = CancellationToken::new();
         close_gate_on(stop, end.clone(), shared.clone());
@@ -116,6 +118,61 @@ impl Replication {
 
     pub fn admit(&self) -> Result<Admission, Refusal> {
         self.shared.admit()
+    }
+
+    /// While appends are held for a planned change (S10): ends when they are not any more, at the latest after `limit`.
+    /// `None` if nothing is held.
+    pub fn held(&self, limit: Duration) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
+        if !self.shared.is_held() {
+            return None;
+        }
+        let shared = self.shared.clone();
+        Some(async move {
+            let released = async {
+                loop {
+                    // Registered before it is looked at: a change in between is not missed.
+                    let mut moved = std::pin::pin!(shared.gate_moved.notified());
+                    moved.as_mut().enable();
+                    if !shared.is_held() {
+                        return;
+                    }
+                    moved.await;
+                }
+            };
+            let _still_held = tokio::time::timeout(limit, released).await;
+        })
+    }
+
+    /// 31002: appends wait from now on; answers the log's end once `target` has the whole log and every reader may see
+    /// it, or why that was not to be, with nothing changed (S10).
+    pub async fn hold_writes(&self, request: HoldWritesRequest) -> Result<Offset, String> {
+        let events = self.events.as_ref().ok_or("this broker is not in controller mode")?;
+        let (done, answer) = oneshot::channel();
+        events.send(Event::Hold { request, done }).await.map_err(|_| "the broker is stopping")?;
+        answer.await.map_err(|_| "this replica has stopped being the master".to_owned())?
+    }
+
+    /// 31003.
+    pub async fn release_writes(&self, epoch: Epoch) {
+        if let Some(events) = &self.events {
+            let _stopping = events.send(Event::Release { epoch }).await;
+        }
+    }
+
+    /// Before a shutdown: gives mastership to another member, if there is one (S10). Ends when this replica is not the
+    /// master any more, or with the reason why it stays.
+    pub async fn hand_over(&self, limit: Duration) -> Result<(), String> {
+        let Some(controllers) = self.controllers.as_ref() else { return Ok(()) };
+        let mut state = self.state();
+        if state.borrow().role != Role::Master {
+            return Ok(());
+        }
+        let id = state.borrow().broker_id;
+        let handed = async {
+            controllers.switch_away(id).await?;
+            state.wait_for(|it| it.role != Role::Master).await.map_err(|e| e.to_string()).map(drop)
+        };
+        tokio::time::timeout(limit, handed).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
     }
 
     /// Ends when everything below `end` may be acknowledged, after `slaveTimeout`, or when mastership ends.
@@ -157,6 +214,13 @@ impl Replication {
         {
             warn!(%e, "a role change notification was dropped");
         }
+    }
+
+    /// What is left of the lease that the controllers gave this master (S5); 0 without one.
+    pub fn lease_left_ms(&self) -> Millis {
+        let is_master = self.shared.state.borrow().role == Role::Master;
+        let until = if is_master { self.shared.lease_until.load(Ordering::Relaxed) } else { 0 };
+        until.saturating_sub(monotonic_ms())
     }
 
     pub fn epochs(&self) -> Vec<EpochSpan> {
@@ -215,8 +279,10 @@ impl Shared {
             epochs,
             frontier: Frontier::default(),
             gate: ArcSwap::from_pointee(Gate::Closed("no role yet".to_owned())),
+            gate_moved: tokio::sync::Notify::new(),
             state: watch::Sender::new(unassigned()),
             status: ArcSwap::from_pointee(HaStatus::default()),
+            lease_until: AtomicU64::new(0),
             metadata: Mutex::new(BTreeMap::new()),
         }
     }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use store::Store;
 use tokio::sync::watch;
 
@@ -17,8 +18,12 @@ pub(crate) struct Shared {
     pub epochs: EpochFile,
     pub frontier: Frontier,
     pub gate: ArcSwap<Gate>,
+    /// Told after each change of the gate.
+    pub gate_moved: tokio::sync::Notify,
     pub state: watch::Sender<RoleState>,
     pub status: ArcSwap<HaStatus>,
+    /// Monotonic milliseconds until which the controllers' lease for this master holds (S5); for those who watch.
+    pub lease_until: AtomicU64,
     /// What the broker said about its slaves' metadata (S13), each for one mastership: what a slave confirmed to an earlier
     /// one proves nothing. The replication task takes it at every tick.
     pub metadata: Mutex<BTreeMap<BrokerId, (Epoch, bool)>>,
@@ -27,13 +32,19 @@ pub(crate) struct Shared {
 /// Whether writes are admitted.
 pub(crate) enum Gate {
     Closed(String),
-    Open { term: u64, in_sync: usize },
+    /// For a moment, while a planned change drains (S10): writes wait for what becomes of it.
+    Held,
+    Open {
+        term: u64,
+        in_sync: usize,
+    },
 }
 
 impl Shared {
     pub(crate) fn admit(&self) -> Result<Admission, Refusal> {
         match &**self.gate.load() {
             Gate::Closed(why) => Err(Refusal::NotMaster(why.clone())),
+            Gate::Held => Err(Refusal::NotMaster("another replica is about to be master".to_owned())),
             Gate::Open { in_sync: have, .. } if *have < self.config.min_in_sync_replicas => {
                 Err(Refusal::InSyncReplicasNotEnough { have: *have, want: self.config.min_in_sync_replicas })
             }
@@ -42,7 +53,16 @@ impl Shared {
     }
 
     pub(crate) fn close_gate(&self, why: &str) {
-        self.gate.store(Arc::new(Gate::Closed(why.to_owned())));
+        self.set_gate(Gate::Closed(why.to_owned()));
+    }
+
+    pub(crate) fn set_gate(&self, gate: Gate) {
+        self.gate.store(Arc::new(gate));
+        self.gate_moved.notify_waiters();
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(**self.gate.load(), Gate::Held)
     }
 
     /// How far this replica's own copy counts: to the end of the log, or with SYNC_FLUSH to where it is on disk (S11).

@@ -237,12 +237,12 @@ impl Pull {
             (self.header.max_msg_nums.max(1) as usize).min(broker.config.max_transfer_count_on_message_in_memory);
         let bytes = broker.config.max_transfer_bytes_on_message_in_memory;
         let wanted = |code| self.filter.wants(code);
+        let began = std::time::Instant::now();
         let found = broker.store.get(&self.topic, self.header.queue_id, offset, messages, bytes, &wanted);
-        if found.status == GetStatus::Found {
-            broker.statistics.pulled(found.messages.len());
-        } else {
-            broker.statistics.pulled(0);
-        }
+        let messages = if found.status == GetStatus::Found { found.messages.len() } else { 0 };
+        broker.statistics.pulled(messages);
+        let bytes = found.messages.iter().map(|it| it.len()).sum();
+        broker.metrics.got(&self.topic, &self.header.consumer_group, messages, bytes, began.elapsed());
         Ok(self.judge(broker, offset, &found))
     }
 

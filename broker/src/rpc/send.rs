@@ -25,6 +25,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::{Appended, PutError};
 
+/// How long a send waits for a planned change; then the client is told to look for another master.
+const LONGEST_HELD: Duration = Duration::from_secs(1);
+
 /// A send after the checks that do not depend on the topic table.
 struct Send {
     header: SendMessageRequest,
@@ -147,14 +150,23 @@ impl Send {
         if let Err(error) = broker.change(changes).await {
             return marked(broker, error.into());
         }
-        match self.append(broker) {
-            Reply::Now(answer) => answer,
-            Reply::Later(answer) => answer.await,
-            Reply::None => marked(broker, refuse(response::SYSTEM_ERROR, "the send was not answered")),
-        }
+        let reply = self.append(broker);
+        answered(broker, reply).await
     }
 
+    /// While a planned change of master is decided a send waits instead of failing (S10); it is appended here after
+    /// all, or answered as by any replica that is not the master. Sends of one connection that wait together are
+    /// appended in any order, as RocketMQ's always may be.
     fn append(self, broker: &Arc<Broker>) -> Reply {
+        let Some(released) = broker.replication.held(LONGEST_HELD) else { return self.append_now(broker) };
+        let broker = broker.clone();
+        Reply::Later(Box::pin(async move {
+            released.await;
+            answered(&broker, self.append_now(&broker)).await
+        }))
+    }
+
+    fn append_now(self, broker: &Arc<Broker>) -> Reply {
         match self.try_append(broker) {
             Ok(reply) => reply,
             Err(refused) => {
@@ -174,6 +186,7 @@ impl Send {
         let admission = broker.replication.admit().map_err(|refusal| refused(&refusal))?;
         let appended = broker.store.append(&encoded.messages).map_err(|error| not_put(&error))?;
         broker.statistics.put(encoded.messages.len(), encoded.bytes());
+        broker.metrics.put(&self.topic, encoded.messages.len(), encoded.bytes());
         let answer = stored(broker, &encoded, &appended);
         if !encoded.waits {
             return Ok(Reply::Now(answer));
@@ -184,6 +197,14 @@ impl Send {
             let (flushed, ack) = tokio::join!(flushed(&broker, appended.end), acknowledged);
             verdict(&broker, answer, flushed, ack)
         })))
+    }
+}
+
+async fn answered(broker: &Broker, reply: Reply) -> Command {
+    match reply {
+        Reply::Now(answer) => answer,
+        Reply::Later(answer) => answer.await,
+        Reply::None => marked(broker, refuse(response::SYSTEM_ERROR, "the send was not answered")),
     }
 }
 

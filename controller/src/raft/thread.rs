@@ -8,6 +8,8 @@
 
 use super::disk::{Batch, Disk, Durability};
 use super::log::Log;
+use super::members::{Change, Member, Members};
+use super::metrics::{Follower, RaftMetrics};
 use super::reads::Reads;
 use super::{Input, Leadership, QUEUE, Raft, RaftError, Read};
 use crate::replicas::{BrokerSet, Command, Outcome, Replicas};
@@ -16,13 +18,17 @@ use ::raft::{RawNode, SnapshotStatus, StateRole};
 use anyhow::{Context, bail};
 use node::clock::monotonic_ms;
 use proto::Millis;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
+
+mod membership;
+pub(super) use membership::Asker;
 
 /// Inputs taken into one round, hence proposals that share one disk write.
 const ROUND: usize = 4_096;
@@ -42,6 +48,8 @@ pub struct Options {
     /// A snapshot is taken after this many entries or bytes.
     pub snapshot_entries: u64,
     pub snapshot_bytes: usize,
+    /// The first members, with their addresses as the configuration has them now.
+    pub founders: Members,
 }
 
 /// What the rest of the controller learns, in the order of the log.
@@ -68,12 +76,17 @@ pub fn start(
     mut disk: impl Disk,
     outbox: Outbox,
     events: mpsc::Sender<Event>,
+    members: watch::Sender<Members>,
 ) -> anyhow::Result<Raft> {
-    let log = Log::load(disk.load()?)?;
+    let mut stored = disk.load()?;
+    let directories = std::mem::take(&mut stored.directories);
+    let log = Log::load(stored)?;
     let (queue, inputs) = sync_channel(QUEUE);
     let (publish, leadership) = watch::channel(Leadership::default());
     let lease = Arc::new(AtomicU64::new(0));
-    let mut driver = Driver::new(options, log, disk, outbox, events, publish, lease.clone())?;
+    let mut driver = Driver::new(options, log, disk, outbox, events, publish, lease.clone(), directories, members)?;
+    let members = driver.publish_to.subscribe();
+    let metrics = driver.metrics.clone();
     let life = move || {
         let events = driver.events.clone();
         let why = driver.run(&inputs);
@@ -83,13 +96,23 @@ pub fn start(
         let _ = events.blocking_send(Event::Stopped(why));
     };
     std::thread::Builder::new().name("raft".into()).spawn(life).context("cannot start the raft thread")?;
-    Ok(Raft { queue, leadership, lease })
+    Ok(Raft { queue, leadership, members, lease, metrics })
 }
 
 struct Driver<D> {
     node: RawNode<Log>,
     disk: D,
     replicas: Replicas,
+    members: Members,
+    /// Controllers that are newer than what is applied here.
+    introduced: BTreeMap<u64, Member>,
+    /// With which data directory each other controller was first heard.
+    directories: BTreeMap<u64, u64>,
+    publish_to: watch::Sender<Members>,
+    /// The change that somebody waits for.
+    changing: Option<(Change, Asker)>,
+    snapshot_due: bool,
+    was_member: bool,
     applied: u64,
     pending: Pending,
     reads: Reads,
@@ -98,6 +121,7 @@ struct Driver<D> {
     events: mpsc::Sender<Event>,
     publish: watch::Sender<Leadership>,
     lease: Arc<AtomicU64>,
+    metrics: Arc<RaftMetrics>,
     options: Options,
     tick: Millis,
     ticks: usize,
@@ -129,8 +153,11 @@ impl<D: Disk> Driver<D> {
         events: mpsc::Sender<Event>,
         publish: watch::Sender<Leadership>,
         lease: Arc<AtomicU64>,
+        directories: BTreeMap<u64, u64>,
+        publish_to: watch::Sender<Members>,
     ) -> anyhow::Result<Driver<D>> {
-        let replicas = decode(&log.snapshot)?;
+        let State { replicas, mut members } = decode(&log.snapshot, &options.founders)?;
+        members.readdress(&options.founders);
         let (applied, restarted) = (log.snapshot_index(), log.hard_state.term > 0);
         let config = ::raft::Config {
             id: options.id,
@@ -151,10 +178,17 @@ impl<D: Disk> Driver<D> {
             node.campaign()?;
         }
         let now = monotonic_ms();
-        Ok(Driver {
+        let mut driver = Driver {
             node,
             disk,
             replicas,
+            members,
+            introduced: BTreeMap::new(),
+            directories,
+            publish_to,
+            changing: None,
+            snapshot_due: false,
+            was_member: false,
             applied,
             pending: Pending { nonce: node::clock::wall_ms() as u64, next: 0, waiting: BTreeMap::new() },
             reads: Reads::default(),
@@ -163,11 +197,15 @@ impl<D: Disk> Driver<D> {
             events,
             publish,
             lease,
+            metrics: Arc::default(),
             tick: (options.election_timeout / ELECTION_TICKS as Millis).max(1),
             ticks: 0,
-            votes_from: if restarted { now + options.election_timeout } else { now },
+            // A single controller needs nobody's vote.
+            votes_from: if restarted || !alone { now + options.election_timeout } else { now },
             options,
-        })
+        };
+        driver.publish_members();
+        Ok(driver)
     }
 
     /// Until stopped; tells what went wrong if something did.
@@ -187,14 +225,14 @@ impl<D: Disk> Driver<D> {
             let wait = Duration::from_millis(next_tick.saturating_sub(monotonic_ms()));
             match inputs.recv_timeout(wait) {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Ok(input) => self.on_input(input),
+                Ok(input) => self.on_input(input)?,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             for input in inputs.try_iter().take(ROUND) {
                 if matches!(input, Input::Stop) {
                     return Ok(());
                 }
-                self.on_input(input);
+                self.on_input(input)?;
             }
             let now = monotonic_ms();
             if now >= next_tick {
@@ -207,10 +245,13 @@ impl<D: Disk> Driver<D> {
                 self.on_ready()?;
             }
             self.after_round()?;
+            if self.is_removed() {
+                bail!("this controller was removed from the group; its data directory is of no more use");
+            }
         }
     }
 
-    fn on_input(&mut self, input: Input) {
+    fn on_input(&mut self, input: Input) -> anyhow::Result<()> {
         match input {
             Input::Propose(command, done) => self.propose(&command, done),
             Input::Read(read) if self.node.raft.state == StateRole::Leader => self.reads.wait(read),
@@ -219,12 +260,21 @@ impl<D: Disk> Driver<D> {
                 // A message that raft-rs refuses (from a stranger, or stale) is dropped by design.
                 let _ = self.node.step(*message);
             }
+            Input::Ask(ask, asker) => self.on_ask(&ask, asker),
+            Input::Hello(hello, done) => {
+                let answer = self.on_hello(&hello)?;
+                // The stream may be gone already.
+                let _ = done.send(answer);
+            }
+            Input::Fail(why) => bail!("{why}"),
             Input::Message(_) | Input::Stop => {}
         }
+        Ok(())
     }
 
     /// A restarted follower has forgotten whom it promised its silence; until one election timeout has passed it votes
-    /// for nobody, so that a leader's lease, which counts on that promise, holds across restarts.
+    /// for nobody, so that a leader's lease, which counts on that promise, holds across restarts. One with an empty
+    /// directory waits as long, for those that know it by another one to say so.
     fn may_vote(&self, message: &Message) -> bool {
         let vote = matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         !vote || monotonic_ms() >= self.votes_from
@@ -249,7 +299,23 @@ impl<D: Disk> Driver<D> {
         // Renews the lease as often as heartbeats go out.
         if self.ticks.is_multiple_of(HEARTBEAT_TICKS) {
             self.begin_round(now);
+            self.look_at_followers();
+            self.promote_learners();
         }
+    }
+
+    fn look_at_followers(&self) {
+        let raft = &self.node.raft;
+        let last = self.node.store().last();
+        let leads = raft.state == StateRole::Leader;
+        let others = raft.prs().iter().filter(|(id, _)| leads && **id != raft.id);
+        let mut followers = self.metrics.followers.lock();
+        let follower = |(id, it): (&u64, &::raft::Progress)| {
+            let silent = followers.iter().find(|it| it.id == *id).map_or(0, |it| it.silent_looks);
+            let silent_looks = if it.recent_active { 0 } else { silent.saturating_add(1) };
+            Follower { id: *id, lag_entries: last.saturating_sub(it.matched), silent_looks }
+        };
+        *followers = others.map(follower).collect();
     }
 
     fn start_reads(&mut self) {
@@ -280,7 +346,11 @@ impl<D: Disk> Driver<D> {
         if !ready.entries().is_empty() || ready.hs().is_some() {
             let durability = if ready.must_sync() { Durability::Synced } else { Durability::Lazy };
             let hard_state = Some(&self.node.store().hard_state);
+            let began = Instant::now();
             self.disk.write(&Batch { hard_state, entries: ready.entries(), durability, ..Default::default() })?;
+            if durability == Durability::Synced {
+                self.metrics.synced(began.elapsed());
+            }
             self.node.mut_store().append(ready.entries());
         }
         for state in ready.take_read_states() {
@@ -331,11 +401,10 @@ impl<D: Disk> Driver<D> {
 
     fn apply(&mut self, entries: Vec<Entry>) -> anyhow::Result<()> {
         for entry in entries {
-            if entry.get_entry_type() != EntryType::EntryNormal {
-                bail!("raft entry {}: membership changes are not supported by this version", entry.index);
-            }
-            if !entry.data.is_empty() {
-                self.apply_one(&entry)?;
+            match entry.get_entry_type() {
+                _ if entry.data.is_empty() => {}
+                EntryType::EntryNormal => self.apply_one(&entry)?,
+                _ => self.apply_change(&entry)?,
             }
             self.applied = entry.index;
         }
@@ -363,7 +432,8 @@ impl<D: Disk> Driver<D> {
 
     /// A leader's snapshot is written before it is applied, in one step with the log it replaces.
     fn install(&mut self, snapshot: Snapshot) -> anyhow::Result<()> {
-        let replicas = decode(&snapshot)?;
+        let State { replicas, mut members } = decode(&snapshot, &self.options.founders)?;
+        members.readdress(&self.options.founders);
         let meta = snapshot.get_metadata();
         let truncated = (meta.index, meta.term);
         info!(index = meta.index, sets = replicas.iter().count(), "snapshot installed");
@@ -373,7 +443,8 @@ impl<D: Disk> Driver<D> {
         let hard_state = Some(&self.node.store().hard_state);
         let (snapshot, truncate) = (Some(&snapshot), Some(truncated));
         self.disk.write(&Batch { hard_state, snapshot, truncate, discard_entries: true, ..Default::default() })?;
-        (self.replicas, self.applied) = (replicas, truncated.0);
+        (self.replicas, self.members, self.applied) = (replicas, members, truncated.0);
+        self.publish_members();
         for broker_set in gone {
             self.tell(Event::Removed { broker_set })?;
         }
@@ -383,6 +454,7 @@ impl<D: Disk> Driver<D> {
     fn after_round(&mut self) -> anyhow::Result<()> {
         self.publish_leadership()?;
         self.lease.store(self.reads.lease_until, Ordering::Release);
+        self.metrics.at(self.node.store().last(), self.node.raft.raft_log.committed, self.applied);
         let lease_holds = monotonic_ms() < self.reads.lease_until;
         let ready = match lease_holds && self.publish.borrow().leading {
             true => self.reads.take_all(),
@@ -423,6 +495,9 @@ impl<D: Disk> Driver<D> {
             // The asker may have given up meanwhile.
             let _ = done.send(Err(RaftError::NotLeader));
         }
+        if let Some((_, asker)) = self.changing.take() {
+            let _ = asker.send(Err(RaftError::NotLeader));
+        }
         self.abandon_reads();
         self.lease.store(0, Ordering::Release);
     }
@@ -435,18 +510,19 @@ impl<D: Disk> Driver<D> {
     fn compact(&mut self) -> anyhow::Result<()> {
         let log = self.node.store();
         let grown = self.applied - log.snapshot_index();
-        if grown == 0 || grown < self.options.snapshot_entries && log.bytes < self.options.snapshot_bytes {
+        let due = self.snapshot_due
+            || grown >= self.options.snapshot_entries
+            || log.grown_bytes() >= self.options.snapshot_bytes;
+        if grown == 0 || !due {
             return Ok(());
         }
+        self.snapshot_due = false;
         let snapshot = self.snapshot()?;
         let keep_from = self.applied.saturating_sub(KEEP.min(self.options.snapshot_entries));
         let truncate = log.term_of(keep_from).filter(|_| keep_from >= log.first()).map(|term| (keep_from, term));
         self.disk.write(&Batch { snapshot: Some(&snapshot), truncate, ..Default::default() })?;
         let log = self.node.mut_store();
-        log.snapshot = snapshot;
-        if let Some(to) = truncate {
-            log.truncate(to);
-        }
+        log.compacted(snapshot, truncate);
         info!(index = self.applied, kept = log.last() + 1 - log.first(), "snapshot taken");
         Ok(())
     }
@@ -454,7 +530,7 @@ impl<D: Disk> Driver<D> {
     fn snapshot(&self) -> anyhow::Result<Snapshot> {
         let log = self.node.store();
         let term = log.term_of(self.applied).context("the applied index is not in the log")?;
-        let mut snapshot = Snapshot { data: serde_json::to_vec(&self.replicas)?.into(), ..Default::default() };
+        let mut snapshot = Snapshot { data: encode(&self.replicas, &self.members)?.into(), ..Default::default() };
         let meta = snapshot.mut_metadata();
         (meta.index, meta.term) = (self.applied, term);
         meta.set_conf_state(log.conf_state.clone());
@@ -482,9 +558,27 @@ impl Pending {
     }
 }
 
-fn decode(snapshot: &Snapshot) -> anyhow::Result<Replicas> {
+/// What a snapshot holds.
+#[derive(Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) members: Members,
+    pub(super) replicas: Replicas,
+}
+
+#[derive(Serialize)]
+struct Borrowed<'a> {
+    members: &'a Members,
+    replicas: &'a Replicas,
+}
+
+pub(super) fn encode(replicas: &Replicas, members: &Members) -> anyhow::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&Borrowed { members, replicas })?)
+}
+
+/// Without a snapshot there is nothing but the founders.
+pub(super) fn decode(snapshot: &Snapshot, founders: &Members) -> anyhow::Result<State> {
     match snapshot.data.is_empty() {
-        true => Ok(Replicas::default()),
+        true => Ok(State { members: founders.clone(), replicas: Replicas::default() }),
         false => serde_json::from_slice(&snapshot.data).context("the raft snapshot is not one of this version"),
     }
 }
