@@ -12,7 +12,7 @@ DIR ?= $(TARGET)/quick-start
 export ROCKSDB_LIB_DIR := $(CACHE)/rocksdb
 export ROCKSDB_STATIC := 1
 
-.PHONY: help build test lint demo up down rocksdb cargo libclang
+.PHONY: help build test interop-long lint demo up down rocksdb cargo libclang
 
 help:
 	@echo "make demo    build, run a cluster of 3 controllers and 3 brokers, kill its master under load, show what became of every message"
@@ -20,6 +20,7 @@ help:
 	@echo "make down    stop it"
 	@echo "make build   release binaries in $(BIN)"
 	@echo "make test    format, lints and all tests"
+	@echo "make interop-long  a set of our brokers and Java's that copies more than 256 MiB, switched both ways"
 	@echo "make lint    format and lints only"
 
 build: rocksdb
@@ -28,6 +29,10 @@ build: rocksdb
 test: lint
 	cargo build -p baton
 	cargo test --workspace
+
+interop-long: rocksdb
+	cargo build -p baton
+	cargo test -p baton-tests --test interop -- --ignored --nocapture
 
 lint: rocksdb
 	cargo fmt --all --check

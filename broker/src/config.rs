@@ -60,6 +60,9 @@ pub struct Config {
     pub bind_address: String,
     /// Port of clients, admin tools and controllers. Default 10911.
     pub listen_port: u16,
+    /// Serve on the port `listenPort` - 2 as well, where Java's slaves ask for topics, and clients with
+    /// `vipChannelEnabled` send. A port that is taken is only warned about. Default true.
+    pub enable_vip_listener: bool,
     /// Port of replication; 0 means `listenPort` + 1. Default 0.
     pub ha_listen_port: u16,
     /// Nameservers, `host:port` separated by `;`. Default: the environment's `NAMESRV_ADDR`, which the command line
@@ -184,6 +187,7 @@ impl Default for Config {
             broker_ip2: None,
             bind_address: "0.0.0.0".into(),
             listen_port: 10911,
+            enable_vip_listener: true,
             ha_listen_port: 0,
             namesrv_addr: None,
             store_path_root_dir: None,
@@ -265,6 +269,12 @@ impl Config {
             Some(text) => problem::ip("brokerIP2", text),
             None => self.ip1(),
         }
+    }
+
+    /// None where the system chooses the port, and where replication has it.
+    pub fn vip_port(&self) -> Option<u16> {
+        let wanted = |port: &u16| self.enable_vip_listener && *port > 0 && *port != self.ha_port();
+        self.listen_port.checked_sub(2).filter(wanted)
     }
 
     pub fn ha_port(&self) -> u16 {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A JVM takes seconds where our processes take milliseconds, and several do on this many cores.
-const JAVA_PATIENCE: Duration = Duration::from_secs(90);
+pub const JAVA_PATIENCE: Duration = Duration::from_secs(90);
 
 /// What makes RocketMQ's broker wait for its whole set before it acknowledges, and run beside others on a small and full machine.
 pub const JAVA_KEYS: [&str; 4] = [

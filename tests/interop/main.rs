@@ -5,3 +5,5 @@ mod admin_tool;
 mod client;
 mod java;
 mod java_brokers;
+mod mixed_set;
+mod store;

@@ -2,7 +2,7 @@
 
 use crate::process::{Process, binary, tail};
 use crate::queries::{self, Epochs, Replicas};
-use crate::{PATIENCE, wait_for};
+use crate::{PATIENCE, wait_for, wait_until};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -291,6 +291,21 @@ impl Cluster {
         wait_for("a master at a later epoch", PATIENCE, || {
             self.replicas().filter(|it| it.master_epoch > epoch && self.master().is_some())
         })
+    }
+
+    /// Makes `broker`, which is in the set, master by an operator's command, and waits until the whole set follows it.
+    #[track_caller]
+    pub fn switch_to(&self, broker: usize) -> Replicas {
+        let before = self.wait_whole();
+        let address = &self.brokers[broker].address;
+        let id = *before.addresses.iter().find(|it| it.1 == address).expect("a replica of the set").0;
+        wait_until("the leader elects the replica it is told to", PATIENCE, || {
+            let leader = &self.controllers[self.wait_leader()].address;
+            queries::elect(leader, CLUSTER_NAME, BROKER_SET, id).is_ok_and(|it| it.code == queries::OK)
+        });
+        let after = self.wait_master_after(before.master_epoch);
+        assert_eq!(after.master_id, id);
+        self.wait_whole()
     }
 
     /// Creates a topic on the master and waits until the nameservers know it.

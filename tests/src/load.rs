@@ -59,8 +59,14 @@ impl Load {
     /// Waits until every producer has had `count` more messages acknowledged.
     #[track_caller]
     pub fn wait_progress(&self, count: u64) {
+        self.wait_progress_within(count, PATIENCE);
+    }
+
+    /// The same for more than a minute's work.
+    #[track_caller]
+    pub fn wait_progress_within(&self, count: u64, patience: Duration) {
         let before = self.history.acknowledged_each();
-        wait_until("every producer gets messages acknowledged", PATIENCE, || {
+        wait_until("every producer gets messages acknowledged", patience, || {
             let now = self.history.acknowledged_each();
             now.iter().zip(&before).all(|(now, before)| *now >= before + count)
         });

@@ -70,6 +70,16 @@ pub fn replicas(leader: &str, broker_set: &str) -> Option<Replicas> {
     })
 }
 
+/// 1002 as an operator sends it: the replica `id` shall be master.
+pub fn elect(leader: &str, cluster: &str, broker_set: &str, id: i64) -> std::io::Result<Command> {
+    let request = Command::request(1002)
+        .with_ext("clusterName", cluster)
+        .with_ext("brokerName", broker_set)
+        .with_ext("brokerId", id)
+        .with_ext("designateElect", true);
+    wire::call(leader, request, Duration::from_secs(5))
+}
+
 /// 1007.
 pub fn epochs(broker: &str) -> Option<Epochs> {
     let answer = ask(broker, Command::request(1007))?;

@@ -100,3 +100,16 @@ fn a_single_bind_address_is_what_others_are_told() {
     assert_eq!((ha.broker_address.as_str(), ha.ha_address.as_str()), ("127.0.0.1:10911", "127.0.0.1:10912"));
     assert_eq!(ha.controllers, ["127.0.0.1:9878", "127.0.0.1:9879"]);
 }
+
+#[test]
+fn the_second_port_is_two_below_unless_something_else_has_it() {
+    assert_eq!(controller_mode().vip_port(), Some(10909));
+    for config in [
+        Config { enable_vip_listener: false, ..controller_mode() },
+        Config { ha_listen_port: 10909, ..controller_mode() },
+        Config { listen_port: 0, ..controller_mode() },
+        Config { listen_port: 2, ..controller_mode() },
+    ] {
+        assert_eq!(config.vip_port(), None, "{config:?}");
+    }
+}
