@@ -4,6 +4,7 @@
 
 mod config;
 mod kv;
+mod metrics;
 mod registration;
 mod registry;
 mod route;

@@ -1,6 +1,7 @@
 //! The task that owns the tables. Connections hand it requests and their own end, in order; a timer lets it look for
 //! silent brokers.
 
+use crate::metrics::Metrics;
 use crate::route::ConnectionId;
 use crate::rpc::{Answer, Nameserver};
 use crate::saved;
@@ -11,7 +12,7 @@ use proto::Command;
 use proto::code::{request, response};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -29,14 +30,18 @@ pub(crate) enum Input {
 
 /// The connections' side.
 #[derive(Clone)]
-pub(crate) struct Registry(mpsc::Sender<Input>);
+pub(crate) struct Registry(mpsc::Sender<Input>, Arc<Metrics>);
 
 pub(crate) fn channel() -> (Registry, mpsc::Receiver<Input>) {
     let (sender, inbox) = mpsc::channel(QUEUE);
-    (Registry(sender), inbox)
+    (Registry(sender, Arc::default()), inbox)
 }
 
 impl Registry {
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.1
+    }
+
     /// `None` while the process stops.
     pub(crate) async fn status(&self) -> Option<Status> {
         let (reply, status) = oneshot::channel();
@@ -48,8 +53,13 @@ impl Registry {
 impl Handler for Registry {
     fn handle(&self, connection: &Arc<Connection>, request: Command) -> Reply {
         let (reply, answer) = oneshot::channel();
+        let (code, began, metrics) = (request.code, Instant::now(), self.1.clone());
         match self.0.try_send(Input::Request { from: connection.clone(), request, reply }) {
-            Ok(()) => Reply::Later(Box::pin(async move { answer.await.unwrap_or_else(|_| stopping()) })),
+            Ok(()) => Reply::Later(Box::pin(async move {
+                let answer = answer.await.unwrap_or_else(|_| stopping());
+                metrics.answered(code, answer.code, began.elapsed());
+                answer
+            })),
             Err(mpsc::error::TrySendError::Full(_)) => Reply::Now(overloaded()),
             Err(mpsc::error::TrySendError::Closed(_)) => Reply::Now(stopping()),
         }

@@ -1,5 +1,6 @@
-//! `/health/live`, `/health/ready` and `/status.json` on the nameserver's port.
+//! `/health/live`, `/health/ready`, `/metrics` and `/status.json` on the nameserver's port.
 
+use crate::metrics::metrics;
 use crate::registry::Registry;
 use crate::rpc::Nameserver;
 use axum::Router;
@@ -15,10 +16,10 @@ use serde::Serialize;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
     version: &'static str,
-    uptime_ms: Millis,
-    live_replicas: usize,
-    topics: usize,
-    cluster: ClusterInfo,
+    pub(crate) uptime_ms: Millis,
+    pub(crate) live_replicas: usize,
+    pub(crate) topics: usize,
+    pub(crate) cluster: ClusterInfo,
 }
 
 impl Status {
@@ -34,10 +35,11 @@ impl Status {
 }
 
 pub(crate) fn router(registry: Registry) -> Router {
-    let ready = registry.clone();
+    let (ready, counted) = (registry.clone(), registry.clone());
     Router::new()
         .route("/health/live", get(|| async { "ok\n" }))
         .route("/health/ready", get(move || is_ready(ready)))
+        .route("/metrics", get(move || metrics(counted)))
         .route("/status.json", get(move || status(registry)))
 }
 
