@@ -1,6 +1,7 @@
 //! What Raft must find again after a restart, behind a trait of two methods: rocksdb for real, memory for tests.
 
 use ::raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use std::collections::BTreeMap;
 
 /// Everything on disk. `entries` follow the snapshot or overlap it; they are contiguous.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +12,8 @@ pub struct Stored {
     pub entries: Vec<Entry>,
     /// Index and term of the last entry that was compacted away.
     pub truncated: (u64, u64),
+    /// Which data directory each other controller was first heard with, by Raft id.
+    pub directories: BTreeMap<u64, u64>,
 }
 
 /// One atomic write.
@@ -25,6 +28,8 @@ pub struct Batch<'a> {
     pub truncate: Option<(u64, u64)>,
     /// Forget all entries: an installed snapshot replaces them.
     pub discard_entries: bool,
+    /// A controller, by Raft id, and the data directory it was first heard with.
+    pub directory: Option<(u64, u64)>,
     pub durability: Durability,
 }
 
@@ -78,6 +83,7 @@ impl Disk for MemoryDisk {
             stored.entries.retain(|it| it.index > truncated.0);
             stored.truncated = truncated;
         }
+        stored.directories.extend(batch.directory);
         if let Some(hard_state) = batch.hard_state {
             stored.hard_state = hard_state.clone();
         }

@@ -18,7 +18,9 @@ pub(super) struct Log {
     truncated: (u64, u64),
     entries: VecDeque<Entry>,
     /// Payload bytes of `entries`.
-    pub(super) bytes: usize,
+    bytes: usize,
+    /// Of these, what the last compaction left: it must not count towards the next.
+    kept_bytes: usize,
 }
 
 impl Log {
@@ -31,6 +33,7 @@ impl Log {
             truncated: stored.truncated,
             entries: VecDeque::new(),
             bytes: 0,
+            kept_bytes: 0,
         };
         for entry in stored.entries {
             let (want, have) = (log.last() + 1, entry.index);
@@ -99,8 +102,22 @@ impl Log {
         self.hard_state.commit = self.hard_state.commit.max(meta.index);
         self.hard_state.term = self.hard_state.term.max(meta.term);
         self.entries.clear();
-        self.bytes = 0;
+        (self.bytes, self.kept_bytes) = (0, 0);
         self.snapshot = snapshot;
+    }
+
+    /// A snapshot was taken, and the log cut behind it as far as it may be.
+    pub(super) fn compacted(&mut self, snapshot: Snapshot, to: Option<(u64, u64)>) {
+        self.snapshot = snapshot;
+        if let Some(to) = to {
+            self.truncate(to);
+        }
+        self.kept_bytes = self.bytes;
+    }
+
+    /// Payload bytes since the last compaction.
+    pub(super) fn grown_bytes(&self) -> usize {
+        self.bytes.saturating_sub(self.kept_bytes)
     }
 
     pub(super) fn term_of(&self, index: u64) -> Option<u64> {

@@ -3,18 +3,22 @@
 //! ```text
 //! m/identity     JSON: format, group, selfId, peers → who this directory belongs to
 //! m/hard_state   eraftpb.HardState      m/conf_state  eraftpb.ConfState
+//! m/directory/<id u64 big endian>       u64: which directory that controller was first heard with
 //! m/snapshot     eraftpb.Snapshot       m/truncated   index u64, term u64 (big endian)
 //! e/<index u64 big endian>              eraftpb.Entry
 //! ```
 
 use super::disk::{Batch, Disk, Durability, Stored};
-use ::raft::eraftpb::{ConfState, Entry};
+use super::members::Members;
+use ::raft::eraftpb::{ConfState, Entry, Snapshot};
 use anyhow::{Context, bail, ensure};
 use protobuf::Message;
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 const IDENTITY: &[u8] = b"m/identity";
@@ -22,6 +26,7 @@ const HARD_STATE: &[u8] = b"m/hard_state";
 const CONF_STATE: &[u8] = b"m/conf_state";
 const SNAPSHOT: &[u8] = b"m/snapshot";
 const TRUNCATED: &[u8] = b"m/truncated";
+const DIRECTORIES: &[u8] = b"m/directory/";
 const ENTRIES: &[u8] = b"e/";
 const FORMAT: u32 = 1;
 const MIB: usize = 1024 * 1024;
@@ -33,16 +38,35 @@ pub struct Identity {
     pub format: u32,
     pub group: String,
     pub self_id: String,
-    /// Controller ids in the order of their Raft ids, from 1.
+    /// Ids of the controllers that founded the group, in the order of their Raft ids, from 1.
     pub peers: Vec<String>,
+    /// Of one that joined later; founders find theirs in `peers`.
+    #[serde(default)]
+    pub joined_as: Option<u64>,
+    /// Drawn when the directory is made: tells this disk from the next one.
+    #[serde(default)]
+    pub directory: u64,
 }
 
 impl Identity {
     pub fn new(group: &str, self_id: &str, peers: &[String]) -> Identity {
-        Identity { format: FORMAT, group: group.to_owned(), self_id: self_id.to_owned(), peers: peers.to_vec() }
+        Identity {
+            format: FORMAT,
+            group: group.to_owned(),
+            self_id: self_id.to_owned(),
+            peers: peers.to_vec(),
+            joined_as: None,
+            directory: RandomState::new().hash_one((self_id, node::clock::wall_ms())),
+        }
     }
 
-    fn check(&self, found: &Identity, path: &Path) -> anyhow::Result<()> {
+    pub fn raft_id(&self) -> u64 {
+        let founder = || self.peers.iter().position(|it| *it == self.self_id).map_or(0, |it| it as u64 + 1);
+        self.joined_as.unwrap_or_else(founder)
+    }
+
+    /// `members`: who belongs to the group by now, if that is known.
+    fn check(&self, found: &Identity, members: Option<&Members>, path: &Path) -> anyhow::Result<()> {
         let path = path.display();
         ensure!(found.format == FORMAT, "{path}: written in format {}, this controller reads {FORMAT}", found.format);
         if (&found.group, &found.self_id) != (&self.group, &self.self_id) {
@@ -55,12 +79,15 @@ impl Identity {
                 self.group
             );
         }
-        if found.peers != self.peers {
+        let known = members.map_or_else(|| found.peers.clone(), Members::name_list);
+        let named = known.iter().filter(|it| self.peers.contains(it)).count();
+        // Addresses come from the file: with most members missing there, it is about another group.
+        if found.joined_as.is_none() && named <= known.len() / 2 {
             bail!(
                 "{path} was written by a group of controllers {}, but controllerDLegerPeers names {}: restore the \
                  ids (addresses may change), or start this group with an empty controllerStorePath on every \
                  controller",
-                found.peers.join(", "),
+                known.join(", "),
                 self.peers.join(", ")
             );
         }
@@ -69,6 +96,8 @@ impl Identity {
 }
 
 pub struct RocksDisk {
+    /// As found, or as made.
+    pub identity: Identity,
     db: DB,
     path: PathBuf,
     /// Index of the last entry on disk, to delete exactly what an append overwrites.
@@ -83,11 +112,15 @@ impl RocksDisk {
             format!("{}: cannot create; set controllerStorePath to a writable directory", path.display())
         })?;
         let db = DB::open(&options(), path).map_err(|e| explain(path, e.as_ref()))?;
-        let disk = RocksDisk { db, path: path.to_owned(), last: 0 };
+        let mut disk = RocksDisk { identity: identity.clone(), db, path: path.to_owned(), last: 0 };
         match disk.get(IDENTITY)? {
             Some(bytes) => {
                 let found = serde_json::from_slice(&bytes).map_err(|e| disk.damaged("identity", e))?;
-                identity.check(&found, path)?;
+                let snapshot: Snapshot = disk.message(SNAPSHOT)?;
+                let state = super::thread::decode(&snapshot, &Members::default())?;
+                let members = Some(&state.members).filter(|it| it.last_id > 0);
+                identity.check(&found, members, path)?;
+                disk.identity = found;
             }
             None => disk.initialise(identity)?,
         }
@@ -143,6 +176,13 @@ impl Disk for RocksDisk {
             }
             entries.push(Entry::parse_from_bytes(&value).map_err(|e| self.damaged("a log entry", e))?);
         }
+        let mut directories = BTreeMap::new();
+        for item in self.db.iterator(IteratorMode::From(DIRECTORIES, Direction::Forward)) {
+            let (key, value) = item.map_err(|e| self.damaged("the table of directories", e))?;
+            let Some(id) = key.strip_prefix(DIRECTORIES).and_then(|it| it.try_into().ok()) else { break };
+            let directory = (*value).try_into().map_err(|e| self.damaged("a directory's number", e))?;
+            directories.insert(u64::from_be_bytes(id), u64::from_be_bytes(directory));
+        }
         self.last = entries.last().map_or(truncated.0, |it| it.index);
         Ok(Stored {
             hard_state: self.message(HARD_STATE)?,
@@ -150,6 +190,7 @@ impl Disk for RocksDisk {
             snapshot: self.message(SNAPSHOT)?,
             entries,
             truncated,
+            directories,
         })
     }
 
@@ -176,6 +217,9 @@ impl Disk for RocksDisk {
         }
         if let Some(hard_state) = it.hard_state {
             batch.put(HARD_STATE, hard_state.write_to_bytes()?);
+        }
+        if let Some((id, directory)) = it.directory {
+            batch.put([DIRECTORIES, &id.to_be_bytes()].concat(), directory.to_be_bytes());
         }
         let written = self.db.write_opt(batch, &write_options(it.durability));
         written.with_context(|| format!("{}: cannot write the raft log", self.path.display()))

@@ -24,8 +24,10 @@ impl Network {
     fn join(&self, id: u64, disk: impl Disk, snapshot_entries: u64) -> Raft {
         let (events, mut listening) = mpsc::channel(1024);
         tokio::spawn(async move { while listening.recv().await.is_some() {} });
-        let options = Options { id, election_timeout: 150, snapshot_entries, snapshot_bytes: 1 << 20 };
-        let raft = start(options, disk, self.outbox(), events).expect("starts");
+        let founders = Members::founders((1..=3).map(|i| (format!("n{i}"), format!("h{i}:1"))));
+        let (members, _) = watch::channel(founders.clone());
+        let options = Options { id, election_timeout: 150, snapshot_entries, snapshot_bytes: 1 << 20, founders };
+        let raft = start(options, disk, self.outbox(), events, members).expect("starts");
         self.0.lock().expect("as above").insert(id, raft.clone());
         raft
     }
@@ -62,7 +64,7 @@ impl Network {
 
 fn take_id(id: i64) -> Command {
     let check_code = format!("h{id};1");
-    Command::ApplyBrokerId(ApplyBrokerId { cluster: "c".into(), broker_set: "a".into(), id, check_code })
+    Command::ApplyBrokerId(ApplyBrokerId { cluster: "c".into(), broker_set: "a".into(), id, check_code, at_ms: 0 })
 }
 
 async fn next_id(raft: &Raft) -> Result<i64, RaftError> {

@@ -3,15 +3,18 @@
 //! Best effort, as Raft expects: queues are bounded, what does not fit is dropped, a broken stream is opened again at
 //! once and then with a small backoff. Order within a stream is kept.
 
-use super::Raft;
+use super::members::Members;
+use super::{Identity, Raft};
 use ::raft::eraftpb::{Message, MessageType};
+use parking_lot::Mutex;
 use proto::raft_transport::raft_transport_client::RaftTransportClient;
 use proto::raft_transport::raft_transport_server::{RaftTransport, RaftTransportServer};
-use proto::raft_transport::{Closed, Envelope};
+use proto::raft_transport::{Closed, Envelope, Hello, JoinAnswer, JoinRequest};
 use protobuf::Message as _;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -26,33 +29,137 @@ const STREAM: usize = 64;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 const BACKOFF_LONGEST: Duration = Duration::from_millis(300);
-/// A snapshot of 10,000 broker sets fits many times.
+/// A snapshot of 10,000 broker sets fits many times. It travels in pieces of [`PIECE`].
 const LARGEST_MESSAGE: usize = 512 * 1024 * 1024;
 
-/// Starts one sender per peer and returns the function that hands them messages.
-pub fn connect(group: &str, peers: &BTreeMap<u64, String>, stop: &CancellationToken) -> super::thread::Outbox {
-    let senders = peers.iter().map(|(id, address)| {
-        let (queue, messages) = mpsc::channel(QUEUE);
-        let peer = Peer { group: group.to_owned(), id: *id, address: address.clone() };
-        let stop = stop.clone();
-        tokio::spawn(async move { stop.run_until_cancelled(peer.run(messages)).await });
-        (*id, queue)
+const PIECE: usize = 1024 * 1024;
+
+/// Keeps one sender for each other member, and returns the function that hands them messages. A member that has good
+/// reason never to talk to this controller again says so through `banned`.
+pub fn connect(
+    identity: &Identity,
+    mut members: watch::Receiver<Members>,
+    banned: mpsc::Sender<String>,
+    stop: &CancellationToken,
+) -> super::thread::Outbox {
+    let peers = Peers { identity: Arc::new(identity.clone()), banned, stop: stop.clone(), open: Arc::default() };
+    let open = peers.open.clone();
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            let now = members.borrow_and_update().clone();
+            peers.follow(&now);
+            let changed = stop.run_until_cancelled(members.changed()).await;
+            if !changed.is_some_and(|it| it.is_ok()) {
+                return;
+            }
+        }
     });
-    let senders = senders.collect::<BTreeMap<_, _>>();
-    Box::new(move |message: Message| senders.get(&message.to).is_some_and(|it| it.try_send(message).is_ok()))
+    Box::new(move |message: Message| {
+        open.lock().get(&message.to).is_some_and(|it| it.messages.try_send(message).is_ok())
+    })
+}
+
+/// The senders.
+struct Peers {
+    identity: Arc<Identity>,
+    banned: mpsc::Sender<String>,
+    stop: CancellationToken,
+    open: Arc<Mutex<BTreeMap<u64, Open>>>,
+}
+
+struct Open {
+    address: String,
+    messages: mpsc::Sender<Message>,
+    stop: CancellationToken,
+}
+
+impl Peers {
+    fn follow(&self, members: &Members) {
+        let own = self.identity.raft_id();
+        let own_address = members.get(own).map(|it| it.address.clone()).unwrap_or_default();
+        let mut open = self.open.lock();
+        open.retain(|id, it| {
+            let stays = members.get(*id).is_some_and(|member| member.address == it.address);
+            if !stays {
+                it.stop.cancel();
+            }
+            stays
+        });
+        for (id, member) in members.members.iter().filter(|it| *it.0 != own) {
+            open.entry(*id).or_insert_with(|| self.open(*id, &member.address, &own_address));
+        }
+    }
+
+    fn open(&self, id: u64, address: &str, own_address: &str) -> Open {
+        let (messages, queue) = mpsc::channel(QUEUE);
+        let peer = Peer {
+            identity: self.identity.clone(),
+            id,
+            address: address.to_owned(),
+            own_address: own_address.to_owned(),
+            banned: self.banned.clone(),
+        };
+        let stop = self.stop.child_token();
+        let stopped = stop.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(peer.run(queue)).await });
+        Open { address: address.to_owned(), messages, stop }
+    }
+}
+
+/// Asks the members who this controller is, until one knows. Returns its Raft id and the founders.
+pub async fn join(
+    group: &str,
+    name: &str,
+    addresses: &[String],
+    stop: &CancellationToken,
+) -> anyhow::Result<(u64, Vec<String>)> {
+    let mut told = String::new();
+    loop {
+        let mut why = "none of the other controllers can be reached".to_owned();
+        for address in addresses {
+            let Ok(mut client) = open(address).await else { continue };
+            match client.join(JoinRequest { group: group.to_owned(), name: name.to_owned() }).await {
+                Ok(answer) => {
+                    let JoinAnswer { raft_id, founders } = answer.into_inner();
+                    return Ok((raft_id, founders));
+                }
+                Err(status) => why = status.message().to_owned(),
+            }
+        }
+        if why != told {
+            info!("waiting to join: {why}");
+            told = why;
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(BACKOFF_LONGEST)).await.is_none() {
+            anyhow::bail!("stopped while waiting to join the group");
+        }
+    }
+}
+
+async fn open(address: &str) -> Result<RaftTransportClient<Channel>, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .keep_alive_while_idle(true);
+    Ok(RaftTransportClient::new(endpoint.connect().await?))
 }
 
 struct Peer {
-    group: String,
+    identity: Arc<Identity>,
     id: u64,
     address: String,
+    own_address: String,
+    banned: mpsc::Sender<String>,
 }
 
 impl Peer {
     async fn run(self, mut messages: mpsc::Receiver<Message>) {
         let mut backoff = BACKOFF_FIRST;
         loop {
-            match self.open().await {
+            match open(&self.address).await {
                 Ok(client) => {
                     info!(peer = self.address, "connected to controller");
                     backoff = BACKOFF_FIRST;
@@ -71,72 +178,92 @@ impl Peer {
         }
     }
 
-    async fn open(&self) -> Result<RaftTransportClient<Channel>, tonic::transport::Error> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(1))
-            .keep_alive_timeout(Duration::from_secs(2))
-            .keep_alive_while_idle(true);
-        Ok(RaftTransportClient::new(endpoint.connect().await?))
-    }
-
     async fn pump(&self, mut client: RaftTransportClient<Channel>, messages: &mut mpsc::Receiver<Message>) {
         let (stream, body) = mpsc::channel(STREAM);
-        let address = self.address.clone();
+        let (address, banned) = (self.address.clone(), self.banned.clone());
         let call = tokio::spawn(async move {
-            if let Err(status) = client.send(Request::new(ReceiverStream::new(body))).await
-                && status.code() == tonic::Code::PermissionDenied
-            {
-                warn!(peer = address, "controller refuses us: {}", status.message());
+            let Err(status) = client.send(Request::new(ReceiverStream::new(body))).await else { return };
+            match status.code() {
+                tonic::Code::PermissionDenied => warn!(peer = address, "controller refuses us: {}", status.message()),
+                // The first one to say so is enough.
+                tonic::Code::FailedPrecondition => drop(banned.try_send(status.message().to_owned())),
+                _ => {}
             }
         });
+        // There is room: nothing was sent yet.
+        let _ = stream.try_send(self.hello());
         loop {
             let message = tokio::select! {
                 () = stream.closed() => break,
                 message = messages.recv() => message,
             };
-            let Some(envelope) = message.and_then(|it| self.envelope(&it)) else { break };
-            if stream.send(envelope).await.is_err() {
+            let Some(bytes) = message.and_then(|it| it.write_to_bytes().ok()) else { break };
+            let mut pieces = bytes.chunks(PIECE).peekable();
+            let mut broken = false;
+            while let Some(piece) = pieces.next() {
+                let envelope = Envelope { message: piece.to_vec(), more: pieces.peek().is_some(), ..self.envelope() };
+                broken |= stream.send(envelope).await.is_err();
+            }
+            if broken {
                 break;
             }
         }
-        call.abort();
+        // Gives a refusal that is on its way the time to be heard.
+        drop(stream);
+        if tokio::time::timeout(BACKOFF_LONGEST, &mut { call }).await.is_err() {
+            info!(peer = self.address, "stream to controller given up");
+        }
     }
 
-    fn envelope(&self, message: &Message) -> Option<Envelope> {
-        let bytes = message.write_to_bytes().ok()?;
-        Some(Envelope { from: message.from, to: self.id, group: self.group.clone(), message: bytes })
+    fn envelope(&self) -> Envelope {
+        Envelope {
+            from: self.identity.raft_id(),
+            to: self.id,
+            group: self.identity.group.clone(),
+            ..Default::default()
+        }
+    }
+
+    fn hello(&self) -> Envelope {
+        let hello = Hello {
+            name: self.identity.self_id.clone(),
+            address: self.own_address.clone(),
+            directory: self.identity.directory,
+            founders: self.identity.peers.clone(),
+        };
+        Envelope { hello: Some(hello), ..self.envelope() }
     }
 }
 
 /// The receiving side.
-pub fn service(
-    group: &str,
-    self_id: u64,
-    peers: BTreeMap<u64, String>,
-    raft: Raft,
-) -> RaftTransportServer<impl RaftTransport> {
-    let inbox = Inbox { group: group.to_owned(), self_id, peers, raft };
-    RaftTransportServer::new(inbox).max_decoding_message_size(LARGEST_MESSAGE)
+pub fn service(identity: &Identity, raft: Raft) -> RaftTransportServer<impl RaftTransport> {
+    let inbox = Inbox { identity: identity.clone(), raft };
+    RaftTransportServer::new(inbox).max_decoding_message_size(2 * PIECE)
 }
 
 struct Inbox {
-    group: String,
-    self_id: u64,
-    peers: BTreeMap<u64, String>,
+    identity: Identity,
     raft: Raft,
 }
 
 #[tonic::async_trait]
 impl RaftTransport for Inbox {
     async fn send(&self, request: Request<Streaming<Envelope>>) -> Result<Response<Closed>, Status> {
-        let (mut stream, mut received) = (request.into_inner(), 0);
+        let mut stream = request.into_inner();
+        let Some(first) = stream.message().await? else { return Ok(Response::new(Closed { received: 0 })) };
+        self.check(&first).await.inspect_err(|it| warn!("refused a controller: {}", it.message()))?;
+        let (from, mut received, mut bytes) = (first.from, 0, Vec::new());
         while let Some(envelope) = stream.message().await? {
-            self.check(&envelope).inspect_err(|it| warn!("refused a controller: {}", it.message()))?;
-            let message =
-                Message::parse_from_bytes(&envelope.message).map_err(|e| Status::invalid_argument(e.to_string()))?;
-            if message.from != envelope.from || ::raft::raw_node::is_local_msg(message.get_msg_type()) {
+            bytes.extend_from_slice(&envelope.message);
+            if bytes.len() > LARGEST_MESSAGE {
+                return Err(Status::out_of_range(format!("a message of more than {LARGEST_MESSAGE} bytes")));
+            }
+            if envelope.more {
+                continue;
+            }
+            let message = Message::parse_from_bytes(&std::mem::take(&mut bytes))
+                .map_err(|e| Status::invalid_argument(e.to_string()))?;
+            if message.from != from || ::raft::raw_node::is_local_msg(message.get_msg_type()) {
                 return Err(Status::invalid_argument("not a message of the controller that sent it"));
             }
             let is_proposal = message.get_msg_type() == MessageType::MsgPropose;
@@ -148,28 +275,52 @@ impl RaftTransport for Inbox {
         }
         Ok(Response::new(Closed { received }))
     }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinAnswer>, Status> {
+        let JoinRequest { group, name } = request.into_inner();
+        self.check_group(&group)?;
+        let Some(raft_id) = self.raft.members().id_of(&name) else {
+            return Err(Status::not_found(format!(
+                "controller {name} is not a member yet: run mqadmin addController --id {name} --address <its address>"
+            )));
+        };
+        Ok(Response::new(JoinAnswer { raft_id, founders: self.identity.peers.clone() }))
+    }
 }
 
 impl Inbox {
-    fn check(&self, it: &Envelope) -> Result<(), Status> {
-        if it.group != self.group {
-            let text = format!(
-                "this is a controller of group {}, the sender's controllerDLegerGroup is {}",
-                self.group, it.group
-            );
-            return Err(Status::permission_denied(text));
+    fn check_group(&self, group: &str) -> Result<(), Status> {
+        if group == self.identity.group {
+            return Ok(());
         }
-        if it.to != self.self_id || !self.peers.contains_key(&it.from) {
+        let own = &self.identity.group;
+        let text = format!("this is a controller of group {own}, the sender's controllerDLegerGroup is {group}");
+        Err(Status::permission_denied(text))
+    }
+
+    async fn check(&self, it: &Envelope) -> Result<(), Status> {
+        self.check_group(&it.group)?;
+        let Some(hello) = &it.hello else {
+            return Err(Status::invalid_argument("a stream opens with who opens it"));
+        };
+        if it.to != self.identity.raft_id() || hello.founders != self.identity.peers {
             let text = format!(
-                "message from controller {} to {}, but this is {} and knows {:?}: controllerDLegerPeers must be the \
-                 same everywhere",
+                "message from controller {} ({}) of a group founded by {:?} to {}, but this is {} of a group founded by                  {:?}: controllerDLegerPeers must be the same everywhere when a group is founded; one that is added                  later needs controllerJoin=true and an empty controllerStorePath",
                 it.from,
+                hello.name,
+                hello.founders,
                 it.to,
-                self.self_id,
-                self.peers.keys()
+                self.identity.raft_id(),
+                self.identity.peers
             );
             return Err(Status::permission_denied(text));
         }
-        Ok(())
+        let (name, address) = (hello.name.clone(), hello.address.clone());
+        let asked = super::Hello { from: it.from, directory: hello.directory, name, address };
+        match self.raft.hello(asked).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(Status::failed_precondition(why)),
+            Err(why) => Err(Status::unavailable(why.to_string())),
+        }
     }
 }

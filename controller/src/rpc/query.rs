@@ -12,14 +12,14 @@ impl Service {
     /// Answered by every controller: this is how brokers find the leader.
     pub(super) fn metadata(&self) -> Command {
         let leadership = *self.raft.leadership().borrow();
-        let leader = leadership.leader.and_then(|id| Some((self.peers.name(id)?, self.peers.addresses.get(&id)?)));
-        let peers = self.peers.names.iter().zip(self.peers.addresses.values());
+        let members = self.raft.members();
+        let leader = leadership.leader.and_then(|id| members.get(id));
         Command::response(response::SUCCESS).with_header(&GetMetadataInfoResponse {
-            group: Some(self.config.load().controller_d_leger_group.clone()),
-            controller_leader_id: leader.map(|it| it.0.to_owned()),
-            controller_leader_address: leader.map(|it| it.1.clone()),
+            group: Some(self.config.load().group().to_owned()),
+            controller_leader_id: leader.map(|it| it.name.clone()),
+            controller_leader_address: leader.map(|it| it.address.clone()),
             is_leader: leadership.leading,
-            peers: Some(peers.map(|(name, address)| format!("{name}:{address};")).collect()),
+            peers: Some(members.members.values().map(|it| format!("{}:{};", it.name, it.address)).collect()),
         })
     }
 
