@@ -5,6 +5,7 @@
 mod broker;
 mod controller;
 mod namesrv;
+mod planned;
 
 pub use controller::Elected;
 

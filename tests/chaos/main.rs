@@ -7,4 +7,5 @@ mod master_dies;
 mod master_hangs;
 mod metadata_follows;
 mod others_die;
+mod planned_change;
 mod tail_diverges;

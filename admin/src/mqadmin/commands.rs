@@ -5,7 +5,9 @@ mod cluster;
 mod cluster_list;
 mod consume_message;
 mod controller;
+mod history;
 mod messages;
+mod planned;
 mod send_message;
 mod topic_list;
 mod topic_route;
@@ -148,6 +150,32 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         run: |context, given| Box::pin(cluster::elect_master(context, given)),
     },
+    Command {
+        name: "history",
+        about: "Baton: what happened to a broker set: changes of master and of the SyncStateSet, and refusals.",
+        options: &[
+            CONTROLLER,
+            Opt::value("b", "brokerName", "which broker set").required(),
+            // -n is the nameserver's in every command.
+            Opt::value("m", "most", "only the newest so many, 20 if not given"),
+        ],
+        run: |context, given| Box::pin(history::history(context, given)),
+    },
+    Command {
+        name: "explain",
+        about: "Baton: why a broker set has the master it has, or none.",
+        options: &[
+            CONTROLLER,
+            Opt::value("b", "brokerName", "which broker set").required(),
+            Opt::value("at", "at", "at this time (UTC) instead of now, as in '2026-11-21 12:03'"),
+        ],
+        run: |context, given| Box::pin(history::explain(context, given)),
+    },
+    planned::SWITCHOVER,
+    planned::DRAIN,
+    planned::UNDRAIN,
+    planned::PAUSE,
+    planned::RESUME,
 ];
 
 /// Seconds between rounds of `-i`; an empty value means RocketMQ's 3.

@@ -189,6 +189,23 @@ impl Controllers {
         settle("replica info", answer.and_then(|it| replica_info(&it)))
     }
 
+    /// 31004, sent once: makes the best other member master in place of this replica (S10).
+    pub(crate) async fn switch_away(&self, me: BrokerId) -> Result<(), String> {
+        let header = SwitchoverRequest {
+            broker_name: self.config.broker_name.clone(),
+            broker_id: None,
+            master_broker_id: Some(me),
+            dry_run: None,
+        };
+        let leader = self.leader().await.map_err(|e| e.to_string())?;
+        let request = Command::request(request::BATON_SWITCHOVER).with_header(&header);
+        let answer = self.client.call(&leader, request, CALL_TIMEOUT).await.map_err(|e| e.to_string())?;
+        match answer.code {
+            response::SUCCESS => Ok(()),
+            code => Err(format!("code {code}: {}", answer.remark.unwrap_or_default())),
+        }
+    }
+
     /// 1001, sent once: whether a repetition of it was executed could not be told apart.
     pub(crate) async fn alter(&self, me: BrokerId, epoch: Epoch, set: BTreeSet<BrokerId>, set_epoch: i32) -> Outcome {
         let header = AlterSyncStateSetRequest {
@@ -242,6 +259,7 @@ impl Controllers {
             boot_id: Some(self.boot_id.clone()),
             min_in_sync_replicas: Some(self.config.min_in_sync_replicas as i32),
             disk_probe_age_mills: Some(pulse.disk_probe_age_ms as i64),
+            broker_zone: self.config.zone.clone(),
         })
     }
 

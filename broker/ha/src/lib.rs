@@ -11,6 +11,7 @@ pub mod role;
 pub mod slave;
 
 mod controllers;
+mod drain;
 mod driver;
 mod durable_file;
 mod epoch_file;
@@ -61,6 +62,8 @@ pub struct HaConfig {
     pub sync_controller_metadata_period_ms: u64,
     pub check_sync_state_set_period_ms: u64,
     pub election_priority: i32,
+    /// Where this replica runs, for elections among equals.
+    pub zone: Option<String>,
 }
 
 /// The durability profile.

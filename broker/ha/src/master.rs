@@ -67,6 +67,11 @@ pub enum Input {
     Lease {
         until: Millis,
     },
+    /// A planned change was begun, and may be committed until then: the controllers may elect in spite of the lease
+    /// (S10).
+    DistrustLease {
+        until: Millis,
+    },
     /// S13: whether a Baton slave has all metadata.
     MetadataSynced {
         slave: BrokerId,
@@ -123,6 +128,8 @@ pub struct Master {
     own_end: Offset,
     confirm: Offset,
     lease_until: Millis,
+    /// Before this moment a lease proves nothing (S10).
+    trust_lease_from: Millis,
     propose_after: Millis,
     proposed_at: Millis,
 }
@@ -147,6 +154,7 @@ impl Master {
             own_end,
             confirm: confirm.min(own_end),
             lease_until: 0,
+            trust_lease_from: 0,
             propose_after: now,
             proposed_at: now,
         }
@@ -161,6 +169,7 @@ impl Master {
             Input::Committed { set, epoch } => self.on_committed(now, set, epoch, out),
             Input::Proposed(outcome) => self.on_outcome(now, outcome, out),
             Input::Lease { until } => self.lease_until = self.lease_until.max(until),
+            Input::DistrustLease { until } => self.trust_lease_from = self.trust_lease_from.max(until),
             Input::MetadataSynced { slave, synced: true } => drop(self.synced_metadata.insert(slave)),
             Input::MetadataSynced { slave, synced: false } => drop(self.synced_metadata.remove(&slave)),
             Input::Tick => {}
@@ -267,7 +276,9 @@ impl Master {
         }
         let reached = match self.config.acknowledgement {
             Acknowledgement::AllInSyncStateSet => self.held_by_all(),
-            Acknowledgement::InSyncReplicas(copies) if now < self.lease_until => self.held_by(copies),
+            Acknowledgement::InSyncReplicas(copies) if (self.trust_lease_from..self.lease_until).contains(&now) => {
+                self.held_by(copies)
+            }
             // S8: without a lease the whole set must have it, and the asked-for number of copies exist.
             Acknowledgement::InSyncReplicas(copies) => self.held_by(copies).min(self.held_by_all()),
         };

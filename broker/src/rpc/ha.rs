@@ -1,15 +1,19 @@
 //! Replication as seen from outside: GET_BROKER_EPOCH_CACHE (1007), GET_BROKER_HA_STATUS (907), EXCHANGE_BROKER_HA_INFO
 //! (906),
-//! NOTIFY_BROKER_ROLE_CHANGED (1008).
+//! NOTIFY_BROKER_ROLE_CHANGED (1008), and a planned change's drain (31002, 31003).
 
-use super::{Answer, body, header, json, refuse, success};
+use super::{Answer, body, header, json, not_master, refuse, success};
 use crate::broker::Broker;
+use node::remoting::Reply;
 use proto::Command;
 use proto::body::{
     EpochEntryCache, EpochEntryInfo, HaClientRuntimeInfo, HaConnectionRuntimeInfo, HaRuntimeInfo, SyncStateSet,
 };
 use proto::code::response;
-use proto::header::{ExchangeHaInfo, NotifyBrokerRoleChangedRequest};
+use proto::header::{
+    ExchangeHaInfo, HoldWritesRequest, HoldWritesResponse, NotifyBrokerRoleChangedRequest, ReleaseWritesRequest,
+};
+use std::sync::Arc;
 
 pub(super) fn epochs(broker: &Broker) -> Answer {
     if !broker.config.enable_controller_mode {
@@ -79,4 +83,37 @@ pub(super) fn role_changed(broker: &Broker, command: &Command) -> Answer {
     let set: SyncStateSet = if command.body.is_empty() { SyncStateSet::default() } else { body(command)? };
     broker.replication.on_role_notification(request, set);
     Ok(success())
+}
+
+/// S10: the controllers are about to make another replica master.
+pub(super) fn hold_writes(broker: &Arc<Broker>, command: &Command) -> Reply {
+    let request: HoldWritesRequest = match header(command) {
+        Ok(request) => request,
+        Err(refused) => return Reply::Now(refused),
+    };
+    if request.broker_name != broker.config.broker_name || !broker.is_master() {
+        return Reply::Now(not_master(broker));
+    }
+    let replication = broker.replication.clone();
+    Reply::Later(Box::pin(async move {
+        match replication.hold_writes(request).await {
+            Ok(end_offset) => success().with_header(&HoldWritesResponse { end_offset }),
+            Err(why) => refuse(response::SYSTEM_ERROR, why),
+        }
+    }))
+}
+
+pub(super) fn release_writes(broker: &Arc<Broker>, command: &Command) -> Reply {
+    let request: ReleaseWritesRequest = match header(command) {
+        Ok(request) => request,
+        Err(refused) => return Reply::Now(refused),
+    };
+    if request.broker_name != broker.config.broker_name {
+        return Reply::Now(not_master(broker));
+    }
+    let replication = broker.replication.clone();
+    Reply::Later(Box::pin(async move {
+        replication.release_writes(request.master_epoch).await;
+        success()
+    }))
 }

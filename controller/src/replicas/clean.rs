@@ -47,6 +47,7 @@ impl BrokerSet {
         }
         self.replicas.retain(|id, _| !ids.contains(id));
         self.eligible.retain(|id| !ids.contains(id));
+        self.drained.retain(|id| !ids.contains(id));
         let members = self.sync_state_set.len();
         self.sync_state_set.retain(|id| !ids.contains(id));
         if self.sync_state_set.len() != members {
