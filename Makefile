@@ -12,7 +12,7 @@ DIR ?= $(TARGET)/quick-start
 export ROCKSDB_LIB_DIR := $(CACHE)/rocksdb
 export ROCKSDB_STATIC := 1
 
-.PHONY: help build test interop-long lint demo up down rocksdb cargo libclang
+.PHONY: model help build test interop-long lint demo up down rocksdb cargo libclang
 
 help:
 	@echo "make demo    build, run a cluster of 3 controllers and 3 brokers, kill its master under load, show what became of every message"
@@ -22,6 +22,7 @@ help:
 	@echo "make test    format, lints and all tests"
 	@echo "make interop-long  a set of our brokers and Java's that copies more than 256 MiB, switched both ways"
 	@echo "make lint    format and lints only"
+	@echo "make model   check the safety rules exhaustively, deeper than make test does"
 
 build: rocksdb
 	cargo build --release -p baton
@@ -37,6 +38,10 @@ interop-long: rocksdb
 lint: rocksdb
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# Minutes; `make test` visits the smaller part of it.
+model: rocksdb
+	BATON_MODEL_DEEP=1 cargo test --release -p baton-tests --test model -- --nocapture
 
 demo: build
 	@$(BIN)/mqbench demo
