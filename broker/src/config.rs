@@ -122,12 +122,11 @@ pub struct Config {
     /// Milliseconds between polls of the replica information, which back up the controller's notifications. Default
     /// 1000 (RocketMQ: 5000).
     pub sync_broker_metadata_period: u64,
-    /// Milliseconds between polls for the controller leader. Default 10000.
-    pub sync_controller_metadata_period: u64,
-    /// Milliseconds between checks of the SyncStateSet. Default 1000 (RocketMQ: 5000).
-    pub check_sync_state_set_period: u64,
     /// Among equals, the smallest is elected. Default 2147483647.
     pub broker_election_priority: i32,
+    /// Where this broker runs (a rack, a data centre). Among equal replicas one outside the dead master's zone is
+    /// elected. Default: none.
+    pub broker_zone: Option<String>,
     /// Milliseconds between registrations with the nameservers. Changes are registered at once. Default 30000.
     pub register_name_server_period: u64,
     /// Milliseconds one registration may take. Default 24000.
@@ -175,6 +174,11 @@ pub struct Config {
     pub flush_consumer_offset_interval: u64,
     /// Milliseconds without a heartbeat after which a client is forgotten. Default 120000.
     pub channel_expired_timeout: u64,
+    /// What this broker signs its requests to controllers, nameservers and its master with:
+    /// `{"accessKey":"…","secretKey":"…"}`. Default: unsigned.
+    pub inner_client_authentication_credentials: String,
+    #[serde(flatten)]
+    pub tls: node::tls::Settings,
 }
 
 impl Default for Config {
@@ -214,9 +218,8 @@ impl Default for Config {
             broker_heartbeat_interval: 500,
             controller_heart_beat_timeout_mills: 2000,
             sync_broker_metadata_period: 1000,
-            sync_controller_metadata_period: 10_000,
-            check_sync_state_set_period: 1000,
             broker_election_priority: i32::MAX,
+            broker_zone: None,
             register_name_server_period: 30_000,
             register_broker_timeout_mills: 24_000,
             auto_create_topic_enable: true,
@@ -240,6 +243,8 @@ impl Default for Config {
             trace_on: true,
             flush_consumer_offset_interval: 5000,
             channel_expired_timeout: 120_000,
+            inner_client_authentication_credentials: String::new(),
+            tls: node::tls::Settings::default(),
         }
     }
 }
@@ -371,9 +376,8 @@ impl Config {
             heartbeat_interval_ms: self.broker_heartbeat_interval,
             heartbeat_timeout_ms: self.controller_heart_beat_timeout_mills,
             sync_broker_metadata_period_ms: self.sync_broker_metadata_period,
-            sync_controller_metadata_period_ms: self.sync_controller_metadata_period,
-            check_sync_state_set_period_ms: self.check_sync_state_set_period,
             election_priority: self.broker_election_priority,
+            zone: self.broker_zone.clone(),
         })
     }
 
@@ -384,6 +388,9 @@ impl Config {
             .into_iter()
             .filter_map(|(key, value)| match value {
                 serde_json::Value::Null => None,
+                serde_json::Value::String(text) if node::properties::is_secret(&key) && !text.is_empty() => {
+                    Some((key, node::properties::HIDDEN.to_owned()))
+                }
                 serde_json::Value::String(text) => Some((key, text)),
                 other => Some((key, other.to_string())),
             })

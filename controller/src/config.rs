@@ -1,5 +1,11 @@
 //! Configuration: RocketMQ's keys for a controller, and ours, with what must hold between them.
 
+mod access;
+
+pub use access::Access;
+
+mod jraft;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,7 +20,8 @@ pub struct Config {
     /// Where `updateControllerConfig` writes the effective configuration. Empty:
     /// `<rocketmqHome>/controller/controller.properties`, or nowhere without a home.
     pub config_store_path: String,
-    /// `DLedger`. RocketMQ's other engine, `jRaft`, has other keys and is refused by name.
+    /// Which of RocketMQ's two ways this file names the group in: `DLedger` (the `controllerDLeger…` keys) or `jRaft`
+    /// (the `jRaft…` keys). What runs is the same.
     pub controller_type: String,
     /// Name of this group of controllers; the same on each of them.
     pub controller_d_leger_group: String,
@@ -23,7 +30,21 @@ pub struct Config {
     pub controller_d_leger_peers: String,
     /// Which of the peers this process is.
     pub controller_d_leger_self_id: String,
-    /// Data directory, of this controller alone. Empty: `~/DLedgerController/<controllerDLegerSelfId>`.
+    /// With `controllerType=jRaft`: name of the group.
+    pub j_raft_group_id: String,
+    /// Which of `jRaftInitConf` this process is.
+    pub j_raft_server_id: String,
+    /// All controllers, separated by `,`, by the addresses of JRaft's own protocol. Here they are names only.
+    pub j_raft_init_conf: String,
+    /// The same controllers in the same order, separated by `,`, by the addresses where brokers, tools and the other
+    /// controllers reach them.
+    #[serde(rename = "jRaftControllerRPCAddr")]
+    pub j_raft_controller_rpc_addr: String,
+    /// This controller joins a group that exists: with an empty data directory it waits until `mqadmin addController`
+    /// has named it, and copies everything. Leave it false when a group is founded.
+    pub controller_join: bool,
+    /// Data directory, of this controller alone. Empty: `~/DLedgerController/<controllerDLegerSelfId>`, or
+    /// `~/jRaftController/<jRaftServerId>`.
     pub controller_store_path: String,
     /// Address to listen on instead of the host of this controller's own peer entry, say `0.0.0.0` behind a NAT.
     pub bind_address: String,
@@ -46,10 +67,21 @@ pub struct Config {
     pub disk_stall_timeout_mills: u64,
     /// Heartbeat timeout of a broker that does not say its own.
     pub default_heartbeat_timeout_mills: u64,
+    /// How long a master that the leader does not hear is kept at most because another controller still hears it. 0:
+    /// not at all.
+    pub witness_wait_mills: u64,
+    /// When a set's master has changed this often by itself within the window below, further automatic elections wait,
+    /// longer each time, and the log says so as an error. What an operator asks for does not wait. 0: no limit.
+    pub max_automatic_master_changes: usize,
+    pub automatic_master_changes_window_mills: u64,
     /// A snapshot of the state is taken, and the Raft log cut, after this many entries …
     pub snapshot_entries: u64,
     /// … or this many bytes.
     pub snapshot_bytes: u64,
+    #[serde(flatten)]
+    pub access: Access,
+    #[serde(flatten)]
+    pub tls: node::tls::Settings,
 }
 
 impl Default for Config {
@@ -61,6 +93,11 @@ impl Default for Config {
             controller_d_leger_group: "group1".into(),
             controller_d_leger_peers: String::new(),
             controller_d_leger_self_id: String::new(),
+            j_raft_group_id: "jRaft-Controller".into(),
+            j_raft_server_id: "localhost:9880".into(),
+            j_raft_init_conf: "localhost:9880,localhost:9881,localhost:9882".into(),
+            j_raft_controller_rpc_addr: "localhost:9770,localhost:9771,localhost:9772".into(),
+            controller_join: false,
             controller_store_path: String::new(),
             bind_address: String::new(),
             enable_elect_unclean_master: false,
@@ -71,8 +108,13 @@ impl Default for Config {
             elect_on_refused_connection: true,
             disk_stall_timeout_mills: 2_000,
             default_heartbeat_timeout_mills: 10_000,
+            witness_wait_mills: 10_000,
+            max_automatic_master_changes: 5,
+            automatic_master_changes_window_mills: 60_000,
             snapshot_entries: 10_000,
             snapshot_bytes: 4 * 1024 * 1024,
+            access: Access::default(),
+            tls: node::tls::Settings::default(),
         }
     }
 }
@@ -96,17 +138,36 @@ pub enum ConfigError {
     #[error("`controllerDLegerSelfId={self_id}` is not among `controllerDLegerPeers` ({known}): correct one of them")]
     SelfIdUnknown { self_id: String, known: String },
     #[error(
-        "`controllerDLegerPeers`: {0} cannot be reached from the other hosts in the list: give each controller the \
+        "the list of peers: {0} cannot be reached from the other hosts in the list: give each controller the \
          address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
     )]
     NotReachable(String),
+    #[error("`controllerType={0}`: want DLedger or jRaft")]
+    UnknownType(String),
     #[error(
-        "`controllerType=jRaft` is not supported: remove it and the jRaft keys, and list the controllers in \
-         `controllerDLegerPeers`"
+        "`jRaftControllerRPCAddr` names {rpc} controllers and `jRaftInitConf` {raft}: list the same ones in both, in the \
+         same order, separated by `,`"
     )]
-    JRaft,
+    JRaftLists { raft: usize, rpc: usize },
+    #[error("`{key}`: `{value}`: want host:port, as in 10.0.0.1:9880")]
+    BadJRaftPeer { key: &'static str, value: String },
+    #[error("`jRaftInitConf`: {0} stands there twice: each controller needs its own")]
+    DuplicateJRaftPeer(String),
+    #[error("`jRaftControllerRPCAddr`: {0} stands there twice: each controller needs its own")]
+    DuplicateJRaftAddress(String),
+    #[error("`jRaftServerId={server_id}` is not in `jRaftInitConf` ({known}): correct one of them")]
+    JRaftServerUnknown { server_id: String, known: String },
+    #[error("`{0}` is missing: `controllerAclEnable=true` needs both controllerAccessKey and controllerSecretKey")]
+    NoCredentials(&'static str),
     #[error("`{key}={value}`: want {want}")]
     OutOfRange { key: &'static str, value: u64, want: &'static str },
+}
+
+/// Which of RocketMQ's controllers a file was written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    DLedger,
+    JRaft,
 }
 
 /// The members of the group. Raft ids count from 1 in the order of the names, whatever the order in the file.
@@ -123,6 +184,11 @@ impl Peers {
         self.names.get((id as usize).checked_sub(1)?).map(String::as_str)
     }
 
+    pub fn address_of(&self, name: &str) -> Option<&str> {
+        let at = self.names.iter().position(|it| it == name)?;
+        self.addresses.get(&(at as u64 + 1)).map(String::as_str)
+    }
+
     pub fn own_address(&self) -> &str {
         self.addresses.get(&self.self_id).map_or("", String::as_str)
     }
@@ -136,18 +202,21 @@ impl Peers {
 impl Config {
     /// Checks what no single value can tell.
     pub fn peers(&self) -> Result<Peers, ConfigError> {
-        if self.controller_type.eq_ignore_ascii_case("jRaft") {
-            return Err(ConfigError::JRaft);
-        }
         if !(50..=60_000).contains(&self.election_timeout_mills) {
             let (key, value) = ("electionTimeoutMills", self.election_timeout_mills);
             return Err(ConfigError::OutOfRange { key, value, want: "50 to 60000" });
         }
-        let by_name = parse(&self.controller_d_leger_peers)?;
-        let wanted = self.controller_d_leger_self_id.trim();
-        if wanted.is_empty() {
-            return Err(ConfigError::NoSelfId);
-        }
+        let (by_name, wanted) = match self.flavour()? {
+            Flavour::JRaft => jraft::members(self)?,
+            Flavour::DLedger => {
+                let by_name = parse(&self.controller_d_leger_peers)?;
+                let wanted = self.controller_d_leger_self_id.trim();
+                if wanted.is_empty() {
+                    return Err(ConfigError::NoSelfId);
+                }
+                (by_name, wanted)
+            }
+        };
         check_reachable(by_name.values())?;
         let names = by_name.keys().cloned().collect::<Vec<_>>();
         let Some(at) = names.iter().position(|it| it == wanted) else {
@@ -157,12 +226,28 @@ impl Config {
         Ok(Peers { names, addresses, self_id: at as u64 + 1 })
     }
 
+    pub fn flavour(&self) -> Result<Flavour, ConfigError> {
+        match self.controller_type.trim() {
+            it if it.eq_ignore_ascii_case("jRaft") => Ok(Flavour::JRaft),
+            it if it.eq_ignore_ascii_case("DLedger") => Ok(Flavour::DLedger),
+            other => Err(ConfigError::UnknownType(other.to_owned())),
+        }
+    }
+
+    /// The group's name, by the keys of either flavour.
+    pub fn group(&self) -> &str {
+        match self.flavour() {
+            Ok(Flavour::JRaft) => &self.j_raft_group_id,
+            _ => &self.controller_d_leger_group,
+        }
+    }
+
     /// What is allowed but probably not meant.
     pub fn warnings(&self, peers: &Peers) -> Vec<String> {
         let count = peers.names.len();
         let survives = (count - 1) / 2;
         let even = format!(
-            "`controllerDLegerPeers` names {count} controllers: an even number tolerates no more failures \
+            "the list of peers names {count} controllers: an even number tolerates no more failures \
              ({survives}) than {} would; use 1, 3 or 5",
             count - 1
         );
@@ -182,7 +267,10 @@ impl Config {
         match self.controller_store_path.trim() {
             "" => {
                 let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
-                home.join("DLedgerController").join(self.controller_d_leger_self_id.trim())
+                match self.flavour() {
+                    Ok(Flavour::JRaft) => home.join("jRaftController").join(self.j_raft_server_id.trim()),
+                    _ => home.join("DLedgerController").join(self.controller_d_leger_self_id.trim()),
+                }
             }
             path => PathBuf::from(path),
         }

@@ -26,6 +26,8 @@ use ::raft::eraftpb::Message;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use node::listener::{Limits, Listener};
+use node::remoting::{Client, ClientOptions};
+use node::tls::Tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch as channel};
@@ -72,25 +74,28 @@ impl Running {
 pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Running> {
     let peers = config.peers()?;
     config.warnings(&peers).iter().for_each(|it| warn!("{it}"));
+    let credentials = config.access.credentials()?;
+    let tls = Tls::new(&config.tls)?;
+    let options = ClientOptions { credentials: credentials.clone(), tls: tls.client.clone(), ..Default::default() };
     let stop = stop.child_token();
     // First the port: two controllers that are the same one must not both touch the data.
-    let listener = Listener::bind(&config.listen_address(&peers)).await?;
+    let listener = Listener::bind(&config.listen_address(&peers)).await?.with_tls(tls.server);
     let local = listener.local;
     let (events, listening) = mpsc::channel(EVENTS);
     let Started { raft, identity } = start_raft(&config, &peers, &stop, events).await?;
     let black_list = rpc::black_list(&config);
-    let group = config.controller_d_leger_group.clone();
+    let group = config.group().to_owned();
     let config = Arc::new(ArcSwap::from_pointee(config));
     let own_name = peers.name(peers.self_id).unwrap_or_default().to_owned();
     let labels = metrics::common_labels(local.to_string(), group.clone(), own_name);
     let metrics = Arc::new(metrics::Metrics::new(&labels, &raft));
-    let notifier = notify::Notifier::new();
+    let notifier = notify::Notifier::new(options.clone());
     let (watch, ended) = watch::start(config.clone(), raft.clone(), listening, notifier, metrics.clone());
     let transport = raft::transport::service(&identity, raft.clone());
     let router = tonic::service::Routes::new(transport).into_axum_router();
     info!(%local, group, self_id = peers.name(peers.self_id), peers = ?peers.addresses, "controller serving");
-    let client = node::remoting::Client::new(node::remoting::ClientOptions::default());
-    let service = Arc::new(rpc::Service { config, peers, raft: raft.clone(), watch, client, metrics, local, black_list });
+    let (client, access) = (Client::new(options), rpc::Access::new(credentials));
+    let service = Arc::new(rpc::Service { config, peers, raft: raft.clone(), watch, client, metrics, local, black_list, access });
     let router = status::routes(router, service.clone());
     let server =
         tokio::spawn(listener.serve(Arc::new(rpc::Rpc(service)), Some(router), Limits::default(), stop.clone()));
@@ -145,7 +150,7 @@ async fn identify(
     peers: &config::Peers,
     stop: &CancellationToken,
 ) -> anyhow::Result<raft::Identity> {
-    let group = &config.controller_d_leger_group;
+    let group = config.group();
     let own_name = peers.name(peers.self_id).unwrap_or_default();
     let mut identity = raft::Identity::new(group, own_name, &peers.names);
     if config.controller_join && !config.store_path().join("CURRENT").exists() {

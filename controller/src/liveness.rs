@@ -15,9 +15,13 @@
 //! ```
 
 mod examine;
+mod life;
 mod pulse;
+mod restraint;
 
 pub use pulse::{Heartbeat, Pulse, RaftLease};
+
+use restraint::{Patience, Witnesses};
 
 use crate::replicas::{BrokerSet, Candidate, Cause, UncleanElection};
 use proto::{BrokerId, Epoch, Millis};
@@ -40,6 +44,12 @@ pub enum Input {
         result: Probed,
     },
     /// The replicated state of a set changed; after a snapshot: once for every set.
+    /// The other controllers' answer to [`Output::AskWitnesses`]: how long ago one of them heard it, and which.
+    Witnessed {
+        broker_set: String,
+        id: BrokerId,
+        heard: Option<(Millis, String)>,
+    },
     View(Arc<BrokerSet>),
     Removed {
         broker_set: String,
@@ -95,6 +105,17 @@ pub enum Output {
         master_epoch: Epoch,
         sync_state_set_epoch: i32,
     },
+    /// Ask the other controllers when they heard this master last.
+    AskWitnesses {
+        broker_set: String,
+        id: BrokerId,
+    },
+    /// The master changed so often that automatic elections wait.
+    Flapping {
+        broker_set: String,
+        changes: usize,
+        wait: Millis,
+    },
     /// This replica seems not to know the current master yet.
     Notify {
         broker_set: String,
@@ -113,6 +134,13 @@ pub struct Settings {
     /// Timeout of a replica that has not said its own.
     pub default_timeout: Millis,
     pub review_interval: Millis,
+    /// Wall clock minus monotonic clock at present: pauses end by the wall clock (S10).
+    pub wall_ahead: i64,
+    /// How long a silent master is kept at most because another controller hears it; 0: never.
+    pub witness_wait: Millis,
+    /// From this many automatic changes of a set's master within the window on, elections wait; 0: never.
+    pub flap_changes: usize,
+    pub flap_window: Millis,
 }
 
 /// The table. One task owns it.
@@ -136,6 +164,8 @@ struct Watched {
     proposed: Option<Proposed>,
     /// When the view last changed.
     changed: Millis,
+    witnesses: Witnesses,
+    patience: Patience,
 }
 
 /// What a new view brings that brokers should hear of.
@@ -176,6 +206,7 @@ impl Liveness {
             Input::Probed { broker_set, id, attempt, result } => {
                 self.on_probed(now, &broker_set, id, (attempt, result), out)
             }
+            Input::Witnessed { broker_set, id, heard } => self.on_witnessed(now, &broker_set, id, heard, out),
             Input::View(view) => self.on_view(now, view, out),
             Input::Removed { broker_set } => self.forget(&broker_set),
             Input::Leading => self.on_leading(now, out),
@@ -292,6 +323,9 @@ impl Liveness {
             }
         };
         self.announce(now, &name, news, out);
+        if news == News::Master {
+            self.restrain(now, &name, out);
+        }
         self.examine(now, &name, out);
     }
 

@@ -17,13 +17,12 @@ const RETRIES: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis
 
 #[derive(Clone)]
 pub(crate) struct Notifier {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Notifier {
-    pub(crate) fn new() -> Notifier {
-        let options = ClientOptions { connect_timeout: Duration::from_secs(1), ..Default::default() };
-        Notifier { client: Client::new(options) }
+    pub(crate) fn new(options: ClientOptions) -> Notifier {
+        Notifier { client: Client::new(ClientOptions { connect_timeout: Duration::from_secs(1), ..options }) }
     }
 
     pub(crate) fn notify(&self, set: &BrokerSet, id: BrokerId) {

@@ -7,14 +7,22 @@
 mod alter;
 mod clean;
 mod command;
+mod considered;
 mod elect;
+pub mod memory;
+mod observe;
 mod outcome;
+mod planned;
 mod register;
 mod set;
+pub mod story;
 
-pub use command::{AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Elect, Register, RemoveDead};
-pub use elect::{Candidate, Choice, ElectMode, Standing, UncleanElection};
+pub use command::{AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Drain, Drained, Elect, Pause, Register, RemoveDead};
+pub use considered::{Considered, Verdict};
+pub use elect::{Candidate, Choice, ElectMode, Standing, UncleanElection, Zone};
+pub use memory::{Memory, Promoted};
 pub use outcome::{Outcome, Refusal, SetSummary};
+pub use planned::{NoSuccessor, Successor};
 pub use set::{BrokerSet, Cause, Replica, RoleChange};
 
 use serde::{Deserialize, Serialize};
@@ -24,11 +32,21 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replicas {
     sets: BTreeMap<String, BrokerSet>,
+    /// What happened to each set.
+    #[serde(default)]
+    memories: BTreeMap<String, Memory>,
 }
 
 impl Replicas {
     /// `index` is the command's place in the log; it becomes the revision of the set that changes.
     pub fn apply(&mut self, index: u64, command: Command) -> Outcome {
+        let before = self.before(&command);
+        let outcome = self.change(index, command);
+        self.observe(index, before, &outcome);
+        outcome
+    }
+
+    fn change(&mut self, index: u64, command: Command) -> Outcome {
         match command {
             Command::ApplyBrokerId(it) => self.apply_broker_id(index, it),
             Command::Register(it) => self.register(index, it),
@@ -36,11 +54,22 @@ impl Replicas {
             Command::AlterSyncStateSet(it) => self.alter_sync_state_set(index, it),
             Command::RemoveDead(it) => self.remove_dead(index, it),
             Command::Clean(it) => self.clean(index, it),
+            Command::Drain(it) => self.drain(index, it),
+            Command::Pause(it) => self.pause(index, it),
+            Command::Promoted(it) => {
+                self.memories.get_mut(&it.broker_set).map(|memory| memory.promoted(&it));
+                Outcome::Unchanged
+            }
         }
     }
 
     pub fn get(&self, broker_set: &str) -> Option<&BrokerSet> {
         self.sets.get(broker_set)
+    }
+
+    /// None for a set of which nothing is remembered.
+    pub fn memory(&self, broker_set: &str) -> Option<&Memory> {
+        self.memories.get(broker_set)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &BrokerSet> {

@@ -9,6 +9,7 @@ mod access;
 mod admin;
 mod broker;
 mod election;
+mod members;
 mod memory;
 mod planned;
 mod query;
@@ -87,7 +88,7 @@ fn counted(metrics: Arc<Metrics>, code: i32, began: Instant, reply: Reply) -> Re
 impl Service {
     pub(crate) fn labels(&self) -> [(&'static str, String); 3] {
         let peer = self.peers.name(self.peers.self_id).unwrap_or_default().to_owned();
-        common_labels(self.local.to_string(), self.config.load().controller_d_leger_group.clone(), peer)
+        common_labels(self.local.to_string(), self.config.load().group().to_owned(), peer)
     }
 
     async fn answer(&self, it: Command) -> Command {
@@ -106,6 +107,7 @@ impl Service {
             request::BATON_HISTORY => self.history(&it).await,
             request::BATON_EXPLAIN => self.explain(&it).await,
             request::BATON_WITNESS => self.witness(&it).await,
+            request::BATON_CONTROLLERS => self.controllers(&it).await,
             request::BATON_SWITCHOVER => self.switchover(&it).await,
             request::BATON_DRAIN => self.drain(&it).await,
             request::BATON_PAUSE => self.pause(&it).await,

@@ -2,10 +2,12 @@
 
 mod broker;
 mod controller;
+mod history;
 mod message_queue;
 mod namesrv;
 
 pub use broker::*;
 pub use controller::*;
+pub use history::HistoryLine;
 pub use message_queue::MessageQueue;
 pub use namesrv::*;

@@ -158,6 +158,25 @@ pub mod request {
     /// Baton: slave to master, a long poll for topics, groups and consumer offsets newer than what the slave has (S13).
     /// A Java master answers 3 and the slave falls back to Java's polling.
     pub const BATON_METADATA_SYNC: i32 = 31001;
+    /// Baton: controller leader to master, before a planned change (S10): hold appends, answer when the target has the
+    /// whole log.
+    pub const BATON_HOLD_WRITES: i32 = 31002;
+    /// Baton: controller leader to master: the planned change does not happen, appends go on.
+    pub const BATON_RELEASE_WRITES: i32 = 31003;
+    /// Baton: to the controller leader: move mastership without losing anything (S10).
+    pub const BATON_SWITCHOVER: i32 = 31004;
+    /// Baton: to the controller leader: keep mastership away from a replica or a host, or allow it again.
+    pub const BATON_DRAIN: i32 = 31005;
+    /// Baton: to the controller leader: no automatic elections for a while, or again from now on.
+    pub const BATON_PAUSE: i32 = 31006;
+    /// Baton: to the controller leader: the last events of a set.
+    pub const BATON_HISTORY: i32 = 31010;
+    /// Baton: to the controller leader: why a set is as it is, in words.
+    pub const BATON_EXPLAIN: i32 = 31011;
+    /// Baton: between controllers: when did you last hear this replica?
+    pub const BATON_WITNESS: i32 = 31012;
+    /// Baton: to the controller leader: add or remove a controller, or let another one lead.
+    pub const BATON_CONTROLLERS: i32 = 31020;
 }
 
 /// How a request ended (`RemotingSysResponseCode`, `ResponseCode`).

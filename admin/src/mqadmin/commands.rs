@@ -6,6 +6,7 @@ mod cluster_list;
 mod consume_message;
 mod controller;
 mod history;
+mod members;
 mod messages;
 mod planned;
 mod send_message;
@@ -171,6 +172,10 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         run: |context, given| Box::pin(history::explain(context, given)),
     },
+    members::ADD,
+    members::REMOVE,
+    members::TRANSFER,
+    members::LIST,
     planned::SWITCHOVER,
     planned::DRAIN,
     planned::UNDRAIN,

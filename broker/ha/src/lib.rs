@@ -59,8 +59,6 @@ pub struct HaConfig {
     pub heartbeat_interval_ms: u64,
     pub heartbeat_timeout_ms: u64,
     pub sync_broker_metadata_period_ms: u64,
-    pub sync_controller_metadata_period_ms: u64,
-    pub check_sync_state_set_period_ms: u64,
     pub election_priority: i32,
     /// Where this replica runs, for elections among equals.
     pub zone: Option<String>,

@@ -2,9 +2,12 @@
 
 use super::{Admin, AdminError, Result, bad_header, parse};
 use proto::Command;
-use proto::body::{BrokerReplicasInfo, ElectMasterResponseBody};
+use proto::body::{BrokerReplicasInfo, ElectMasterResponseBody, HistoryLine};
 use proto::code::request;
-use proto::header::{CleanBrokerDataRequest, ElectMasterRequest, ElectMasterResponse, GetMetadataInfoResponse};
+use proto::header::{
+    BatonControllersRequest, BatonExplainRequest, BatonHistoryRequest, CleanBrokerDataRequest, ElectMasterRequest, ElectMasterResponse,
+    GetMetadataInfoResponse,
+};
 
 /// What an election decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,25 @@ impl Admin {
     /// 1011, to the leader.
     pub async fn clean_broker_data(&self, leader: &str, what: &CleanBrokerDataRequest) -> Result<()> {
         self.succeed(leader, Command::request(request::CLEAN_BROKER_DATA).with_header(what)).await.map(|_| ())
+    }
+
+    /// Baton's 31010, to the leader: the newest events of a set, oldest first.
+    pub async fn history(&self, leader: &str, broker_name: &str, most: Option<i64>) -> Result<Vec<HistoryLine>> {
+        let header = BatonHistoryRequest { broker_name: broker_name.to_owned(), most };
+        self.body(leader, Command::request(request::BATON_HISTORY).with_header(&header)).await
+    }
+
+    /// Baton's 31011, to the leader: why a set is, or was at a moment, as it is.
+    pub async fn explain(&self, leader: &str, broker_name: &str, at_mills: Option<i64>) -> Result<String> {
+        let header = BatonExplainRequest { broker_name: broker_name.to_owned(), at_mills };
+        let answer = self.succeed(leader, Command::request(request::BATON_EXPLAIN).with_header(&header)).await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    /// 31020: adds or removes a controller, or lets another one lead; a line for each controller.
+    pub async fn change_controllers(&self, leader: &str, what: &BatonControllersRequest) -> Result<String> {
+        let answer = self.succeed(leader, Command::request(request::BATON_CONTROLLERS).with_header(what)).await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// 1009: `key=value` lines, for this controller only.

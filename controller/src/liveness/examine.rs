@@ -2,7 +2,7 @@
 
 use super::pulse::{Heartbeat, Probe, Pulse};
 use super::{Liveness, News, Output, Proposed, Settings, Watched};
-use crate::replicas::{BrokerSet, Candidate, Cause, Choice, Elect, ElectMode};
+use crate::replicas::{BrokerSet, Candidate, Cause, Choice, Elect, ElectMode, Zone};
 use proto::{BrokerId, Epoch, Millis};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Liveness {
 
 impl Watched {
     pub(super) fn new(now: Millis, view: Arc<BrokerSet>) -> Watched {
-        Watched { view, pulses: BTreeMap::new(), due: now, proposed: None, changed: now }
+        Watched { view, pulses: BTreeMap::new(), due: now, proposed: None, changed: now, witnesses: Default::default(), patience: Default::default() }
     }
 
     /// A new view: proposals are decided, and pulses of replaced processes are worth nothing.
@@ -50,6 +50,7 @@ impl Watched {
         }
         if news == News::Master {
             self.changed = now;
+            self.witnesses = Default::default();
         }
         self.pulses.retain(|id, it| {
             view.replicas.get(id).is_some_and(|registered| it.heard.is_none() || registered.boot_id == it.boot_id)
@@ -65,6 +66,9 @@ impl Watched {
     }
 
     pub(super) fn beat(&mut self, now: Millis, it: &Heartbeat, settings: &Settings) -> bool {
+        if self.view.master == Some(it.id) {
+            self.witnesses = Default::default();
+        }
         let pulse = self.pulses.entry(it.id);
         pulse.or_insert_with(|| Pulse::unheard(now, &it.address, it.timeout)).beat(now, it, settings)
     }
@@ -103,8 +107,18 @@ impl Watched {
             priority: it.priority,
             min_in_sync: it.min_in_sync,
             electable: it.is_electable(now),
+            zone: self.zone_of(it),
         };
         alive.map(candidate).collect()
+    }
+
+    /// Compared with where the master is, or was when it was heard last.
+    fn zone_of(&self, it: &Pulse) -> Zone {
+        let master = self.view.master.and_then(|it| self.pulses.get(&it)).and_then(|it| it.zone.as_ref());
+        match master.zip(it.zone.as_ref()) {
+            Some((master, zone)) if master != zone => Zone::Other,
+            _ => Zone::Same,
+        }
     }
 
     /// Registered replicas that were never heard are "unknown since now" (S5).
@@ -144,6 +158,9 @@ impl Watched {
             self.proposed = None;
             return;
         };
+        if cause.as_ref().is_some_and(|cause| self.awaits_witnesses(now, cause, settings, out)) {
+            return;
+        }
         let (broker_set, detected) = (self.view.name.clone(), self.remember_proposal(now));
         let (master_epoch, sync_state_set_epoch) = (self.view.master_epoch, self.view.sync_state_set_epoch);
         out.push(match cause {
@@ -168,6 +185,9 @@ impl Watched {
 
     /// The cause and the live members, if the set has no live master and an election would change that.
     fn wanted_election(&self, now: Millis, leading: Millis, settings: &Settings) -> Option<(Cause, Vec<Candidate>)> {
+        if now < self.paused_until(settings) || now < self.patience.until {
+            return None;
+        }
         let cause = match self.view.master {
             Some(master) => self.death_of(now, leading, master)?,
             None if self.view.master_epoch == 0 => return None,
@@ -198,6 +218,11 @@ impl Watched {
             Choice::Keep => false,
         };
         useful.then_some((elect.cause, elect.alive))
+    }
+
+    /// Until when an operator has stopped elections, on the monotonic clock.
+    fn paused_until(&self, settings: &Settings) -> Millis {
+        self.view.paused_until_ms.saturating_sub(settings.wall_ahead).max(0) as Millis
     }
 
     fn death_of(&self, now: Millis, leading: Millis, id: BrokerId) -> Option<Cause> {
@@ -231,7 +256,10 @@ impl Watched {
             Probe::Wanted { at, .. } if settings.proof_of_death => Some(at),
             _ => None,
         });
-        let soonest = probes.chain(expiry).chain(retry).chain([now + settings.review_interval]).min();
+        let resumed = Some(self.paused_until(settings)).filter(|it| *it > now);
+        let patient = Some(self.patience.until).filter(|it| *it > now);
+        let restrained = patient.into_iter().chain(self.witnesses_due(settings).filter(|it| *it > now));
+        let soonest = probes.chain(restrained).chain(resumed).chain(expiry).chain(retry).chain([now + settings.review_interval]).min();
         soonest.unwrap_or(now).max(now + 1)
     }
 }

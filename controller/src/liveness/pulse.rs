@@ -25,6 +25,8 @@ pub struct Heartbeat {
     pub boot_id: Option<String>,
     pub min_in_sync: Option<i32>,
     pub disk_probe_age: Option<Millis>,
+    /// `brokerZone`, if it said so.
+    pub zone: Option<String>,
     pub raft_lease: RaftLease,
 }
 
@@ -66,6 +68,7 @@ pub struct Pulse {
     pub boot_id: Option<String>,
     pub min_in_sync: Option<i32>,
     pub stalled: Option<Millis>,
+    pub zone: Option<String>,
     pub(super) probe: Probe,
     pub(super) notified: Millis,
     /// Number of the last probe.
@@ -88,6 +91,7 @@ impl Pulse {
             boot_id: None,
             min_in_sync: None,
             stalled: None,
+            zone: None,
             probe: Probe::Wanted { at: now, backoff: PROBE_FIRST },
             notified: 0,
             // Not from 0: a replica that is forgotten and seen again must not take an old answer for a new one.
@@ -114,6 +118,7 @@ impl Pulse {
             boot_id: it.boot_id.clone(),
             min_in_sync: it.min_in_sync,
             stalled,
+            zone: it.zone.clone(),
             probe: Probe::Idle,
             notified: self.notified,
             attempts: self.attempts,

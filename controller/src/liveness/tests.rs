@@ -1,8 +1,8 @@
 //! Golden scripts: inputs at virtual times, and every output.
 
 use super::*;
-use crate::replicas::Replica;
-use std::{error::Error, path::Path};
+use crate::replicas::{Replica, RoleChange, Zone};
+use std::{collections::VecDeque, error::Error, path::Path};
 
 test_each_file::test_each_path! { in "./controller/src/liveness/scripts" as scripts => run_script }
 
@@ -27,6 +27,10 @@ impl Default for Table {
             disk_stall: 1_000,
             default_timeout: 2_000,
             review_interval: 60_000,
+            wall_ahead: 0,
+            witness_wait: 0,
+            flap_changes: 0,
+            flap_window: 60_000,
         };
         Table { liveness: Liveness::new(settings), now: 10_000, attempts: BTreeMap::new() }
     }
@@ -43,6 +47,11 @@ enum Step {
         epoch: Epoch,
         #[arg(key)]
         boots: Option<String>,
+        #[arg(key)]
+        paused_until: Option<i64>,
+        /// Automatic changes so far, one a second, the last now.
+        #[arg(key)]
+        flips: Option<i64>,
     },
     Beat {
         id: BrokerId,
@@ -56,6 +65,8 @@ enum Step {
         boot: Option<String>,
         #[arg(key)]
         disk: Option<Millis>,
+        #[arg(key)]
+        zone: Option<String>,
         #[arg(key)]
         lease: Option<String>,
     },
@@ -74,6 +85,20 @@ enum Step {
         ms: Millis,
     },
     NoProof,
+    /// Other controllers are asked, for so long at most.
+    Witnesses {
+        wait: Millis,
+    },
+    /// How long ago another controller heard it.
+    Witnessed {
+        id: BrokerId,
+        #[arg(key)]
+        ago: Option<Millis>,
+    },
+    /// So many automatic changes are allowed within a minute.
+    Flaps {
+        most: usize,
+    },
 }
 
 fn view(set: &[BrokerId], master: Option<BrokerId>, master_epoch: Epoch, boots: Option<&str>) -> BrokerSet {
@@ -91,16 +116,34 @@ fn view(set: &[BrokerId], master: Option<BrokerId>, master_epoch: Epoch, boots: 
     }
 }
 
+fn flipped(now: Millis, flips: i64) -> VecDeque<RoleChange> {
+    let change = |ago: i64| RoleChange {
+        detected_ms: 0,
+        proposed_ms: now as i64 - ago * 1_000,
+        from: None,
+        to: Some(1),
+        epoch: 1,
+        sync_state_set: BTreeSet::new(),
+        cause: Cause::NoMaster,
+        unclean: false,
+    };
+    (0..flips).rev().map(change).collect()
+}
+
 fn told(output: &Output) -> String {
     match output {
         Output::Answer { lease, master_epoch, .. } => format!("answer: lease {lease:?}, epoch {master_epoch:?}"),
         Output::Probe { id, address, .. } => format!("probe {id} at {address}"),
         Output::Elect { expect, cause, alive, .. } => {
-            let alive = alive.iter().map(|it| format!("{}{}", if it.electable { "" } else { "?" }, it.id));
+            let zone = |zone| if zone == Zone::Other { " (other zone)" } else { "" };
+            let electable = |it: bool| if it { "" } else { "?" };
+            let alive = alive.iter().map(|it| format!("{}{}{}", electable(it.electable), it.id, zone(it.zone)));
             format!("elect instead of {expect:?}: {cause:?}; alive {:?}", alive.collect::<Vec<_>>())
         }
         Output::RemoveDead { ids, .. } => format!("remove dead {ids:?}"),
         Output::Notify { id, .. } => format!("notify {id}"),
+        Output::AskWitnesses { id, .. } => format!("ask witnesses about {id}"),
+        Output::Flapping { changes, wait, .. } => format!("flapping: {changes} changes, wait {wait}"),
     }
 }
 
@@ -134,14 +177,27 @@ impl goldenscript::Runner for Table {
         let broker_set = "a".to_owned();
         let input = match step {
             Step::Pass { ms } => return Ok(self.pass(*ms)),
+            Step::Witnesses { wait } => {
+                self.liveness.settings.witness_wait = *wait;
+                return Ok(String::new());
+            }
+            Step::Flaps { most } => {
+                self.liveness.settings.flap_changes = *most;
+                return Ok(String::new());
+            }
             Step::NoProof => {
                 self.liveness.settings.proof_of_death = false;
                 return Ok(String::new());
             }
-            Step::View { set, master, epoch, boots } => {
-                Input::View(Arc::new(view(set, *master, *epoch, boots.as_deref())))
+            Step::View { set, master, epoch, boots, paused_until, flips } => {
+                let paused_until_ms = paused_until.unwrap_or(0);
+                Input::View(Arc::new(BrokerSet {
+                    paused_until_ms,
+                    history: flipped(self.now, flips.unwrap_or(0)),
+                    ..view(set, *master, *epoch, boots.as_deref())
+                }))
             }
-            Step::Beat { id, on, epoch, end, boot, disk, lease } => Input::Heartbeat(Heartbeat {
+            Step::Beat { id, on, epoch, end, boot, disk, zone, lease } => Input::Heartbeat(Heartbeat {
                 broker_set,
                 id: *id,
                 connection: *on,
@@ -154,6 +210,7 @@ impl goldenscript::Runner for Table {
                 boot_id: boot.clone(),
                 min_in_sync: None,
                 disk_probe_age: *disk,
+                zone: zone.clone(),
                 raft_lease: if lease.as_deref() == Some("lost") { RaftLease::NotHeld } else { RaftLease::Held },
             }),
             Step::Closed { connection } => Input::Closed { connection: *connection },
@@ -169,6 +226,9 @@ impl goldenscript::Runner for Table {
             }
             Step::Leading => Input::Leading,
             Step::Following => Input::Following,
+            Step::Witnessed { id, ago } => {
+                Input::Witnessed { broker_set, id: *id, heard: ago.map(|it| (it, "n1".to_owned())) }
+            }
             Step::Settled => Input::Settled { broker_set },
         };
         Ok(self.step(input))

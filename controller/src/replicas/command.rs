@@ -1,6 +1,7 @@
 //! What can happen to the replicated state. A command travels as JSON inside a Raft entry.
 
 use super::elect::{Candidate, ElectMode, UncleanElection};
+use super::memory::Promoted;
 use super::set::Cause;
 use proto::{BrokerId, Epoch};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ pub enum Command {
     AlterSyncStateSet(AlterSyncStateSet),
     RemoveDead(RemoveDead),
     Clean(Clean),
+    Promoted(Promoted),
+    Drain(Drain),
+    Pause(Pause),
 }
 
 /// 1013: takes a broker id for good.
@@ -24,6 +28,8 @@ pub struct ApplyBrokerId {
     pub id: BrokerId,
     /// `<brokerAddr>;<millis>`: repeating it is how a broker that lost the answer gets the same id again.
     pub check_code: String,
+    #[serde(default)]
+    pub at_ms: i64,
 }
 
 /// 1003: a process of a replica announces itself.
@@ -72,6 +78,8 @@ pub struct AlterSyncStateSet {
     pub alive: BTreeSet<BrokerId>,
     /// `minInSyncReplicas` of the master, when it said so (S7).
     pub min_in_sync: Option<i32>,
+    #[serde(default)]
+    pub at_ms: i64,
 }
 
 /// The controller takes members that are dead by proof out of the set, so that strict writes go on without waiting for
@@ -82,6 +90,8 @@ pub struct RemoveDead {
     pub ids: BTreeSet<BrokerId>,
     pub master_epoch: Epoch,
     pub sync_state_set_epoch: i32,
+    #[serde(default)]
+    pub at_ms: i64,
 }
 
 /// 1011.
@@ -102,6 +112,30 @@ pub enum CleanLiving {
     Allow,
 }
 
+/// An operator keeps mastership away from a replica whose host is to be worked on, or allows it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    pub broker_set: String,
+    pub id: BrokerId,
+    pub wanted: Drained,
+    pub at_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Drained {
+    Yes,
+    No,
+}
+
+/// An operator stops automatic elections for a while, or allows them again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    pub broker_set: String,
+    /// Wall clock; 0 ends a pause.
+    pub until_ms: i64,
+    pub at_ms: i64,
+}
+
 impl Command {
     /// The one broker set that a command can change.
     pub fn broker_set(&self) -> &str {
@@ -112,6 +146,9 @@ impl Command {
             Command::AlterSyncStateSet(it) => &it.broker_set,
             Command::RemoveDead(it) => &it.broker_set,
             Command::Clean(it) => &it.broker_set,
+            Command::Drain(it) => &it.broker_set,
+            Command::Pause(it) => &it.broker_set,
+            Command::Promoted(it) => &it.broker_set,
         }
     }
 }

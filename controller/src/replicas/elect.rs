@@ -22,6 +22,17 @@ pub struct Candidate {
     /// False: presumed alive only (not heard since this leader took over, no open connection, or a stalled disk). Such
     /// a replica stays what it is, but is not made master.
     pub electable: bool,
+    #[serde(default)]
+    pub zone: Zone,
+}
+
+/// Where a candidate is, compared with the old master (`brokerZone`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Zone {
+    /// The same, or one of the two has not said.
+    #[default]
+    Same,
+    Other,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +51,8 @@ pub enum UncleanElection {
 }
 
 /// Why a chosen replica was allowed to be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Standing {
     First,
     InSync,
@@ -72,12 +84,12 @@ impl BrokerSet {
         {
             return Choice::Keep;
         }
-        if let Some(id) = best(&in_sync, wanted, by_priority) {
+        if let Some(id) = best(&in_sync, wanted, |it| self.preference(it)) {
             return Choice::New(id, Standing::InSync);
         }
         if in_sync.is_empty() {
             let eligible = live(elect, |id| self.eligible.contains(&id));
-            if let Some(id) = best(&eligible, wanted, by_priority) {
+            if let Some(id) = best(&eligible, wanted, |it| self.preference(it)) {
                 return Choice::New(id, Standing::Eligible);
             }
         }
@@ -87,6 +99,11 @@ impl BrokerSet {
             None => Choice::Nobody,
         }
     }
+
+    /// S10 before S7: a drained replica only if nobody else can be.
+    pub(super) fn preference(&self, it: &Candidate) -> impl Ord + use<> {
+        (!self.drained.contains(&it.id), by_priority(it))
+    }
 }
 
 fn live(elect: &Elect, belongs: impl Fn(BrokerId) -> bool) -> Vec<Candidate> {
@@ -94,14 +111,15 @@ fn live(elect: &Elect, belongs: impl Fn(BrokerId) -> bool) -> Vec<Candidate> {
 }
 
 /// S7's order among replicas that all hold what was acknowledged. Compared as numbers of their own width: RocketMQ
-/// subtracts and overflows.
+/// subtracts and overflows. Among equals a replica outside the old master's zone: what took that one away may take its
+/// neighbours too.
 fn by_priority(it: &Candidate) -> impl Ord + use<> {
-    (Reverse(it.priority), it.epoch, it.max_offset, Reverse(it.id))
+    (Reverse(it.priority), it.epoch, it.max_offset, it.zone, Reverse(it.id))
 }
 
 /// An unclean election loses the least by taking the newest, longest log.
 fn by_log(it: &Candidate) -> impl Ord + use<> {
-    (it.epoch, it.max_offset, Reverse(it.priority), Reverse(it.id))
+    (it.epoch, it.max_offset, Reverse(it.priority), it.zone, Reverse(it.id))
 }
 
 fn best<K: Ord>(among: &[Candidate], wanted: Option<BrokerId>, key: impl Fn(&Candidate) -> K) -> Option<BrokerId> {
@@ -121,6 +139,12 @@ impl Replicas {
         match set.choose(&command) {
             Choice::Keep => Outcome::MasterStillAlive(SetSummary::from(&*set)),
             Choice::New(id, _) if set.master == Some(id) => Outcome::MasterStillAlive(SetSummary::from(&*set)),
+            Choice::New(..) | Choice::Nobody
+                if command.mode == ElectMode::Best && set.is_paused(command.at_ms) && set.master_epoch > 0 =>
+            {
+                let (broker_set, until_ms) = (set.name.clone(), set.paused_until_ms);
+                Outcome::Refused(Refusal::ElectionsPaused { broker_set, until_ms })
+            }
             Choice::New(id, standing) => {
                 set.promote(index, id, standing, command);
                 let members = set.replicas.iter().map(|(id, it)| (*id, it.address.clone())).collect();

@@ -1,5 +1,6 @@
 //! Golden scripts: commands, their outcomes and the state after each.
 
+use super::story::{self, Life, LifeState};
 use super::*;
 use proto::BrokerId;
 use std::{collections::BTreeSet, error::Error, path::Path};
@@ -47,6 +48,24 @@ enum Step {
         unclean: Option<bool>,
         #[arg(key)]
         expect: Option<String>,
+        #[arg(key)]
+        at: Option<i64>,
+    },
+    Drain {
+        id: BrokerId,
+    },
+    Undrain {
+        id: BrokerId,
+    },
+    Pause {
+        until: i64,
+    },
+    /// Who a switchover would make master; changes nothing.
+    Successor {
+        #[arg(optional)]
+        alive: Vec<String>,
+        #[arg(key)]
+        to: Option<BrokerId>,
     },
     Alter {
         set: Vec<BrokerId>,
@@ -78,6 +97,23 @@ enum Step {
     },
     Next,
     History,
+    /// The new master's heartbeat shows its epoch.
+    Promoted {
+        epoch: i32,
+    },
+    /// Every event in words.
+    Story,
+    /// Now, or `at` seconds after the beginning; `lives` as in `1:alive,2:gone,3:4000` (silent for so long).
+    Explain {
+        #[arg(key)]
+        at: Option<i64>,
+        #[arg(key)]
+        lives: Option<String>,
+        #[arg(key)]
+        witness: Option<String>,
+        #[arg(key)]
+        patience: Option<u64>,
+    },
     SnapshotRoundTrip,
 }
 
@@ -93,6 +129,7 @@ fn candidate(text: &str, min_in_sync: Option<i32>) -> Result<Candidate, Box<dyn 
         priority: priority.parse()?,
         min_in_sync,
         electable,
+        zone: Zone::Same,
     })
 }
 
@@ -109,6 +146,7 @@ impl Machine {
                 broker_set,
                 id: *id,
                 check_code: check_code.clone(),
+                at_ms: self.at(),
             }),
             Step::Register { id, address, boot, unclean, taken } => Command::Register(Register {
                 broker_set,
@@ -118,9 +156,9 @@ impl Machine {
                 boot_id: boot.clone(),
                 unclean: unclean.unwrap_or(false),
                 taken_by: taken.clone(),
-                at_ms: 0,
+                at_ms: self.at(),
             }),
-            Step::Elect { alive, by, designate, min, unclean, expect } => Command::Elect(Elect {
+            Step::Elect { alive, by, designate, min, unclean, expect, at } => Command::Elect(Elect {
                 broker_set,
                 requester: *by,
                 mode: if designate.unwrap_or(false) { ElectMode::Designated } else { ElectMode::Best },
@@ -135,8 +173,8 @@ impl Machine {
                     Some(id) => Cause::Requested { by: *id },
                     None => Cause::ConnectionClosedAndRefused,
                 },
-                detected_ms: 0,
-                at_ms: 0,
+                detected_ms: self.at() - 5,
+                at_ms: at.unwrap_or_else(|| self.at()),
             }),
             Step::Alter { set, by, epoch, set_epoch, alive, min } => Command::AlterSyncStateSet(AlterSyncStateSet {
                 broker_set,
@@ -146,22 +184,62 @@ impl Machine {
                 sync_state_set_epoch: *set_epoch,
                 alive: ids(alive)?,
                 min_in_sync: *min,
+                at_ms: self.at(),
             }),
             Step::RemoveDead { ids, epoch, set_epoch } => Command::RemoveDead(RemoveDead {
                 broker_set,
                 ids: ids.iter().copied().collect(),
                 master_epoch: *epoch,
                 sync_state_set_epoch: *set_epoch,
+                at_ms: self.at(),
             }),
             Step::Clean { ids: some, living, alive } => Command::Clean(Clean {
                 broker_set,
                 ids: (!some.is_empty()).then(|| some.iter().copied().collect()),
                 living: if living.unwrap_or(false) { CleanLiving::Allow } else { CleanLiving::Refuse },
                 alive: ids(alive.as_deref().unwrap_or_default())?,
-                at_ms: 0,
+                at_ms: self.at(),
             }),
-            Step::Next | Step::History | Step::SnapshotRoundTrip => return Err("not a command".into()),
+            Step::Drain { id } => {
+                Command::Drain(Drain { broker_set, id: *id, wanted: Drained::Yes, at_ms: self.at() })
+            }
+            Step::Undrain { id } => {
+                Command::Drain(Drain { broker_set, id: *id, wanted: Drained::No, at_ms: self.at() })
+            }
+            Step::Pause { until } => Command::Pause(Pause { broker_set, until_ms: *until, at_ms: self.at() }),
+            Step::Promoted { epoch } => Command::Promoted(Promoted {
+                broker_set,
+                epoch: *epoch,
+                committed_ms: self.at() - 991,
+                promoted_ms: self.at() - 975,
+            }),
+            Step::Story | Step::Explain { .. } => return Err("not a command".into()),
+            Step::Successor { .. } | Step::Next | Step::History | Step::SnapshotRoundTrip => return Err("not a command".into()),
         })
+    }
+
+    /// One second between commands, from noon on.
+    fn at(&self) -> i64 {
+        1_795_262_400_000 + self.index as i64 * 1_000
+    }
+
+    fn explain(&self, at: Option<i64>, lives: &str, waiting: &story::Waiting) -> String {
+        let life = |text: &str| {
+            let (id, state) = text.split_once(':')?;
+            let state = match state {
+                "alive" => LifeState::Alive,
+                "presumed" => LifeState::Presumed,
+                "gone" => LifeState::Gone,
+                "stalled" => LifeState::DiskStalled { probe_age_ms: 9_000 },
+                ms => LifeState::Silent { for_ms: ms.parse().ok() },
+            };
+            Some(Life { id: id.parse().ok()?, state })
+        };
+        let lives = lives.split(',').filter_map(life).collect::<Vec<_>>();
+        let at = at.map(|it| 1_795_262_400_000 + it * 1_000);
+        let none = Memory::default();
+        let set = self.replicas.get("a").map(|it| (it, self.replicas.memory("a").unwrap_or(&none)));
+        set.map(|(set, memory)| story::explain(set, memory, at, &lives, waiting)).unwrap_or_default()
     }
 
     fn state(&self) -> String {
@@ -201,6 +279,19 @@ impl goldenscript::Runner for Machine {
                     format!("{:?} -> {:?} epoch {}: {:?}{unclean}", it.from, it.to, it.epoch, it.cause)
                 };
                 Ok(lines.map(line).collect::<Vec<_>>().join("\n"))
+            }
+            Step::Successor { alive, to } => {
+                let alive = alive.iter().map(|it| candidate(it, None)).collect::<Result<Vec<_>, _>>()?;
+                let set = self.replicas.get("a").ok_or("no set")?;
+                Ok(set.successor(&alive, *to).map_or_else(|why| format!("no: {why}"), |it| format!("{it:?}")))
+            }
+            Step::Story => {
+                let events = self.replicas.memory("a").into_iter().flat_map(|it| &it.events);
+                Ok(events.map(|it| format!("{} {}\n", story::time(it.at_ms), story::line(it))).collect())
+            }
+            Step::Explain { at, lives, witness, patience } => {
+                let waiting = story::Waiting { patience_ms: *patience, witness: witness.clone() };
+                Ok(self.explain(*at, lives.as_deref().unwrap_or_default(), &waiting))
             }
             Step::SnapshotRoundTrip => {
                 let back: Replicas = serde_json::from_slice(&serde_json::to_vec(&self.replicas)?)?;

@@ -43,6 +43,7 @@ impl Service {
             broker_set: it.broker_name,
             id: it.applied_broker_id,
             check_code: it.register_check_code,
+            at_ms: wall_ms(),
         };
         match self.propose(Change::ApplyBrokerId(change)).await? {
             Outcome::BrokerIdApplied => Ok(Command::response(response::SUCCESS).with_header(&header)),
@@ -121,6 +122,7 @@ pub(super) fn heartbeat(service: Arc<Service>, connection: u64, request: &Comman
         boot_id: it.boot_id,
         min_in_sync: it.min_in_sync_replicas,
         disk_probe_age: it.disk_probe_age_mills.map(|age| age.max(0) as u64),
+        zone: it.broker_zone.filter(|it| !it.is_empty()),
         raft_lease: if service.raft.lease_holds() { RaftLease::Held } else { RaftLease::NotHeld },
     };
     if request.is_one_way() {

@@ -66,6 +66,7 @@ impl Service {
             sync_state_set_epoch: body.sync_state_set_epoch,
             alive,
             min_in_sync,
+            at_ms: wall_ms(),
         };
         match self.propose(Change::AlterSyncStateSet(change)).await? {
             Outcome::Altered(it) => {

@@ -123,6 +123,8 @@ header! {
         min_in_sync_replicas: Option<i32> = "minInSyncReplicas",
         /// Baton: milliseconds since the last append-and-fsync probe of the store's disk succeeded (S14).
         disk_probe_age_mills: Option<i64> = "diskProbeAgeMills",
+        /// Baton: `brokerZone` of this replica; among equals a successor in another zone is preferred.
+        broker_zone: Option<String> = "brokerZone",
     }
     /// Baton: in the answer to a heartbeat, from the leader only.
     pub struct BrokerHeartbeatResponse {
@@ -142,5 +144,96 @@ header! {
         master_ha_address: Option<String> = "masterHaAddress",
         /// Baton: which set this is about (a Java controller leaves it out).
         broker_name: Option<String> = "brokerName",
+    }
+    /// 31002, controller leader to master (S10).
+    pub struct HoldWritesRequest {
+        broker_name: String = "brokerName",
+        master_epoch: i32 = "masterEpoch",
+        /// Who is to have the whole log.
+        target_broker_id: i64 = "targetBrokerId",
+        /// If the target does not have it by then, the hold ends and nothing has changed.
+        drain_mills: i64 = "drainMills",
+        /// From the answer on the election may take this long; then the master goes on, unless it knows a newer epoch.
+        hold_mills: i64 = "holdMills",
+    }
+    pub struct HoldWritesResponse {
+        /// The log's end, which every reader may see and the target has.
+        end_offset: i64 = "endOffset",
+    }
+    /// 31003.
+    pub struct ReleaseWritesRequest {
+        broker_name: String = "brokerName",
+        master_epoch: i32 = "masterEpoch",
+    }
+    /// 31004.
+    pub struct SwitchoverRequest {
+        broker_name: String = "brokerName",
+        /// The replica that is to be master; absent: the best of the SyncStateSet.
+        broker_id: Option<i64> = "brokerId",
+        /// Only if this is the master: sent by a master that wants to stop.
+        master_broker_id: Option<i64> = "masterBrokerId",
+        /// Only say what would be done.
+        dry_run: Option<bool> = "dryRun",
+    }
+    pub struct SwitchoverResponse {
+        old_master_broker_id: i64 = "oldMasterBrokerId",
+        master_broker_id: i64 = "masterBrokerId",
+        master_address: String = "masterAddress",
+        /// Of the new master; with `dryRun` of the present one.
+        master_epoch: i32 = "masterEpoch",
+        /// Bytes that the target lacked, by the heartbeats.
+        lag: i64 = "lag",
+        /// Live members of the SyncStateSet besides the present master.
+        in_sync_others: i32 = "inSyncOthers",
+        min_in_sync_replicas: i32 = "minInSyncReplicas",
+        /// Where the new epoch begins; absent with `dryRun`.
+        end_offset: Option<i64> = "endOffset",
+        drain_mills: Option<i64> = "drainMills",
+        elect_mills: Option<i64> = "electMills",
+    }
+    /// 31005. Either `host`, or `brokerName` and `brokerId`. The answer's body is text, a line for each replica.
+    pub struct DrainRequest {
+        /// An address `host:port`, or a host with all its replicas.
+        host: Option<String> = "host",
+        broker_name: Option<String> = "brokerName",
+        broker_id: Option<i64> = "brokerId",
+        /// False: mastership may come back.
+        drain: bool = "drain",
+    }
+    /// 31006. The answer's body is text, a line for each broker set.
+    pub struct PauseRequest {
+        /// Absent: every broker set there is.
+        broker_name: Option<String> = "brokerName",
+        /// 0: elections go on at once.
+        for_mills: i64 = "forMills",
+    }
+    /// Baton: 31010. Body of the answer: a list of [`crate::body::HistoryLine`].
+    pub struct BatonHistoryRequest {
+        broker_name: String = "brokerName",
+        /// Only the newest so many.
+        most: Option<i64> = "most",
+    }
+    /// Baton: 31011. Body of the answer: text.
+    pub struct BatonExplainRequest {
+        broker_name: String = "brokerName",
+        /// Wall clock; absent: now.
+        at_mills: Option<i64> = "atMills",
+    }
+    /// Baton: 31020. The answer's body is text, a line for each controller.
+    pub struct BatonControllersRequest {
+        /// `add`, `remove`, `transfer` or `list`.
+        action: String = "action",
+        controller_id: Option<String> = "controllerId",
+        /// `host:port`; with `add` only.
+        controller_address: Option<String> = "controllerAddress",
+    }
+    /// Baton: 31012, between controllers.
+    pub struct BatonWitnessRequest {
+        broker_name: String = "brokerName",
+        broker_id: i64 = "brokerId",
+    }
+    pub struct BatonWitnessResponse {
+        /// Absent: never, or its process is known to be gone.
+        heard_mills_ago: Option<i64> = "heardMillsAgo",
     }
 }

@@ -143,9 +143,8 @@ fn ha_config(controllers: Vec<String>, root: &Path) -> HaConfig {
         heartbeat_interval_ms: 100,
         heartbeat_timeout_ms: 2000,
         sync_broker_metadata_period_ms: 100,
-        sync_controller_metadata_period_ms: 1000,
-        check_sync_state_set_period_ms: 1000,
         election_priority: i32::MAX,
+        zone: None,
     }
 }
 
