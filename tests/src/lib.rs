@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod history;
+pub mod http;
 pub mod load;
 pub mod logs;
 pub mod process;
