@@ -2,6 +2,10 @@
 //!
 //! Exit codes: 0 after SIGTERM, SIGINT, `-h` and `-p`; 1 when the command line or a file is wrong or the server cannot start or breaks.
 
+pub mod inert;
+
+pub use inert::Program;
+
 use anyhow::Context;
 use clap::Parser;
 use node::properties::{self, Loaded, UnknownKey};
@@ -50,12 +54,15 @@ pub fn load<T: DeserializeOwned + Serialize + Default>(path: Option<&Path>) -> a
 }
 
 /// Keys that none of the components knows: each would otherwise be a setting that silently does nothing.
-pub fn warn_unknown(path: Option<&Path>, unknown: &[UnknownKey]) {
+pub fn warn_unknown(programs: &[Program], path: Option<&Path>, unknown: &[UnknownKey]) {
     let path = path.map(|it| it.display().to_string()).unwrap_or_default();
     for UnknownKey { line, key, nearest } in unknown {
-        match nearest {
-            Some(nearest) => tracing::warn!("{path}:{line}: unknown key `{key}` is ignored; did you mean `{nearest}`?"),
-            None => tracing::warn!("{path}:{line}: unknown key `{key}` is ignored"),
+        match (programs.iter().find_map(|it| inert::reason(*it, key)), nearest) {
+            (Some(reason), _) => tracing::warn!("{path}:{line}: `{key}` has no effect here: {reason}"),
+            (None, Some(nearest)) => {
+                tracing::warn!("{path}:{line}: unknown key `{key}` is ignored; did you mean `{nearest}`?");
+            }
+            (None, None) => tracing::warn!("{path}:{line}: unknown key `{key}` is ignored"),
         }
     }
 }

@@ -59,8 +59,26 @@ pub fn parse<T: DeserializeOwned + Serialize + Default>(path: &str, text: &str) 
     Ok(Loaded { config, unknown })
 }
 
-/// `key=value` lines in the struct's order: the effective configuration.
+/// `key=value` lines in the struct's order: the effective configuration, with secrets made unreadable.
 pub fn print<T: Serialize>(config: &T) -> String {
+    let lines = print_with_secrets(config);
+    let hidden = |line: &str| match line.split_once('=') {
+        Some((key, value)) if is_secret(key) && !value.is_empty() => format!("{key}={HIDDEN}\n"),
+        _ => format!("{line}\n"),
+    };
+    lines.lines().map(hidden).collect()
+}
+
+/// What is shown instead of a secret.
+pub const HIDDEN: &str = "******";
+
+/// Whether nobody may see this key's value.
+pub fn is_secret(key: &str) -> bool {
+    ["secretkey", "keypassword", "credentials"].iter().any(|it| key.to_ascii_lowercase().ends_with(it))
+}
+
+/// As [`print`], to be written to a file that only its owner may read.
+pub fn print_with_secrets<T: Serialize>(config: &T) -> String {
     let line = |(key, value): &(String, Value)| match value {
         Value::Null => format!("{key}=\n"),
         Value::String(text) => format!("{key}={text}\n"),
@@ -80,8 +98,15 @@ fn fields<T: Serialize>(config: &T) -> Vec<(String, Value)> {
 /// The last of several lines with one key counts, as in Java.
 fn entries(path: &str, text: &str, defaults: &[(String, Value)]) -> Result<Vec<Entry>, ConfigError> {
     let mut entries: Vec<Entry> = Vec::new();
+    let mut in_xml_comment = false;
     for (at, line) in text.trim_start_matches('\u{FEFF}').lines().enumerate() {
         let line = line.trim();
+        // RocketMQ's own samples for a controller in a nameserver begin with their license in an XML comment.
+        in_xml_comment |= line.starts_with("<!--");
+        if in_xml_comment {
+            in_xml_comment = !line.ends_with("-->");
+            continue;
+        }
         if line.is_empty() || line.starts_with(['#', '!']) {
             continue;
         }

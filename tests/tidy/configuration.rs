@@ -25,6 +25,6 @@ fn complaint(path: &Path) -> Option<String> {
     command.env_remove("NAMESRV_ADDR").env_remove("ROCKETMQ_HOME");
     let run = command.output().expect("runs");
     let said = String::from_utf8_lossy(&run.stderr);
-    let complained = !run.status.success() || said.contains("unknown key");
+    let complained = !run.status.success() || said.contains("unknown key") || said.contains("has no effect");
     complained.then(|| format!("{}: {}\n{said}", name(path), run.status))
 }

@@ -1,6 +1,6 @@
 //! `mqbroker`: one replica of a broker set.
 
-use baton::{BrokerArgs, load, parse, print_config, say, serve, warn_unknown};
+use baton::{BrokerArgs, Program, load, parse, print_config, say, serve, warn_unknown};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -13,10 +13,10 @@ fn main() -> ExitCode {
         let config = &mut loaded.config;
         let environment = || std::env::var("NAMESRV_ADDR").ok().filter(|it| !it.is_empty());
         config.namesrv_addr = args.namesrv.clone().or(config.namesrv_addr.take()).or_else(environment);
+        warn_unknown(&[Program::Broker], path, &loaded.unknown);
         if args.server.print_config {
-            return print_config(config);
+            return print_config(&loaded.config);
         }
-        warn_unknown(path, &loaded.unknown);
         let (name, namesrv) = (loaded.config.broker_name.clone(), loaded.config.namesrv_addr.clone());
         let running = broker::start(loaded.config, stop).await?;
         let namesrv = namesrv.map(|it| format!(" and name server is {it}")).unwrap_or_default();

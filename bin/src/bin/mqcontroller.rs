@@ -1,6 +1,6 @@
 //! `mqcontroller`: one of the processes that decide who is master of each broker set.
 
-use baton::{ServerArgs, load, parse, print_config, say, serve, warn_unknown};
+use baton::{Program, ServerArgs, load, parse, print_config, say, serve, warn_unknown};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -9,10 +9,10 @@ fn main() -> ExitCode {
     serve("mqcontroller", 2, async |stop| {
         let path = args.config_file.as_deref();
         let loaded = load::<controller::Config>(path)?;
+        warn_unknown(&[Program::Controller], path, &loaded.unknown);
         if args.print_config {
             return print_config(&loaded.config);
         }
-        warn_unknown(path, &loaded.unknown);
         let running = controller::start(loaded.config, stop).await?;
         say("The Controller Server boot success. serializeType=JSON")?;
         running.finished().await

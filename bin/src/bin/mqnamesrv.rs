@@ -1,7 +1,8 @@
 //! `mqnamesrv`: the route registry. With `enableControllerInNamesrv=true` it also runs a controller, configured in the same file.
 
-use baton::{ServerArgs, load, parse, print_config, say, serve, warn_unknown};
-use node::properties::UnknownKey;
+use baton::{Program, ServerArgs, load, parse, print_config, say, serve, warn_unknown};
+use node::properties::{Loaded, UnknownKey};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -14,15 +15,12 @@ fn main() -> ExitCode {
             true => Some(load::<controller::Config>(path)?),
             false => None,
         };
+        let nobodys = nobodys(path, namesrv.unknown, embedded.as_ref());
+        warn_unknown(&[Program::Namesrv, Program::Controller][..1 + embedded.iter().len()], path, &nobodys);
         if args.print_config {
             print_config(&namesrv.config)?;
             return embedded.iter().try_for_each(|it| print_config(&it.config));
         }
-        let nobodys = |key: &&UnknownKey| {
-            embedded.as_ref().is_none_or(|it| it.unknown.iter().any(|other| other.line == key.line))
-        };
-        warn_unknown(path, &namesrv.unknown.iter().filter(nobodys).cloned().collect::<Vec<_>>());
-
         let running = namesrv::start(namesrv.config, stop.clone()).await?;
         let controller = match embedded {
             Some(embedded) => Some(controller::start(embedded.config, stop.clone()).await?),
@@ -43,4 +41,27 @@ fn main() -> ExitCode {
         let (namesrv, controller) = tokio::join!(namesrv, controller);
         namesrv.and(controller)
     })
+}
+
+/// Keys that neither the nameserver nor the controller in it knows. Without a controller its keys are no mistake of
+/// spelling, but they do nothing: that is said once.
+fn nobodys(
+    path: Option<&Path>,
+    unknown: Vec<UnknownKey>,
+    embedded: Option<&Loaded<controller::Config>>,
+) -> Vec<UnknownKey> {
+    let theirs = match embedded {
+        Some(embedded) => embedded.unknown.clone(),
+        // What is wrong with a value that nobody uses is nobody's trouble.
+        None => load::<controller::Config>(path).map_or_else(|_| unknown.clone(), |it| it.unknown),
+    };
+    let (nobodys, controllers) =
+        unknown.into_iter().partition::<Vec<_>, _>(|key| theirs.iter().any(|it| it.line == key.line));
+    if let (None, Some(UnknownKey { line, key, .. })) = (embedded, controllers.first()) {
+        let path = path.map(|it| it.display().to_string()).unwrap_or_default();
+        tracing::warn!(
+            "{path}:{line}: `{key}` and a controller's other keys have no effect here: set enableControllerInNamesrv=true"
+        );
+    }
+    nobodys
 }

@@ -1,6 +1,7 @@
 //! Questions: who leads (1005), who is master (1004), who is in sync (1006).
 
 use super::{Failure, Service, json, sync_state_set};
+use crate::config::Flavour;
 use crate::replicas::{BrokerSet, SetSummary};
 use proto::body::{BrokerReplicasInfo, ReplicaIdentity, ReplicasInfo};
 use proto::code::response;
@@ -19,8 +20,16 @@ impl Service {
             controller_leader_id: leader.map(|it| it.name.clone()),
             controller_leader_address: leader.map(|it| it.address.clone()),
             is_leader: leadership.leading,
-            peers: Some(members.members.values().map(|it| format!("{}:{};", it.name, it.address)).collect()),
+            peers: Some(members.members.values().map(|it| self.peer(&it.name, &it.address)).collect()),
         })
+    }
+
+    /// As RocketMQ's controller of the file's flavour writes it.
+    fn peer(&self, name: &str, address: &str) -> String {
+        match self.config.load().flavour() {
+            Ok(Flavour::JRaft) => format!("{address};"),
+            _ => format!("{name}:{address};"),
+        }
     }
 
     pub(super) async fn replica_info(&self, it: &Command) -> Result<Command, Failure> {

@@ -153,3 +153,12 @@ fn a_missing_or_binary_file_is_an_error_that_names_it() {
     assert!(binary.ends_with("cannot read: not a text file (UTF-8)"), "{binary}");
     assert_eq!(load::<Sample>(None).unwrap().config, Sample::default());
 }
+
+/// RocketMQ's samples for a controller in a nameserver carry their license so.
+#[test]
+fn an_xml_comment_is_passed_over() {
+    let text = "<!--\n  Licensed to you; a=b\n-->\n#Namesrv config\nlistenPort = 9876\n<!-- one line -->\nenableControllerMode=true\n";
+    let loaded = parse::<Sample>("namesrv.conf", text).unwrap();
+    assert_eq!((loaded.config.listen_port, loaded.config.enable_controller_mode), (9876, true));
+    assert_eq!(loaded.unknown, []);
+}
