@@ -61,10 +61,12 @@ impl Running {
 /// Returns when the broker listens and takes part in its set. Which role it has comes later, from the controllers.
 pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Running> {
     config.validate()?;
+    let tls = node::tls::Tls::new(&config.tls)?;
     // Bound first: a port in use is an error before anything is touched.
     let listener = Listener::bind(&format!("{}:{}", config.bind_address, config.listen_port))
         .await
-        .context("another broker may be running; choose another `listenPort`")?;
+        .context("another broker may be running; choose another `listenPort`")?
+        .with_tls(tls.server);
     let vip = vip_listener(&config).await;
     let port = listener.local.port();
     let address = SocketAddr::new(config.ip1()?, port);
@@ -74,7 +76,11 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     for cut in &recovery.cut {
         tracing::warn!(cut, "recovery cut the log");
     }
-    let client = Client::new(ClientOptions::default());
+    let client = Client::new(ClientOptions {
+        credentials: config.credentials()?,
+        tls: tls.client,
+        ..ClientOptions::default()
+    });
     // Replication ends after the listener and the nameservers know, so not by the caller's token.
     let inner = CancellationToken::new();
     let ha_config = config.ha(port, recovery.host_restarted)?;

@@ -45,6 +45,8 @@ pub struct Config {
     pub server_channel_max_idle_time_seconds: u64,
     /// Also run a controller in this process; its keys stand in the same file. Default false.
     pub enable_controller_in_namesrv: bool,
+    #[serde(flatten)]
+    pub tls: node::tls::Settings,
 }
 
 impl Default for Config {
@@ -67,6 +69,7 @@ impl Default for Config {
             config_black_list: "configBlackList;configStorePath;kvConfigPath".into(),
             server_channel_max_idle_time_seconds: 120,
             enable_controller_in_namesrv: false,
+            tls: node::tls::Settings::default(),
         }
     }
 }
@@ -106,8 +109,12 @@ impl Config {
     /// of several kinds.
     pub(crate) fn updated(&self, text: &str) -> Result<Config, UpdateError> {
         let entries = || text.lines().filter_map(entry);
-        let listed =
-            |key: &str| BLACK_LIST.contains(&key) || self.config_black_list.split(';').any(|it| it.trim() == key);
+        // Who may connect, and how, is not changed from outside.
+        let listed = |key: &str| {
+            BLACK_LIST.contains(&key)
+                || key.starts_with("tls.")
+                || self.config_black_list.split(';').any(|it| it.trim() == key)
+        };
         if entries().any(|(key, _)| listed(key)) {
             return Err(UpdateError::BlackListed);
         }
@@ -162,6 +169,19 @@ mod tests {
                 "{key}"
             );
         }
+    }
+
+    #[test]
+    fn the_tls_keys_stand_in_the_same_file_and_cannot_be_changed_over_the_network() {
+        let read = |text: &str| node::properties::parse::<Config>("namesrv.conf", text);
+        let loaded = read("tls.server.mode=enforcing\ntls.server.keyPassword=secret\n").unwrap();
+        assert_eq!(loaded.config.tls.server_mode, node::tls::Mode::Enforcing);
+        assert!(loaded.unknown.is_empty());
+        assert!(node::properties::print(&loaded.config).contains("tls.server.keyPassword=******\n"));
+        assert!(node::properties::print_with_secrets(&loaded.config).contains("tls.server.keyPassword=secret\n"));
+        let why = read("tls.server.mode=some\n").unwrap_err().to_string();
+        assert!(why.contains("namesrv.conf:1: `tls.server.mode=some`: want"), "{why}");
+        assert_eq!(Config::default().updated("tls.enable=true"), Err(UpdateError::BlackListed));
     }
 
     #[test]

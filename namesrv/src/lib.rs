@@ -45,8 +45,9 @@ impl Running {
 
 /// Binds and serves. Ready as soon as this returns; brokers register within their next period.
 pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Running> {
+    let tls = node::tls::Tls::new(&config.tls)?;
     let kv = saved::load_kv(&config.kv_path())?;
-    let listener = Listener::bind(&format!("{}:{}", config.bind_address, config.listen_port)).await?;
+    let listener = Listener::bind(&format!("{}:{}", config.bind_address, config.listen_port)).await?.with_tls(tls.server);
     let address = listener.local;
     let idle = Duration::from_secs(config.server_channel_max_idle_time_seconds.max(1));
     let nameserver = rpc::Nameserver { config, kv, started: monotonic_ms(), ..Default::default() };

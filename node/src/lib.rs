@@ -10,5 +10,5 @@ pub mod remoting;
 pub mod shutdown;
 pub mod socket;
 pub mod telemetry;
-mod throttle;
+pub mod throttle;
 pub mod tls;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
-pub(crate) struct Throttle {
+pub struct Throttle {
     state: Mutex<State>,
 }
 
@@ -18,12 +18,12 @@ struct State {
 }
 
 impl Throttle {
-    pub(crate) const fn new() -> Throttle {
+    pub const fn new() -> Throttle {
         Throttle { state: Mutex::new(State { last: None, unsaid: 0 }) }
     }
 
     /// Calls `say` with how many lines were kept back since the last one, or keeps this one back too.
-    pub(crate) fn say(&self, say: impl FnOnce(u64)) {
+    pub fn say(&self, say: impl FnOnce(u64)) {
         let mut state = self.state.lock();
         let now = Instant::now();
         if state.last.is_some_and(|it| now < it + PERIOD) {

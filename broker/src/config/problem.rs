@@ -30,6 +30,11 @@ pub enum ConfigProblem {
     StaticSlave,
     #[error("`haListenPort={0}` equals `listenPort`: leave it out to use listenPort + 1")]
     SamePort(u16),
+    #[error(
+        "`innerClientAuthenticationCredentials`: want {{\"accessKey\":\"…\",\"secretKey\":\"…\"}} with neither of them \
+         empty"
+    )]
+    Credentials,
     #[error("`deleteWhen={0}`: want hours from 00 to 23, several separated by `;`")]
     DeleteWhen(String),
 }
@@ -63,8 +68,32 @@ fn at_least(key: &'static str, value: i64, least: i64, want: &'static str) -> Re
     if value < least { Err(ConfigProblem::OutOfRange { key, value, want }) } else { Ok(()) }
 }
 
+/// As the key's text holds them.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Credentials {
+    access_key: String,
+    secret_key: String,
+}
+
 impl Config {
+    /// Access key and secret, if requests are to be signed.
+    pub fn credentials(&self) -> Result<Option<(String, String)>, ConfigProblem> {
+        let text = self.inner_client_authentication_credentials.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        match serde_json::from_str(text) {
+            Ok(Credentials { access_key, secret_key }) if !access_key.is_empty() && !secret_key.is_empty() => {
+                Ok(Some((access_key, secret_key)))
+            }
+            // Not what stands there: it may be the secret.
+            _ => Err(ConfigProblem::Credentials),
+        }
+    }
+
     pub fn validate(&self) -> Result<(), ConfigProblem> {
+        self.credentials()?;
         name("brokerClusterName", &self.broker_cluster_name)?;
         name("brokerName", &self.broker_name)?;
         if self.bind_address.parse::<IpAddr>().is_err() {

@@ -52,7 +52,6 @@ fn keys_are_rocketmqs() {
         "brokerHeartbeatInterval",
         "controllerHeartBeatTimeoutMills",
         "syncBrokerMetadataPeriod",
-        "checkSyncStateSetPeriod",
         "registerNameServerPeriod",
         "autoCreateTopicEnable",
         "maxMessageSize",
@@ -111,5 +110,18 @@ fn the_second_port_is_two_below_unless_something_else_has_it() {
         Config { listen_port: 2, ..controller_mode() },
     ] {
         assert_eq!(config.vip_port(), None, "{config:?}");
+    }
+}
+
+#[test]
+fn credentials_are_json_and_never_shown() {
+    let of = |text: &str| Config { inner_client_authentication_credentials: text.into(), ..Config::default() };
+    let good = of(r#"{"accessKey":"broker","secretKey":"12345678"}"#);
+    assert_eq!(good.credentials(), Ok(Some(("broker".into(), "12345678".into()))));
+    assert!(!format!("{:?}", good.lines()).contains("12345678"));
+    assert_eq!(of("").credentials(), Ok(None));
+    for bad in ["broker:12345678", r#"{"accessKey":"broker"}"#, r#"{"accessKey":"","secretKey":"12345678"}"#] {
+        let why = of(bad).validate().unwrap_err().to_string();
+        assert!(why.starts_with("`innerClientAuthenticationCredentials`: want") && !why.contains("12345678"), "{why}");
     }
 }

@@ -9,6 +9,8 @@ use proto::header::CleanBrokerDataRequest;
 use proto::{BrokerId, Command};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -19,7 +21,11 @@ const ALWAYS_BLACK: [&str; 3] = ["configBlackList", "configStorePath", "rocketmq
 /// The keys that 1009 refuses.
 pub(crate) fn black_list(config: &Config) -> Vec<String> {
     let listed = config.config_black_list.split(';').map(|it| it.trim().to_owned());
-    ALWAYS_BLACK.iter().map(|it| (*it).to_owned()).chain(listed.filter(|it| !it.is_empty())).collect()
+    // Who may change what is not changed from outside either.
+    let doors = [node::properties::print(&config.access), node::properties::print(&config.tls)].concat();
+    let doors = doors.lines().filter_map(|it| it.split_once('=')).map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
+    let always = ALWAYS_BLACK.iter().map(|it| (*it).to_owned());
+    always.chain(doors).chain(listed.filter(|it| !it.is_empty())).collect()
 }
 
 impl Service {
@@ -45,7 +51,7 @@ impl Service {
 
     /// This controller's effective configuration, sorted.
     pub(super) fn get_config(&self) -> Command {
-        Command::response(response::SUCCESS).with_body(text(&self.config.load()))
+        Command::response(response::SUCCESS).with_body(sorted(&node::properties::print(&**self.config.load())))
     }
 
     /// Changes this controller only, as RocketMQ does; what is read at start takes effect with the next start.
@@ -61,7 +67,7 @@ impl Service {
             return Err(Failure::Text(response::NO_PERMISSION, "Can not update config in black list.".into()));
         }
         let changed = changed(&self.config.load(), &pairs).map_err(|e| refuse(e.to_string()))?;
-        let (persisted, path) = (text(&changed), changed.persist_path());
+        let (persisted, path) = (sorted(&node::properties::print_with_secrets(&changed)), changed.persist_path());
         self.config.store(Arc::new(changed));
         if let Some(path) = path {
             let written =
@@ -102,9 +108,9 @@ fn changed(config: &Config, pairs: &[(&str, &str)]) -> serde_json::Result<Config
     serde_json::from_value(Value::Object(fields))
 }
 
-fn text(config: &Config) -> String {
-    let mut lines = node::properties::print(config).lines().map(str::to_owned).collect::<Vec<_>>();
-    lines.sort();
+fn sorted(text: &str) -> String {
+    let mut lines = text.lines().collect::<Vec<_>>();
+    lines.sort_unstable();
     lines.join("\n") + "\n"
 }
 
@@ -113,7 +119,10 @@ fn persist(path: &Path, text: &str) -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
     }
     let temporary = path.with_extension("properties.tmp");
-    std::fs::write(&temporary, text)?;
-    std::fs::File::open(&temporary)?.sync_all()?;
+    // Its owner's alone: there may be a secret in it.
+    let _leftover = std::fs::remove_file(&temporary);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
     std::fs::rename(&temporary, path)
 }

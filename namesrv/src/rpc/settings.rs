@@ -18,19 +18,21 @@ impl Nameserver {
         tracing::info!("settings changed over the network");
         Answer {
             command: success(),
-            save: Some(Save { path: self.config.store_path(), text: self.printed_config().into_bytes() }),
+            save: Some(Save {
+                path: self.config.store_path(),
+                text: sorted(&node::properties::print_with_secrets(&self.config)).into_bytes(),
+            }),
         }
     }
 
     pub(super) fn get_config(&self) -> Command {
-        success().with_body(self.printed_config())
+        success().with_body(sorted(&node::properties::print(&self.config)))
     }
+}
 
-    /// `key=value` lines, sorted by key as Java's are.
-    fn printed_config(&self) -> String {
-        let text = node::properties::print(&self.config);
-        let mut lines: Vec<_> = text.lines().collect();
-        lines.sort_unstable();
-        lines.iter().flat_map(|line| [line, "\n"]).collect()
-    }
+/// `key=value` lines, sorted by key as Java's are.
+fn sorted(text: &str) -> String {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
 }
