@@ -58,7 +58,7 @@ async fn status(service: &Service) -> ([(HeaderName, &'static str); 1], String) 
     let leadership = *service.raft.leadership().borrow();
     let name = |id| service.peers.name(id).map(str::to_owned);
     let mut status = json!({
-        "group": service.config.load().controller_d_leger_group,
+        "group": service.config.load().group(),
         "selfId": name(service.peers.self_id),
         "isLeader": leadership.leading,
         "leaderId": leadership.leader.and_then(name),
@@ -118,6 +118,8 @@ fn broker_set(now: Millis, table: &Table, set: &BrokerSet, pulses: &BTreeMap<Bro
         "syncStateSetEpoch": set.sync_state_set_epoch,
         "eligible": set.eligible,
         "minInSyncReplicas": set.min_in_sync,
+        "drained": set.drained,
+        "electionsPausedUntilMs": Some(set.paused_until_ms).filter(|it| set.is_paused(wall_ms()) && *it > 0),
         "belowMinInSync": is_below_min(set),
         "replicas": set.replicas.iter().map(replica).collect::<Vec<_>>(),
         "history": set.history.iter().rev().take(CHANGES_SHOWN).rev().collect::<Vec<_>>(),

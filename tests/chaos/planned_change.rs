@@ -1,7 +1,7 @@
 //! Planned changes of master under load (S10): nothing is lost and no send of our client fails.
 
 use baton_tests::process::binary;
-use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, one_at_a_time, wait_until};
+use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, one_at_a_time, queries, wait_until, wire};
 use std::process::{Command, Output};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -117,4 +117,37 @@ fn a_drained_replica_is_kept_away_from_mastership_and_a_pause_from_elections() {
     wait_until("elected as soon as elections go on", PATIENCE, || {
         cluster.replicas().is_some_and(|it| it.master_epoch > second.master_epoch)
     });
+}
+
+/// The controller leader dies between drain and election: the master goes on by its own clock.
+#[test]
+fn a_drain_without_an_election_ends_by_itself() {
+    let _turn = one_at_a_time();
+    let cluster = Cluster::start(ClusterSpec::default());
+    cluster.create_topic("orders", 2);
+    let load = Load::with_our_client(cluster.nameserver(), "orders", 2);
+    load.wait_progress(10);
+    let before = cluster.wait_whole();
+    let target = before.in_sync.iter().find(|it| **it != before.master_id).expect("a slave in the set");
+    let hold = |epoch: i32, target: i64| {
+        let request = proto::Command::request(31002)
+            .with_ext("brokerName", "broker-a")
+            .with_ext("masterEpoch", epoch)
+            .with_ext("targetBrokerId", target)
+            .with_ext("drainMills", 1_000)
+            .with_ext("holdMills", 500);
+        wire::call(&before.master_address, request, 5 * SECOND).expect("the master answers")
+    };
+    assert_ne!(hold(before.master_epoch - 1, *target).code, queries::OK, "of another epoch");
+    assert_ne!(hold(before.master_epoch, 77).code, queries::OK, "for a replica that is not in the set");
+    let held = hold(before.master_epoch, *target);
+    assert_eq!(held.code, queries::OK, "{:?}", held.remark);
+    let end = held.ext.get("endOffset").and_then(|it| it.parse::<i64>().ok()).expect("the log's end");
+    let again = hold(before.master_epoch, *target);
+    assert!(again.remark.is_some_and(|it| it.contains("another planned change is under way")));
+    assert_eq!(queries::epochs(&before.master_address).map(|it| it.max_offset), Some(end), "nothing is appended");
+    load.wait_progress(10);
+    assert_eq!(cluster.wait_whole().master_epoch, before.master_epoch, "nobody was elected");
+    assert_eq!(load.failed.load(Relaxed), 0, "sends reported as failed; see the producers' output");
+    load.stop().check(cluster.nameserver());
 }

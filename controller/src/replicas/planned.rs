@@ -90,13 +90,14 @@ impl BrokerSet {
         }
     }
 
-    /// Whether draining this replica would leave fewer members than the set needs.
+    /// Whether draining this replica would leave fewer members than the set needs. One outside the set takes nothing
+    /// away.
     pub fn check_drain(&self, id: BrokerId) -> Result<(), Refusal> {
         if !self.replicas.contains_key(&id) {
             return Err(Refusal::IdNotRegistered { broker_set: self.name.clone(), id });
         }
         let left = self.sync_state_set.iter().filter(|it| **it != id && !self.drained.contains(it)).count();
-        if left < self.min_in_sync.max(1) as usize {
+        if self.sync_state_set.contains(&id) && left < self.min_in_sync.max(1) as usize {
             let (broker_set, min_in_sync) = (self.name.clone(), self.min_in_sync.max(1));
             return Err(Refusal::DrainBelowMinimum { broker_set, id, left, min_in_sync });
         }

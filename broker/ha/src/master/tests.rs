@@ -51,6 +51,8 @@ enum Step {
     Refused,
     Unknown,
     Lease(u64),
+    /// A planned change that may be committed until then.
+    DistrustLease(u64),
     Metadata {
         slave: i64,
         #[arg(key)]
@@ -114,6 +116,7 @@ impl goldenscript::Runner for Stage {
             }
             Step::Refused => self.input(Input::Proposed(Outcome::Refused))?,
             Step::Unknown => self.input(Input::Proposed(Outcome::Unknown))?,
+            Step::DistrustLease(until) => self.input(Input::DistrustLease { until: *until })?,
             Step::Lease(until) => self.input(Input::Lease { until: *until })?,
             Step::Metadata { slave, synced } => self.input(Input::MetadataSynced { slave: *slave, synced: *synced })?,
             Step::Wait(ms) => {
