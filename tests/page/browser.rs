@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
-/// The document of this address after its scripts have run for a while.
+/// The document of this address after its scripts have run for a while. The scripts are in it too: what is looked for
+/// must be more than a text that they contain.
 fn dump(address: &str) -> String {
     let profile = tempfile::tempdir().expect("temporary folder");
     let mut chromium = Command::new(CHROMIUM);
@@ -40,8 +41,8 @@ fn the_page_shows_master_epoch_and_set_and_follows_a_kill() {
     let before = cluster.wait_whole();
     let shown = |master: i64, epoch: i32| format!(r#"data-set="broker-a" data-master="{master}" data-epoch="{epoch}""#);
     let page = page_with(&leader, &[shown(before.master_id, before.master_epoch), r#"data-sss="1,2,3""#.to_owned()]);
-    assert!(page.contains("the set's first master"), "the timeline names the cause");
-    assert!(page.contains(r#"data-state="leader""#) && !page.contains("go to the leader"), "{leader} leads");
+    assert!(page.contains(r#"<div class="dim">the set's first master"#), "the timeline names the cause");
+    assert!(page.contains(r#"data-state="leader""#) && !page.contains(">go to the leader"), "{leader} leads");
 
     let follower = cluster.controllers.iter().find(|it| it.address != leader).expect("a follower");
     page_with(&follower.address, &[format!(r#"href="http://{leader}/">go to the leader"#)]);
@@ -52,5 +53,5 @@ fn the_page_shows_master_epoch_and_set_and_follows_a_kill() {
     let moved = format!("master {} → {}, epoch {}", before.master_id, after.master_id, after.master_epoch);
     let dead = format!(r#"data-replica="{}" data-state="down""#, before.master_id);
     let page = page_with(&leader, &[shown(after.master_id, after.master_epoch), moved, dead]);
-    assert!(page.contains("the process is gone"), "the timeline says why");
+    assert!(page.contains("address refuses: the process is gone</div>"), "the timeline says why");
 }
