@@ -1,6 +1,6 @@
 //! One broker set as the controllers remember it.
 
-use proto::{BrokerId, Epoch};
+use proto::{BrokerId, Epoch, Offset};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -24,6 +24,13 @@ pub struct BrokerSet {
     /// Left the set while nothing could be acknowledged without them (S7). Disjoint from the set; empty unless the set
     /// is below its minimum.
     pub eligible: BTreeSet<BrokerId>,
+    /// Replicas that an operator keeps mastership away from: elected only if nobody else can be (S10).
+    #[serde(default)]
+    pub drained: BTreeSet<BrokerId>,
+    /// No automatic election before this moment of the wall clock; 0: not paused. Leaders compare it with the time
+    /// that their commands carry.
+    #[serde(default)]
+    pub paused_until_ms: i64,
     /// `minInSyncReplicas` of the current or last master, as far as it said so; 1 otherwise.
     pub min_in_sync: i32,
     /// Oldest first.
@@ -95,6 +102,10 @@ pub enum Cause {
     /// There was no master, and now a member that may be one is alive.
     NoMaster,
     Cleaned,
+    /// An operator moved mastership, or the master is about to stop: drained first (S10).
+    Switchover {
+        drained_to: Offset,
+    },
 }
 
 impl BrokerSet {
