@@ -77,12 +77,13 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     let credentials = config.access.credentials()?;
     let tls = Tls::new(&config.tls)?;
     let options = ClientOptions { credentials: credentials.clone(), tls: tls.client.clone(), ..Default::default() };
+    let door = raft::Door { group: config.group().to_owned(), credentials: credentials.clone(), tls: tls.client };
     let stop = stop.child_token();
     // First the port: two controllers that are the same one must not both touch the data.
     let listener = Listener::bind(&config.listen_address(&peers)).await?.with_tls(tls.server);
     let local = listener.local;
     let (events, listening) = mpsc::channel(EVENTS);
-    let Started { raft, identity } = start_raft(&config, &peers, &stop, events).await?;
+    let Started { raft, identity } = start_raft(&config, &peers, &door, &stop, events).await?;
     let black_list = rpc::black_list(&config);
     let group = config.group().to_owned();
     let config = Arc::new(ArcSwap::from_pointee(config));
@@ -91,11 +92,13 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     let metrics = Arc::new(metrics::Metrics::new(&labels, &raft));
     let notifier = notify::Notifier::new(options.clone());
     let (watch, ended) = watch::start(config.clone(), raft.clone(), listening, notifier, metrics.clone());
-    let transport = raft::transport::service(&identity, raft.clone());
+    let transport = raft::transport::service(&identity, raft.clone(), door);
     let router = tonic::service::Routes::new(transport).into_axum_router();
     info!(%local, group, self_id = peers.name(peers.self_id), peers = ?peers.addresses, "controller serving");
     let (client, access) = (Client::new(options), rpc::Access::new(credentials));
-    let service = Arc::new(rpc::Service { config, peers, raft: raft.clone(), watch, client, metrics, local, black_list, access });
+    let raft_handle = raft.clone();
+    let service = rpc::Service { config, peers, raft: raft_handle, watch, client, metrics, local, black_list, access };
+    let service = Arc::new(service);
     let router = status::routes(router, service.clone());
     let server =
         tokio::spawn(listener.serve(Arc::new(rpc::Rpc(service)), Some(router), Limits::default(), stop.clone()));
@@ -110,10 +113,11 @@ struct Started {
 async fn start_raft(
     config: &Config,
     peers: &config::Peers,
+    door: &raft::Door,
     stop: &CancellationToken,
     events: mpsc::Sender<raft::Event>,
 ) -> anyhow::Result<Started> {
-    let identity = identify(config, peers, stop).await?;
+    let identity = identify(config, peers, door, stop).await?;
     let path = config.store_path();
     // Opening and replaying block, so not on a worker that serves connections.
     let opened = tokio::task::spawn_blocking(move || raft::RocksDisk::open(&path, &identity));
@@ -130,7 +134,7 @@ async fn start_raft(
     };
     let (members, following) = channel::channel(founders);
     let (ban, mut banned) = mpsc::channel(1);
-    let outbox: Box<dyn Fn(Message) -> bool + Send> = raft::transport::connect(&identity, following, ban, stop);
+    let outbox: Box<dyn Fn(Message) -> bool + Send> = raft::transport::connect(&identity, following, ban, door.clone(), stop);
     let raft = tokio::task::spawn_blocking(move || raft::start(options, disk, outbox, events, members))
         .await
         .context("reading the data directory")??;
@@ -148,6 +152,7 @@ async fn start_raft(
 async fn identify(
     config: &Config,
     peers: &config::Peers,
+    door: &raft::Door,
     stop: &CancellationToken,
 ) -> anyhow::Result<raft::Identity> {
     let group = config.group();
@@ -155,7 +160,7 @@ async fn identify(
     let mut identity = raft::Identity::new(group, own_name, &peers.names);
     if config.controller_join && !config.store_path().join("CURRENT").exists() {
         let others = peers.others().into_values().collect::<Vec<_>>();
-        let (raft_id, founders) = raft::transport::join(group, own_name, &others, stop).await?;
+        let (raft_id, founders) = raft::transport::join(group, own_name, &others, door, stop).await?;
         (identity.joined_as, identity.peers) = (Some(raft_id), founders);
     }
     Ok(identity)

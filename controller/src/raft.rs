@@ -6,15 +6,18 @@
 //! deposed leader's memory.
 
 pub mod disk;
+mod door;
 mod log;
 pub mod members;
 pub mod metrics;
+pub mod offline;
 mod reads;
 mod rocks;
 mod thread;
 pub mod transport;
 
 pub use disk::{Batch, Disk, MemoryDisk, Stored};
+pub use door::Door;
 pub use members::{Ask, Member, MemberRefusal, Members};
 pub use rocks::{Identity, RocksDisk};
 pub use thread::{Event, Options, start};

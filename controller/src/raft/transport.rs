@@ -3,11 +3,11 @@
 //! Best effort, as Raft expects: queues are bounded, what does not fit is dropped, a broken stream is opened again at
 //! once and then with a small backoff. Order within a stream is kept.
 
+use super::door::{Checking, Client, Door};
 use super::members::Members;
 use super::{Identity, Raft};
 use ::raft::eraftpb::{Message, MessageType};
 use parking_lot::Mutex;
-use proto::raft_transport::raft_transport_client::RaftTransportClient;
 use proto::raft_transport::raft_transport_server::{RaftTransport, RaftTransportServer};
 use proto::raft_transport::{Closed, Envelope, Hello, JoinAnswer, JoinRequest};
 use protobuf::Message as _;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
@@ -26,7 +26,6 @@ use tracing::{info, warn};
 const QUEUE: usize = 4_096;
 /// Messages handed to the stream but not written yet.
 const STREAM: usize = 64;
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 const BACKOFF_LONGEST: Duration = Duration::from_millis(300);
 /// A snapshot of 10,000 broker sets fits many times. It travels in pieces of [`PIECE`].
@@ -40,9 +39,10 @@ pub fn connect(
     identity: &Identity,
     mut members: watch::Receiver<Members>,
     banned: mpsc::Sender<String>,
+    door: Door,
     stop: &CancellationToken,
 ) -> super::thread::Outbox {
-    let peers = Peers { identity: Arc::new(identity.clone()), banned, stop: stop.clone(), open: Arc::default() };
+    let peers = Peers { identity: Arc::new(identity.clone()), banned, door, stop: stop.clone(), open: Arc::default() };
     let open = peers.open.clone();
     let stop = stop.clone();
     tokio::spawn(async move {
@@ -64,6 +64,7 @@ pub fn connect(
 struct Peers {
     identity: Arc<Identity>,
     banned: mpsc::Sender<String>,
+    door: Door,
     stop: CancellationToken,
     open: Arc<Mutex<BTreeMap<u64, Open>>>,
 }
@@ -99,6 +100,7 @@ impl Peers {
             address: address.to_owned(),
             own_address: own_address.to_owned(),
             banned: self.banned.clone(),
+            door: self.door.clone(),
         };
         let stop = self.stop.child_token();
         let stopped = stop.clone();
@@ -112,13 +114,14 @@ pub async fn join(
     group: &str,
     name: &str,
     addresses: &[String],
+    door: &Door,
     stop: &CancellationToken,
 ) -> anyhow::Result<(u64, Vec<String>)> {
     let mut told = String::new();
     loop {
         let mut why = "none of the other controllers can be reached".to_owned();
         for address in addresses {
-            let Ok(mut client) = open(address).await else { continue };
+            let Ok(mut client) = door.open(address).await else { continue };
             match client.join(JoinRequest { group: group.to_owned(), name: name.to_owned() }).await {
                 Ok(answer) => {
                     let JoinAnswer { raft_id, founders } = answer.into_inner();
@@ -137,29 +140,20 @@ pub async fn join(
     }
 }
 
-async fn open(address: &str) -> Result<RaftTransportClient<Channel>, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(1))
-        .keep_alive_timeout(Duration::from_secs(2))
-        .keep_alive_while_idle(true);
-    Ok(RaftTransportClient::new(endpoint.connect().await?))
-}
-
 struct Peer {
     identity: Arc<Identity>,
     id: u64,
     address: String,
     own_address: String,
     banned: mpsc::Sender<String>,
+    door: Door,
 }
 
 impl Peer {
     async fn run(self, mut messages: mpsc::Receiver<Message>) {
         let mut backoff = BACKOFF_FIRST;
         loop {
-            match open(&self.address).await {
+            match self.door.open(&self.address).await {
                 Ok(client) => {
                     info!(peer = self.address, "connected to controller");
                     backoff = BACKOFF_FIRST;
@@ -178,7 +172,7 @@ impl Peer {
         }
     }
 
-    async fn pump(&self, mut client: RaftTransportClient<Channel>, messages: &mut mpsc::Receiver<Message>) {
+    async fn pump(&self, mut client: Client, messages: &mut mpsc::Receiver<Message>) {
         let (stream, body) = mpsc::channel(STREAM);
         let (address, banned) = (self.address.clone(), self.banned.clone());
         let call = tokio::spawn(async move {
@@ -236,9 +230,13 @@ impl Peer {
 }
 
 /// The receiving side.
-pub fn service(identity: &Identity, raft: Raft) -> RaftTransportServer<impl RaftTransport> {
+pub(crate) fn service(
+    identity: &Identity,
+    raft: Raft,
+    door: Door,
+) -> InterceptedService<RaftTransportServer<impl RaftTransport>, Checking> {
     let inbox = Inbox { identity: identity.clone(), raft };
-    RaftTransportServer::new(inbox).max_decoding_message_size(2 * PIECE)
+    InterceptedService::new(RaftTransportServer::new(inbox).max_decoding_message_size(2 * PIECE), Checking(door))
 }
 
 struct Inbox {
