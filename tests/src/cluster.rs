@@ -19,15 +19,40 @@ pub struct ClusterSpec {
     pub brokers: usize,
     pub controller_keys: Vec<String>,
     pub broker_keys: Vec<String>,
+    pub form: ControllerForm,
+}
+
+/// How the controllers are deployed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControllerForm {
+    /// Processes of their own, with files of RocketMQ's DLedger controller.
+    Independent,
+    /// The same, with files of RocketMQ's JRaft controller.
+    JRaftFiles,
+    /// One in each nameserver: there are as many nameservers, and `Cluster::controllers` are the processes of both.
+    InNameservers,
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
-        ClusterSpec { controllers: 3, nameservers: 1, brokers: 3, controller_keys: Vec::new(), broker_keys: Vec::new() }
+        ClusterSpec {
+            controllers: 3,
+            nameservers: 1,
+            brokers: 3,
+            controller_keys: Vec::new(),
+            broker_keys: Vec::new(),
+            form: ControllerForm::Independent,
+        }
     }
 }
 
 impl ClusterSpec {
+    pub fn of(form: ControllerForm) -> ClusterSpec {
+        let one = ClusterSpec::default();
+        let nameservers = if form == ControllerForm::InNameservers { one.controllers } else { one.nameservers };
+        ClusterSpec { nameservers, form, ..one }
+    }
+
     pub fn broker_key(mut self, line: &str) -> ClusterSpec {
         self.broker_keys.push(line.to_owned());
         self
@@ -150,6 +175,7 @@ pub struct Cluster {
     pub controllers: Vec<Node>,
     pub nameservers: Vec<Node>,
     pub brokers: Vec<Node>,
+    nameserver_addresses: Vec<String>,
     // Last: the folder goes when the processes are gone.
     _folder: TempDir,
 }
@@ -174,12 +200,18 @@ impl Cluster {
         let peers: Vec<_> = controllers.iter().enumerate().map(|(i, it)| format!("n{i}-{it}")).collect();
         let controller = |(i, address): (usize, &String)| {
             let name = format!("controller-n{i}");
-            let config = controller_config(root, &name, &peers.join(";"), i, &spec.controller_keys);
-            Node::new(root, &name, "mqcontroller", address, &config)
+            let mut config = match spec.form {
+                ControllerForm::JRaftFiles => jraft_config(root, &name, &controllers, i, &spec.controller_keys),
+                _ => controller_config(root, &name, &peers.join(";"), i, &spec.controller_keys),
+            };
+            if spec.form != ControllerForm::InNameservers {
+                return Node::new(root, &name, "mqcontroller", address, &config);
+            }
+            config += &format!("enableControllerInNamesrv=true\n{}", nameserver_config(&nameservers[i]));
+            Node::new(root, &name, "mqnamesrv", address, &config)
         };
         let nameserver = |(i, address): (usize, &String)| {
-            let config = format!("listenPort={}\nbindAddress=127.0.0.1\n", port_of(address));
-            Node::new(root, &format!("namesrv-{i}"), "mqnamesrv", address, &config)
+            Node::new(root, &format!("namesrv-{i}"), "mqnamesrv", address, &nameserver_config(address))
         };
         let broker = |i: usize| {
             let name = format!("broker-n{i}");
@@ -192,10 +224,12 @@ impl Cluster {
             }
             Node::new(root, &name, "mqbroker", &format!("127.0.0.1:{port}"), &config)
         };
+        let alone = if spec.form == ControllerForm::InNameservers { &[][..] } else { &nameservers[..] };
         Cluster {
             controllers: controllers.iter().enumerate().map(controller).collect(),
-            nameservers: nameservers.iter().enumerate().map(nameserver).collect(),
+            nameservers: alone.iter().enumerate().map(nameserver).collect(),
             brokers: (0..spec.brokers).map(broker).collect(),
+            nameserver_addresses: nameservers.clone(),
             _folder: folder,
         }
     }
@@ -216,12 +250,12 @@ impl Cluster {
     }
 
     pub fn nameserver(&self) -> &str {
-        &self.nameservers[0].address
+        &self.nameserver_addresses[0]
     }
 
     /// `host:port;…` of all nameservers, as configuration files and Java clients want it.
     pub fn nameserver_list(&self) -> String {
-        self.nameservers.iter().map(|it| it.address.clone()).collect::<Vec<_>>().join(";")
+        self.nameserver_addresses.join(";")
     }
 
     pub fn controller_list(&self) -> String {
@@ -316,10 +350,9 @@ impl Cluster {
             queries::create_topic(&self.brokers[master].address, topic, queues).ok().filter(|it| it.code == queries::OK)
         });
         assert_eq!(answer.code, queries::OK);
-        for nameserver in &self.nameservers {
+        for nameserver in &self.nameserver_addresses {
             wait_for("a nameserver routes the topic", PATIENCE, || {
-                queries::master_address(&nameserver.address, topic, BROKER_SET)
-                    .filter(|it| *it == self.brokers[master].address)
+                queries::master_address(nameserver, topic, BROKER_SET).filter(|it| *it == self.brokers[master].address)
             });
         }
     }
@@ -356,8 +389,25 @@ impl Drop for Cluster {
 pub fn controller_config(root: &Path, name: &str, peers: &str, id: usize, keys: &[String]) -> String {
     let store = root.join(name).join("store");
     format!(
-        "controllerDLegerGroup=test-group\ncontrollerDLegerPeers={peers}\ncontrollerDLegerSelfId=n{id}\ncontrollerStorePath={}\n{}\n",
+        "controllerDLegerGroup=test-group\ncontrollerDLegerPeers={peers}\ncontrollerDLegerSelfId=n{id}\ncontrollerStorePath={}\nmaxAutomaticMasterChanges=0\n{}\n",
         store.display(),
+        keys.join("\n")
+    )
+}
+
+fn nameserver_config(address: &str) -> String {
+    format!("listenPort={}\nbindAddress=127.0.0.1\n", port_of(address))
+}
+
+/// What Java's JRaft controller would be given. Nobody listens on the addresses of its own protocol.
+fn jraft_config(root: &Path, name: &str, controllers: &[String], id: usize, keys: &[String]) -> String {
+    let raft = |i: usize| format!("127.0.0.1:{}", 9880 + i);
+    let all = (0..controllers.len()).map(raft).collect::<Vec<_>>().join(",");
+    format!(
+        "controllerType=jRaft\njRaftGroupId=test-group\njRaftServerId={}\njRaftInitConf={all}\njRaftControllerRPCAddr={}\njRaftElectionTimeoutMs=1000\ncontrollerStorePath={}\n{}\n",
+        raft(id),
+        controllers.join(","),
+        root.join(name).join("store").display(),
         keys.join("\n")
     )
 }

@@ -16,7 +16,7 @@ pub mod wire;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-pub use cluster::{Cluster, ClusterSpec};
+pub use cluster::{Cluster, ClusterSpec, ControllerForm};
 pub use history::History;
 pub use load::Load;
 
