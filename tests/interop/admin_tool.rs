@@ -7,14 +7,14 @@ use baton_tests::{Cluster, ClusterSpec, one_at_a_time, queries};
 use expect_test::{Expect, expect};
 use std::process::Command;
 
-struct Tools {
+pub struct Tools {
     java: Java,
-    cluster: Cluster,
+    pub cluster: Cluster,
 }
 
 impl Tools {
     /// Brokers are started one after the other: the first one is master and has id 1.
-    fn start(java: Java) -> Tools {
+    pub fn start(java: Java) -> Tools {
         let mut cluster = Cluster::prepare(&ClusterSpec::default());
         cluster.nameservers.iter_mut().for_each(|it| it.start());
         cluster.controllers.iter_mut().for_each(|it| it.launch());
@@ -54,8 +54,15 @@ impl Tools {
     }
 
     #[track_caller]
-    fn java(&self, arguments: &str) -> String {
+    pub fn java(&self, arguments: &str) -> String {
         self.java.mqadmin(self.cluster.nameserver(), &arguments.split(' ').collect::<Vec<_>>())
+    }
+
+    /// What Java's tool prints, errors included, up to the trace of the exception.
+    pub fn java_says(&self, arguments: &str) -> String {
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        let printed = self.java.mqadmin_says(self.cluster.nameserver(), &arguments);
+        printed.lines().filter(|it| !it.trim_start().starts_with("at ")).map(|it| format!("{it}\n")).collect()
     }
 
     #[track_caller]
@@ -68,7 +75,7 @@ impl Tools {
     }
 
     /// Addresses by who has them: `<broker 1>`, `<controller n0>`.
-    fn masked(&self, printed: &str) -> String {
+    pub fn masked(&self, printed: &str) -> String {
         let mut masked = printed.to_owned();
         for (i, broker) in self.cluster.brokers.iter().enumerate() {
             masked = masked.replace(&broker.address, &format!("<broker {}>", i + 1));

@@ -57,12 +57,21 @@ impl Java {
     /// Runs Java's mqadmin and returns what it printed, without its logging framework's own lines.
     #[track_caller]
     pub fn mqadmin(&self, nameservers: &str, arguments: &[&str]) -> String {
-        let mut command = self.command();
-        command.arg("org.apache.rocketmq.tools.command.MQAdminStartup").args(arguments).args(["-n", nameservers]);
-        let run = command.output().expect("java runs");
+        let run = self.run_mqadmin(nameservers, arguments);
         let printed = text(&run);
         assert!(run.status.success() && run.stderr.is_empty(), "mqadmin {arguments:?}: {}\n{printed}", run.status);
         printed
+    }
+
+    /// What it prints when it may fail. Its exit status says nothing.
+    pub fn mqadmin_says(&self, nameservers: &str, arguments: &[&str]) -> String {
+        text(&self.run_mqadmin(nameservers, arguments))
+    }
+
+    fn run_mqadmin(&self, nameservers: &str, arguments: &[&str]) -> Output {
+        let mut command = self.command();
+        command.arg("org.apache.rocketmq.tools.command.MQAdminStartup").args(arguments).args(["-n", nameservers]);
+        command.output().expect("java runs")
     }
 
     /// From now on `broker` runs RocketMQ's own broker, with the configuration and the store that it has.

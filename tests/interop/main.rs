@@ -3,6 +3,7 @@
 
 mod admin_tool;
 mod client;
+mod controller_tool;
 mod java;
 mod java_brokers;
 mod mixed_set;
