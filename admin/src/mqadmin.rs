@@ -11,6 +11,7 @@ mod options;
 use anyhow::Context as _;
 use client::{Admin, AdminOptions};
 use commands::COMMANDS;
+use node::tls::{ClientTls, Settings};
 use options::{COMMON, Given, Opt};
 use std::io::Write;
 use std::path::Path;
@@ -21,6 +22,8 @@ pub(crate) struct Context {
     pub admin: Admin,
     /// Access key and secret of `$ROCKETMQ_HOME/conf/tools.yml`.
     pub credentials: Option<(String, String)>,
+    /// `--tls`.
+    pub tls: Option<ClientTls>,
 }
 
 /// A command: its name, what it does, its own options, and how it runs.
@@ -33,7 +36,11 @@ pub(crate) struct Command {
 
 /// Runs `mqadmin` with these arguments (without the program's name).
 pub async fn mqadmin(args: Vec<String>) -> ExitCode {
-    match dispatch(&args).await {
+    let ran = match transport(args) {
+        Ok((args, tls)) => dispatch(&args, tls).await,
+        Err(error) => Err(error),
+    };
+    match ran {
         Ok(code) => code,
         Err(error) => {
             // Remarks of a server may have several lines; a failure is one.
@@ -44,7 +51,25 @@ pub async fn mqadmin(args: Vec<String>) -> ExitCode {
     }
 }
 
-async fn dispatch(args: &[String]) -> anyhow::Result<ExitCode> {
+/// `--tls` and `--tls-config FILE` (RocketMQ's `tls.client.*` keys) stand before the command: how to connect is no matter
+/// of the single command, whose options are RocketMQ's.
+fn transport(mut args: Vec<String>) -> anyhow::Result<(Vec<String>, Option<ClientTls>)> {
+    let mut settings = Settings::default();
+    loop {
+        match args.first().map(String::as_str) {
+            Some("--tls") => drop(args.remove(0)),
+            Some("--tls-config") => {
+                anyhow::ensure!(args.len() > 1, "--tls-config needs a file with tls.client keys");
+                let mut taken = args.drain(..2);
+                settings.config_file = taken.nth(1).unwrap_or_default();
+            }
+            _ => return Ok((args, node::tls::Tls::new(&settings)?.client)),
+        }
+        settings.enable = true;
+    }
+}
+
+async fn dispatch(args: &[String], tls: Option<ClientTls>) -> anyhow::Result<ExitCode> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] | ["help"] | ["-h" | "--help"] => {
@@ -57,7 +82,7 @@ async fn dispatch(args: &[String]) -> anyhow::Result<ExitCode> {
             print(&help::of_command(command.name, command.options))?;
             Ok(ExitCode::SUCCESS)
         }
-        [name, ..] => run(find(name)?, &args[1..]).await,
+        [name, ..] => run(find(name)?, &args[1..], tls).await,
     }
 }
 
@@ -67,7 +92,7 @@ fn find(name: &str) -> anyhow::Result<&'static Command> {
     found.with_context(|| format!("The sub command {name} not exist. `mqadmin help` lists what there is"))
 }
 
-async fn run(command: &Command, args: &[String]) -> anyhow::Result<ExitCode> {
+async fn run(command: &Command, args: &[String], tls: Option<ClientTls>) -> anyhow::Result<ExitCode> {
     let all: Vec<Opt> = COMMON.iter().chain(command.options).copied().collect();
     let given = match options::parse(&all, args) {
         Ok(given) if given.has("h") => {
@@ -85,9 +110,10 @@ async fn run(command: &Command, args: &[String]) -> anyhow::Result<ExitCode> {
     let admin = Admin::new(AdminOptions {
         namesrv: nameservers(&given),
         credentials: credentials.clone(),
+        tls: tls.clone(),
         ..AdminOptions::default()
     });
-    (command.run)(Context { admin, credentials }, given).await?;
+    (command.run)(Context { admin, credentials, tls }, given).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -126,6 +152,17 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_to_connect_stands_before_the_command() {
+        let read = |line: &str| transport(line.split(' ').map(str::to_owned).collect());
+        let (args, tls) = read("--tls clusterList -n a:1").unwrap();
+        assert_eq!((args.join(" ").as_str(), tls.is_some()), ("clusterList -n a:1", true));
+        let (args, tls) = read("clusterList --tls").unwrap();
+        assert_eq!((args.join(" ").as_str(), tls.is_some()), ("clusterList --tls", false));
+        assert!(read("--tls-config").err().unwrap().to_string().contains("needs a file"));
+        assert!(read("--tls-config /nowhere clusterList").err().unwrap().to_string().contains("/nowhere"));
+    }
 
     #[test]
     fn names_ignore_case() {

@@ -10,6 +10,7 @@ mod planned;
 pub use controller::Elected;
 
 use node::remoting::{CallError, Client, ClientOptions};
+use node::tls::ClientTls;
 use proto::Command;
 use proto::code::response;
 use proto::header::{Header, HeaderError};
@@ -24,11 +25,13 @@ pub struct AdminOptions {
     pub timeout: Duration,
     /// Access key and secret.
     pub credentials: Option<(String, String)>,
+    /// `None`: plain text.
+    pub tls: Option<ClientTls>,
 }
 
 impl Default for AdminOptions {
     fn default() -> Self {
-        AdminOptions { namesrv: Vec::new(), timeout: Duration::from_secs(5), credentials: None }
+        AdminOptions { namesrv: Vec::new(), timeout: Duration::from_secs(5), credentials: None, tls: None }
     }
 }
 
@@ -69,8 +72,11 @@ pub struct Admin {
 impl Admin {
     /// Needs a tokio runtime.
     pub fn new(options: AdminOptions) -> Admin {
-        let client =
-            Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
+        let client = Client::new(ClientOptions {
+            credentials: options.credentials.clone(),
+            tls: options.tls.clone(),
+            ..ClientOptions::default()
+        });
         Admin { options, client }
     }
 

@@ -6,6 +6,7 @@
 use crate::message::{CorruptMessage, MessageView};
 use crate::routes::{RouteError, Routes, Urgency};
 use node::remoting::{CallError, Client, ClientOptions};
+use node::tls::ClientTls;
 use proto::Command;
 use proto::body::MessageQueue;
 use proto::code::{request, response};
@@ -30,6 +31,8 @@ pub struct ConsumerOptions {
     pub silence: Duration,
     /// Access key and secret.
     pub credentials: Option<(String, String)>,
+    /// `None`: plain text.
+    pub tls: Option<ClientTls>,
 }
 
 impl Default for ConsumerOptions {
@@ -41,6 +44,7 @@ impl Default for ConsumerOptions {
             patience: Duration::from_millis(100),
             silence: Duration::from_millis(200),
             credentials: None,
+            tls: None,
         }
     }
 }
@@ -111,8 +115,11 @@ pub struct PullConsumer {
 impl PullConsumer {
     /// Needs a tokio runtime. Connects when there is something to ask.
     pub fn start(options: ConsumerOptions) -> PullConsumer {
-        let client =
-            Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
+        let client = Client::new(ClientOptions {
+            credentials: options.credentials.clone(),
+            tls: options.tls.clone(),
+            ..ClientOptions::default()
+        });
         let routes = Routes::new(client.clone(), options.namesrv.clone(), None);
         PullConsumer { options, client, routes }
     }

@@ -18,6 +18,7 @@ use crate::routes::{RouteError, Routes, Snapshot, Topic, Urgency};
 use crate::routing::{Successor, pick};
 use attempt::Attempt;
 use node::remoting::{Client, ClientOptions};
+use node::tls::ClientTls;
 use proto::body::MessageQueue;
 use proto::code::response;
 use proto::topic::AUTO_CREATE_TOPIC_KEY_TOPIC;
@@ -46,6 +47,8 @@ pub struct ProducerOptions {
     pub max_message_size: usize,
     /// Access key and secret.
     pub credentials: Option<(String, String)>,
+    /// `None`: plain text.
+    pub tls: Option<ClientTls>,
 }
 
 impl Default for ProducerOptions {
@@ -59,6 +62,7 @@ impl Default for ProducerOptions {
             compress_over: 4096,
             max_message_size: 4 * 1024 * 1024,
             credentials: None,
+            tls: None,
         }
     }
 }
@@ -140,8 +144,11 @@ struct Failed {
 impl Producer {
     /// Needs a tokio runtime. Connects when there is something to send.
     pub fn start(options: ProducerOptions) -> Producer {
-        let client =
-            Client::new(ClientOptions { credentials: options.credentials.clone(), ..ClientOptions::default() });
+        let client = Client::new(ClientOptions {
+            credentials: options.credentials.clone(),
+            tls: options.tls.clone(),
+            ..ClientOptions::default()
+        });
         let routes = Routes::new(client.clone(), options.namesrv.clone(), Some(AUTO_CREATE_TOPIC_KEY_TOPIC.into()));
         Producer {
             shared: Arc::new(Shared {

@@ -89,7 +89,7 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     let config = Arc::new(ArcSwap::from_pointee(config));
     let own_name = peers.name(peers.self_id).unwrap_or_default().to_owned();
     let labels = metrics::common_labels(local.to_string(), group.clone(), own_name);
-    let metrics = Arc::new(metrics::Metrics::new(&labels, &raft));
+    let metrics = Arc::new(metrics::Metrics::new(&labels, &raft.metrics));
     let notifier = notify::Notifier::new(options.clone());
     let (watch, ended) = watch::start(config.clone(), raft.clone(), listening, notifier, metrics.clone());
     let transport = raft::transport::service(&identity, raft.clone(), door);
@@ -134,7 +134,8 @@ async fn start_raft(
     };
     let (members, following) = channel::channel(founders);
     let (ban, mut banned) = mpsc::channel(1);
-    let outbox: Box<dyn Fn(Message) -> bool + Send> = raft::transport::connect(&identity, following, ban, door.clone(), stop);
+    let outbox: Box<dyn Fn(Message) -> bool + Send> =
+        raft::transport::connect(&identity, following, ban, door.clone(), stop);
     let raft = tokio::task::spawn_blocking(move || raft::start(options, disk, outbox, events, members))
         .await
         .context("reading the data directory")??;

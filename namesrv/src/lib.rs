@@ -47,7 +47,8 @@ impl Running {
 pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Running> {
     let tls = node::tls::Tls::new(&config.tls)?;
     let kv = saved::load_kv(&config.kv_path())?;
-    let listener = Listener::bind(&format!("{}:{}", config.bind_address, config.listen_port)).await?.with_tls(tls.server);
+    let at = format!("{}:{}", config.bind_address, config.listen_port);
+    let listener = Listener::bind(&at).await?.with_tls(tls.server);
     let address = listener.local;
     let idle = Duration::from_secs(config.server_channel_max_idle_time_seconds.max(1));
     let nameserver = rpc::Nameserver { config, kv, started: monotonic_ms(), ..Default::default() };

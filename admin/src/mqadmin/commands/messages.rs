@@ -35,6 +35,7 @@ pub(crate) async fn send(context: Context, given: Given) -> anyhow::Result<()> {
         namesrv: context.admin.namesrv().to_vec(),
         group: node::clock::wall_ms().to_string(),
         credentials: context.credentials,
+        tls: context.tls,
         ..ProducerOptions::default()
     };
     let producer = Producer::start(options);
@@ -118,6 +119,7 @@ pub(crate) async fn consume(context: Context, given: Given) -> anyhow::Result<()
         namesrv: context.admin.namesrv().to_vec(),
         group: given.get("g").unwrap_or(TOOLS_GROUP).to_owned(),
         credentials: context.credentials.clone(),
+        tls: context.tls.clone(),
         ..ConsumerOptions::default()
     };
     let reader = Reader { consumer: PullConsumer::start(options), context };
