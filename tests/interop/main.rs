@@ -6,5 +6,6 @@ mod client;
 mod controller_tool;
 mod java;
 mod java_brokers;
+mod java_controllers;
 mod mixed_set;
 mod store;

@@ -1,0 +1,41 @@
+//! Our brokers under RocketMQ's own controllers: what an operator has who replaced the brokers first.
+
+use crate::java::Java;
+use crate::java_brokers::JAVA_PATIENCE;
+use baton_tests::{Cluster, ClusterSpec, Load, logs, one_at_a_time, wait_for};
+
+#[test]
+fn our_brokers_fail_over_under_java_controllers() {
+    let _turn = one_at_a_time();
+    let Some(java) = Java::find() else { return };
+    let mut cluster = Cluster::prepare(&ClusterSpec::default());
+    cluster.controllers.iter_mut().for_each(|it| java.runs(it, "org.apache.rocketmq.controller.ControllerStartup"));
+    cluster.nameservers[0].start();
+    cluster.controllers.iter_mut().for_each(|it| it.launch());
+    cluster.controllers.iter_mut().for_each(|it| it.wait_booted());
+    wait_for("Java's controllers have a leader", JAVA_PATIENCE, || cluster.leader());
+    cluster.brokers.iter_mut().for_each(|it| it.start());
+    let before = cluster.wait_whole();
+    cluster.create_topic("orders", 3);
+    let load = Load::start(cluster.nameserver(), "orders", 3);
+    load.wait_progress(50);
+
+    let slave = (cluster.wait_master() + 1) % 3;
+    cluster.brokers[slave].kill();
+    assert_eq!(cluster.wait_whole().in_sync.len(), 2);
+    load.wait_progress(50);
+    cluster.brokers[slave].start();
+    cluster.wait_whole();
+
+    let master = cluster.wait_master();
+    cluster.brokers[master].kill();
+    cluster.wait_master_after(before.master_epoch);
+    load.wait_progress(50);
+    cluster.brokers[master].start();
+    assert_eq!(cluster.wait_whole().addresses, before.addresses);
+    load.wait_progress(50);
+
+    load.stop().check(cluster.nameserver());
+    let end = cluster.wait_equal_logs()[0].max_offset;
+    logs::assert_identical(&cluster.brokers, end);
+}
