@@ -76,11 +76,8 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     for cut in &recovery.cut {
         tracing::warn!(cut, "recovery cut the log");
     }
-    let client = Client::new(ClientOptions {
-        credentials: config.credentials()?,
-        tls: tls.client,
-        ..ClientOptions::default()
-    });
+    let client =
+        Client::new(ClientOptions { credentials: config.credentials()?, tls: tls.client, ..ClientOptions::default() });
     // Replication ends after the listener and the nameservers know, so not by the caller's token.
     let inner = CancellationToken::new();
     let ha_config = config.ha(port, recovery.host_restarted)?;
