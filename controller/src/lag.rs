@@ -6,8 +6,8 @@
 use proto::{BrokerId, Millis, Offset};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Log ends of a master to remember. When there are more, the older half is thinned: what happened a while ago needs
-/// no fine clock.
+/// Log ends of a master to remember. When there are more, the one least missed goes: what happened a while ago needs no
+/// fine clock.
 const SAMPLES: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,19 @@ struct Growth {
     samples: VecDeque<(Millis, Offset)>,
 }
 
+impl Growth {
+    /// Forgets the sample whose neighbours are nearest to each other for their age, so that the distance between samples
+    /// grows with their age. The first and the last stay.
+    fn thin(&mut self, now: Millis) {
+        let at = |i: usize| self.samples[i].0;
+        // In parts per million of its age.
+        let gap = |i: &usize| (at(i + 1) - at(i - 1)) * 1_000_000 / now.saturating_sub(at(*i)).max(1);
+        if let Some(least) = (1..self.samples.len() - 1).min_by_key(gap) {
+            self.samples.remove(least);
+        }
+    }
+}
+
 impl Lags {
     pub fn on_master(&mut self, now: Millis, broker_set: &str, master: BrokerId, end: Offset) {
         let Some(growth) = self.sets.get_mut(broker_set).filter(|it| it.master == master) else {
@@ -45,11 +58,7 @@ impl Lags {
         }
         growth.samples.push_back((now, end));
         if growth.samples.len() > SAMPLES {
-            let (mut index, half) = (0, SAMPLES / 2);
-            growth.samples.retain(|_| {
-                index += 1;
-                index > half || index % 2 == 1
-            });
+            growth.thin(now);
         }
     }
 
@@ -117,9 +126,12 @@ mod tests {
             lags.on_master(second * 1000, "a", 1, second as Offset);
         }
         assert!(lags.sets["a"].samples.len() <= SAMPLES);
-        assert_eq!(lags.of("a", 2, 9_999_000, 9_990), Some(Lag { bytes: 9, ms: 8_000 }));
-        let long = lags.of("a", 2, 9_999_000, 0).unwrap();
-        assert!(long.ms > 1_000_000, "{long:?}");
+        for seconds in [1, 10, 100, 1_000, 9_000] {
+            let lag = lags.of("a", 2, 9_999_000, 9_998 - seconds as Offset).unwrap();
+            assert_eq!(lag.bytes, seconds + 1);
+            let truth = seconds * 1000;
+            assert!((truth * 6 / 10..=truth).contains(&lag.ms), "{seconds} s: {lag:?}");
+        }
     }
 
     #[test]

@@ -131,11 +131,12 @@ async fn start_raft(
         snapshot_entries: config.snapshot_entries.max(1),
         snapshot_bytes: config.snapshot_bytes.max(1) as usize,
         founders: founders.clone(),
+        address: peers.own_address().to_owned(),
     };
     let (members, following) = channel::channel(founders);
     let (ban, mut banned) = mpsc::channel(1);
     let outbox: Box<dyn Fn(Message) -> bool + Send> =
-        raft::transport::connect(&identity, following, ban, door.clone(), stop);
+        raft::transport::connect(&identity, peers.own_address(), following, ban, door.clone(), stop);
     let raft = tokio::task::spawn_blocking(move || raft::start(options, disk, outbox, events, members))
         .await
         .context("reading the data directory")??;

@@ -2,6 +2,7 @@
 //!
 //! `role` has the value that RocketMQ documents (leader 3, follower 2, candidate 1), not the one its code reports.
 
+use crate::raft::metrics::RaftMetrics;
 use crate::replicas::{BrokerSet, Cause, Outcome, Refusal, RoleChange};
 use crate::rpc::Service;
 use crate::watch::Table;
@@ -25,7 +26,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// `constant` labels are on every sample, as in RocketMQ.
-    pub(crate) fn new(constant: &[(&'static str, String)], raft: &crate::raft::Raft) -> Metrics {
+    pub(crate) fn new(constant: &[(&'static str, String)], raft: &RaftMetrics) -> Metrics {
         let labels = constant.iter().map(|(k, v)| ((*k).into(), v.clone().into()));
         let mut it = Metrics {
             registry: Registry::with_labels(labels),
@@ -43,7 +44,7 @@ impl Metrics {
         let help = "Changes of a master by phase: silent, detected_to_proposed, proposed_to_committed, \
                     committed_to_heard (the new master's first heartbeat at its epoch)";
         registry.register("baton_failover_duration_seconds", help, failover.clone());
-        raft.metrics.register(registry);
+        raft.register(registry);
         it
     }
 
@@ -145,7 +146,11 @@ fn raft(gauges: &mut Gauges, service: &Service) {
     let read = |it: &std::sync::atomic::AtomicU64| it.load(Ordering::Relaxed) as f64;
     let (last, committed, applied) = (read(&raft.last_index), read(&raft.committed_index), read(&raft.applied_index));
     gauges.one("baton_raft_committed_index", "Last committed entry", committed);
-    gauges.one("baton_raft_commit_lag_entries", "Entries in the log that are not committed", (last - committed).max(0.0));
+    gauges.one(
+        "baton_raft_commit_lag_entries",
+        "Entries in the log that are not committed",
+        (last - committed).max(0.0),
+    );
     let help = "Committed entries that are not applied";
     gauges.one("baton_raft_apply_lag_entries", help, (committed - applied).max(0.0));
     let followers = raft.followers.lock().clone();
@@ -229,4 +234,69 @@ fn size(folder: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.flatten().map(size).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replicas::SetSummary;
+    use expect_test::expect;
+
+    fn change(cause: Cause, from: Option<BrokerId>) -> RoleChange {
+        let (detected_ms, proposed_ms) = (1_000, 1_002);
+        let (to, epoch, sync_state_set) = (Some(2), 2, [2, 3].into());
+        RoleChange { detected_ms, proposed_ms, from, to, epoch, sync_state_set, cause, unclean: false }
+    }
+
+    /// Samples of the counters and the sums and counts of the histograms.
+    fn samples(metrics: &Metrics) -> String {
+        let (_, text) = page(&[&metrics.registry], &Gauges::new(&[]));
+        let kept = |it: &&str| !it.starts_with('#') && !it.contains("_bucket");
+        text.lines().filter(kept).map(|it| format!("{it}\n")).collect()
+    }
+
+    fn metrics() -> Metrics {
+        Metrics::new(&[], &RaftMetrics::default())
+    }
+
+    #[test]
+    fn a_failover_is_counted_by_phase_and_a_first_master_is_none() {
+        let metrics = metrics();
+        metrics.changed("broker-a", &change(Cause::First, None), 1_010);
+        metrics.changed("broker-a", &change(Cause::HeartbeatExpired { silent_ms: 2_000 }, Some(1)), 1_010);
+        let text = samples(&metrics);
+        for (phase, sum) in [("silent", "2.0"), ("detected_to_proposed", "0.002"), ("proposed_to_committed", "0.008")] {
+            let line = format!("baton_failover_duration_seconds_sum{{phase=\"{phase}\"}} {sum}");
+            assert!(text.contains(&line), "{line} in {text}");
+            assert!(
+                text.contains(&format!("baton_failover_duration_seconds_count{{phase=\"{phase}\"}} 1\n")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn elections_are_counted_by_result() {
+        let metrics = metrics();
+        let set = SetSummary { cluster: "c".to_owned(), ..Default::default() };
+        metrics.elected("a", &Outcome::Elected(set.clone(), Default::default()));
+        metrics.elected("b", &Outcome::MasterStillAlive(set));
+        metrics.elected("c", &Outcome::Refused(Refusal::NobodyElectable));
+        metrics.elected("d", &Outcome::Unchanged);
+        let mut lines: Vec<_> = samples(&metrics).lines().map(|it| format!("{it}\n")).collect();
+        lines.retain(|it| it.starts_with("election"));
+        lines.sort();
+        expect![[r#"
+            election_total{cluster="",broker_set="c",election_result="no_master_elected"} 1
+            election_total{cluster="c",broker_set="a",election_result="new_master_elected"} 1
+            election_total{cluster="c",broker_set="b",election_result="keep_current_master"} 1
+        "#]]
+        .assert_eq(&lines.concat());
+    }
+
+    #[test]
+    fn no_peer_can_make_labels_without_end() {
+        let kinds: std::collections::BTreeSet<_> = (0..100_000).map(request_type).collect();
+        assert!(kinds.len() < 120, "{}", kinds.len());
+    }
 }
