@@ -28,6 +28,9 @@ pub use set::{BrokerSet, Cause, Replica, RoleChange};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// More elections than controllers can have forgotten.
+const FORGOTTEN: i32 = 1_000;
+
 /// All broker sets by name. RocketMQ keys them by brokerName alone, whatever the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replicas {
@@ -57,9 +60,19 @@ impl Replicas {
             Command::Drain(it) => self.drain(index, it),
             Command::Pause(it) => self.pause(index, it),
             Command::Promoted(it) => {
-                self.memories.get_mut(&it.broker_set).map(|memory| memory.promoted(&it));
-                Outcome::Unchanged
+                let told = self.memories.get_mut(&it.broker_set).is_some_and(|memory| memory.promoted(&it));
+                if told { Outcome::Changed } else { Outcome::Unchanged }
             }
+        }
+    }
+
+    /// After the controllers were put together from what was left: what they forgot may include elections, so that all
+    /// epochs leap beyond any that can have been given (S1), and whoever was master has to be elected again.
+    pub fn begin_anew(&mut self, index: u64) {
+        for set in self.sets.values_mut().filter(|it| it.master_epoch > 0) {
+            set.master_epoch = set.master_epoch.saturating_add(FORGOTTEN);
+            set.sync_state_set_epoch = set.sync_state_set_epoch.saturating_add(FORGOTTEN);
+            (set.master, set.revision) = (None, index);
         }
     }
 

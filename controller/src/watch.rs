@@ -2,12 +2,14 @@
 //! carries out what it asks for.
 
 use crate::config::Config;
-use crate::liveness::{Heartbeat, Input, Liveness, Pulse, Output, Probed, Settings};
 use crate::lag::{Lag, Lags};
+use crate::liveness::{Heartbeat, Input, Liveness, Output, Probed, Pulse, Settings};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::raft::{Event, Raft};
-use crate::replicas::{BrokerSet, Command, Elect, ElectMode, Outcome, RemoveDead, RoleChange, UncleanElection};
+use crate::replicas::{
+    BrokerSet, Command, Elect, ElectMode, Outcome, Promoted, RemoveDead, RoleChange, UncleanElection,
+};
 use arc_swap::ArcSwap;
 use node::clock::{monotonic_ms, wall_ms};
 use proto::header::BrokerHeartbeatResponse;
@@ -141,7 +143,9 @@ pub(crate) fn start(
     metrics: Arc<Metrics>,
 ) -> (Watch, tokio::task::JoinHandle<Option<String>>) {
     let (queue, asks) = mpsc::channel(QUEUE);
-    let table = Table { liveness: Liveness::new(settings(&config.load())), recent: VecDeque::new(),
+    let table = Table {
+        liveness: Liveness::new(settings(&config.load())),
+        recent: VecDeque::new(),
         member_changes: VecDeque::new(),
         lags: Lags::default(),
     };
@@ -395,7 +399,13 @@ impl Task {
         let master = self.table.liveness.view(&it.broker_set).and_then(|view| view.master);
         if master == Some(it.id) && it.epoch >= epoch {
             self.unheard.remove(&it.broker_set);
-            self.metrics.phase("committed_to_heard", monotonic_ms().saturating_sub(committed) as i64);
+            let took = monotonic_ms().saturating_sub(committed) as i64;
+            self.metrics.phase("committed_to_heard", took);
+            if self.raft.is_leading() {
+                let (broker_set, promoted_ms) = (it.broker_set.clone(), wall_ms());
+                let committed_ms = promoted_ms - took;
+                self.propose(Command::Promoted(Promoted { broker_set, epoch, committed_ms, promoted_ms }));
+            }
         }
     }
 }

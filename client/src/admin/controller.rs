@@ -5,8 +5,8 @@ use proto::Command;
 use proto::body::{BrokerReplicasInfo, ElectMasterResponseBody, HistoryLine};
 use proto::code::request;
 use proto::header::{
-    BatonControllersRequest, BatonExplainRequest, BatonHistoryRequest, CleanBrokerDataRequest, ElectMasterRequest, ElectMasterResponse,
-    GetMetadataInfoResponse,
+    BatonControllersRequest, BatonExplainRequest, BatonHistoryRequest, CleanBrokerDataRequest, ElectMasterRequest,
+    ElectMasterResponse, GetMetadataInfoResponse,
 };
 
 /// What an election decided.

@@ -26,7 +26,10 @@ enum Inquiry {
     None,
     Asked(Millis),
     /// This one heard it; ask again when its own timeout would be over.
-    Heard { by: String, until: Millis },
+    Heard {
+        by: String,
+        until: Millis,
+    },
     Nobody(Millis),
 }
 
@@ -46,6 +49,21 @@ impl Liveness {
             _ => None,
         };
         Waiting { patience_ms: set.patience.until.checked_sub(now).filter(|it| *it > 0), witness }
+    }
+
+    /// Why a broker that asks for an election has to wait, if the set has no live master and something holds elections
+    /// back.
+    pub fn restrained(&self, now: Millis, broker_set: &str) -> Option<String> {
+        let view = self.view(broker_set)?;
+        if view.master.is_some_and(|id| self.is_alive(now, broker_set, id)) {
+            return None;
+        }
+        let Waiting { patience_ms, witness } = self.waiting(now, broker_set);
+        let patience = patience_ms.map(|ms| {
+            format!("the master of {broker_set} changed too often: elections that nobody chose wait for {ms} ms more")
+        });
+        let witness = witness.map(|by| format!("controller {by} still hears the master of {broker_set}"));
+        witness.or(patience)
     }
 
     /// How long ago this controller had a healthy heartbeat of a replica, for another that does not hear it.

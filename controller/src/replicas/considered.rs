@@ -79,17 +79,14 @@ impl BrokerSet {
             }
         };
         let winner = match choice {
-            Choice::New(winner, standing) => {
-                elect.alive.iter().find(|it| it.id == winner).map(|it| (it, standing))
-            }
+            Choice::New(winner, standing) => elect.alive.iter().find(|it| it.id == winner).map(|it| (it, standing)),
             Choice::Keep | Choice::Nobody => None,
         };
         match winner {
             _ if !allowed => Verdict::NotInSync,
             _ if !candidate.electable => Verdict::NotElectable,
             Some((winner, standing))
-                if standing == Standing::Unclean
-                    || self.drained.contains(&id) == self.drained.contains(&winner.id) =>
+                if standing == Standing::Unclean || self.drained.contains(&id) == self.drained.contains(&winner.id) =>
             {
                 lost(candidate, winner, standing)
             }

@@ -79,11 +79,15 @@ pub enum What {
 #[serde(rename_all = "camelCase")]
 pub enum Trigger {
     /// 1001.
-    Master { id: BrokerId },
+    Master {
+        id: BrokerId,
+    },
     /// Dead by proof (S6).
     ProofOfDeath,
     /// A member restarted without what it had (S7).
-    UncleanRestart { id: BrokerId },
+    UncleanRestart {
+        id: BrokerId,
+    },
     /// An operator erased a replica.
     Cleaned,
     Election,
@@ -134,7 +138,9 @@ impl Memory {
         let What::Refused { asked, by, why, .. } = &event.what else { return false };
         for it in self.events.iter_mut().rev().take(REPEATS_WITHIN) {
             match &mut it.what {
-                What::Refused { asked: a, by: b, why: w, times, last_ms, .. } if (&*a, &*b, &*w) == (asked, by, why) => {
+                What::Refused { asked: a, by: b, why: w, times, last_ms, .. }
+                    if (&*a, &*b, &*w) == (asked, by, why) =>
+                {
                     *times = times.saturating_add(1);
                     *last_ms = event.at_ms;
                     return true;

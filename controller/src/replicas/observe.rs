@@ -29,7 +29,9 @@ impl Replicas {
         let set = self.get(command.broker_set());
         let (asked, by, trigger, at_ms) = match command {
             Command::ApplyBrokerId(it) => (Asked::BrokerId, Some(it.id), Trigger::Other, it.at_ms),
-            Command::Register(it) => (Asked::Registration, Some(it.id), Trigger::UncleanRestart { id: it.id }, it.at_ms),
+            Command::Register(it) => {
+                (Asked::Registration, Some(it.id), Trigger::UncleanRestart { id: it.id }, it.at_ms)
+            }
             Command::Elect(it) => (Asked::Election, it.requester, Trigger::Election, it.at_ms),
             Command::AlterSyncStateSet(it) => {
                 (Asked::SyncStateSet, Some(it.master), Trigger::Master { id: it.master }, it.at_ms)

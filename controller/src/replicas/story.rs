@@ -22,10 +22,14 @@ pub enum LifeState {
     Alive,
     /// Heard, but may not be made master: no connection to the leader, or not heard since it leads.
     Presumed,
-    DiskStalled { probe_age_ms: u64 },
+    DiskStalled {
+        probe_age_ms: u64,
+    },
     /// Its connection closed and its address refused another.
     Gone,
-    Silent { for_ms: Option<u64> },
+    Silent {
+        for_ms: Option<u64>,
+    },
 }
 
 /// What the leader itself is waiting for.
@@ -50,10 +54,13 @@ pub fn line(event: &Event) -> String {
     match &event.what {
         What::Role { from, to, epoch, sync_state_set, cause, standing, considered, .. } => {
             let change = match (from, to) {
-                (_, Some(to)) => format!("master {} -> {to}, epoch {epoch}, SyncStateSet {}", or_none(*from), ids(sync_state_set)),
+                (_, Some(to)) => {
+                    format!("master {} -> {to}, epoch {epoch}, SyncStateSet {}", or_none(*from), ids(sync_state_set))
+                }
                 (_, None) => format!("master {} -> none, epoch {epoch}", or_none(*from)),
             };
-            let unclean = if *standing == Some(Standing::Unclean) { " UNCLEAN: acknowledged messages may be lost." } else { "" };
+            let unclean =
+                if *standing == Some(Standing::Unclean) { " UNCLEAN: acknowledged messages may be lost." } else { "" };
             let losers = losers(considered, *from);
             let phases = phases(event).map(|it| format!(" {it}.")).unwrap_or_default();
             format!("{change}: {}.{unclean}{losers}{phases}", cause_text(cause, *from))
@@ -76,10 +83,11 @@ pub fn explain(set: &BrokerSet, memory: &Memory, at_ms: Option<i64>, now: &[Life
     let mut parts = Vec::new();
     match role {
         Some(event) => parts.push(decision(set, event, at_ms)),
-        None if set.master_epoch == 0 => parts.push(format!(
-            "{} has never had a master: no registered replica has asked for an election yet.",
-            set.name
-        )),
+        None if set.master_epoch == 0 => parts
+            .push(format!("{} has never had a master: no registered replica has asked for an election yet.", set.name)),
+        None if memory.events.iter().any(|it| matches!(it.what, What::Role { cause: Cause::First, .. })) => {
+            parts.push(format!("{} had no master yet.", set.name));
+        }
         None => parts.push(format!("What happened to {} before that is no longer remembered.", set.name)),
     }
     let refused = memory.events.iter().rev().take_while(|it| role.is_none_or(|role| it.index > role.index));
@@ -255,7 +263,9 @@ fn life(state: LifeState) -> String {
     match state {
         LifeState::Alive => "alive".to_owned(),
         LifeState::Presumed => "presumed alive but not connected to the leader".to_owned(),
-        LifeState::DiskStalled { probe_age_ms } => format!("alive but its disk has taken no write for {probe_age_ms} ms"),
+        LifeState::DiskStalled { probe_age_ms } => {
+            format!("alive but its disk has taken no write for {probe_age_ms} ms")
+        }
         LifeState::Gone => "gone (its address refuses connections)".to_owned(),
         LifeState::Silent { for_ms: Some(ms) } => format!("silent for {ms} ms"),
         LifeState::Silent { for_ms: None } => "silent since this leader took over".to_owned(),

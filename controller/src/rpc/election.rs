@@ -20,7 +20,14 @@ impl Service {
             (_, None) => (ElectMode::Best, Cause::NoMaster),
         };
         let broker_set = it.broker_name.clone();
-        let alive = self.watch.look(move |now, it| it.liveness.candidates(now, &broker_set)).await.unwrap_or_default();
+        let seen = self.watch.look(move |now, it| {
+            (it.liveness.candidates(now, &broker_set), it.liveness.restrained(now, &broker_set))
+        });
+        let (alive, restrained) = seen.await.unwrap_or_default();
+        // What an operator asks for does not wait.
+        if let Some(why) = restrained.filter(|_| mode == ElectMode::Best) {
+            return Err(Failure::Text(response::CONTROLLER_ELECT_MASTER_FAILED, why));
+        }
         let (at_ms, unclean) = (wall_ms(), unclean(&self.config.load()));
         let broker_set = it.broker_name;
         let change =

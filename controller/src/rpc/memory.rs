@@ -38,11 +38,12 @@ impl Service {
         self.lead()?;
         let BatonExplainRequest { broker_name, at_mills } = it.header()?;
         let name = broker_name.clone();
-        let known = self.raft.read(move |it| Some((it.get(&name)?.clone(), it.memory(&name).cloned().unwrap_or_default())));
+        let known =
+            self.raft.read(move |it| Some((it.get(&name)?.clone(), it.memory(&name).cloned().unwrap_or_default())));
         let (set, memory) = known.await?.ok_or_else(|| unknown(&broker_name))?;
-        let seen = self.watch.look(move |now, it| {
-            (it.liveness.lives(now, &broker_name), it.liveness.waiting(now, &broker_name))
-        });
+        let seen = self
+            .watch
+            .look(move |now, it| (it.liveness.lives(now, &broker_name), it.liveness.waiting(now, &broker_name)));
         let (lives, waiting) = seen.await.unwrap_or_default();
         let text = story::explain(&set, &memory, at_mills, &lives, &waiting);
         Ok(Command::response(response::SUCCESS).with_body(text))
@@ -51,7 +52,8 @@ impl Service {
     /// Answered by every controller: when it heard this replica last, if it has.
     pub(super) async fn witness(&self, it: &Command) -> Result<Command, Failure> {
         let BatonWitnessRequest { broker_name, broker_id } = it.header()?;
-        let heard = self.watch.look(move |now, it| it.liveness.silent_for(now, &broker_name, broker_id)).await.flatten();
+        let heard =
+            self.watch.look(move |now, it| it.liveness.silent_for(now, &broker_name, broker_id)).await.flatten();
         let header = BatonWitnessResponse { heard_mills_ago: heard.map(|it| it as i64) };
         Ok(Command::response(response::SUCCESS).with_header(&header))
     }

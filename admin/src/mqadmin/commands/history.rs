@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn an_event_is_a_line() {
         let line = |index, at_ms, text: &str| HistoryLine { index, at_ms, text: text.into(), ..Default::default() };
-        let lines = [line(7, 1_795_262_587_120, "master none -> 1, epoch 1"), line(1234567, 0, "election refused: why")];
+        let lines =
+            [line(7, 1_795_262_587_120, "master none -> 1, epoch 1"), line(1234567, 0, "election refused: why")];
         expect![[r"
             time (UTC)               index     event
             2026-11-21 12:03:07.120  #7        master none -> 1, epoch 1
