@@ -66,8 +66,8 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     let listener = Listener::bind(&format!("{}:{}", config.bind_address, config.listen_port))
         .await
         .context("another broker may be running; choose another `listenPort`")?
-        .with_tls(tls.server);
-    let vip = vip_listener(&config).await;
+        .with_tls(tls.server.clone());
+    let vip = vip_listener(&config).await.map(|it| it.with_tls(tls.server));
     let port = listener.local.port();
     let address = SocketAddr::new(config.ip1()?, port);
     tracing::info!(%address, durability = config.durability_in_words(), "starting");
