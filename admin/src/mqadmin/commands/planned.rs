@@ -179,8 +179,10 @@ mod tests {
         "]]
         .assert_eq(&dry_run_text("broker-a", &answer(2)));
         let risk = dry_run_text("broker-a", &answer(1)).lines().last().unwrap_or_default().to_owned();
-        expect!["risk: 1 other member(s), minInSyncReplicas is 2: writes stop if the present master goes away afterwards"]
-            .assert_eq(&risk);
+        expect![
+            "risk: 1 other member(s), minInSyncReplicas is 2: writes stop if the present master goes away afterwards"
+        ]
+        .assert_eq(&risk);
     }
 
     #[test]
