@@ -1,7 +1,9 @@
-//! What users, operators and strangers get wrong: each case has an error that names the thing and the cure, and leaves others served.
+//! What users, operators and strangers get wrong: each case has an error that names the thing and the cure, and leaves
+//! others served.
 
 mod configuration;
 mod disk_full;
+mod doors;
 mod frames;
 mod identity;
 
