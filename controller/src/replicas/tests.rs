@@ -200,9 +200,7 @@ impl Machine {
                 alive: ids(alive.as_deref().unwrap_or_default())?,
                 at_ms: self.at(),
             }),
-            Step::Drain { id } => {
-                Command::Drain(Drain { broker_set, id: *id, wanted: Drained::Yes, at_ms: self.at() })
-            }
+            Step::Drain { id } => Command::Drain(Drain { broker_set, id: *id, wanted: Drained::Yes, at_ms: self.at() }),
             Step::Undrain { id } => {
                 Command::Drain(Drain { broker_set, id: *id, wanted: Drained::No, at_ms: self.at() })
             }
@@ -214,7 +212,9 @@ impl Machine {
                 promoted_ms: self.at() - 975,
             }),
             Step::Story | Step::Explain { .. } => return Err("not a command".into()),
-            Step::Successor { .. } | Step::Next | Step::History | Step::SnapshotRoundTrip => return Err("not a command".into()),
+            Step::Successor { .. } | Step::Next | Step::History | Step::SnapshotRoundTrip => {
+                return Err("not a command".into());
+            }
         })
     }
 

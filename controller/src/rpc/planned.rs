@@ -4,8 +4,8 @@
 //! leader ──hold writes──▶ master: appends wait, the target gets the whole log ──▶ its end
 //!        ──Elect(Designated, expect this master at this epoch)──▶ Raft ──▶ notifications as after any election
 //! ```
-//! Whatever fails before the election leaves the master as it was. If this leader dies in between, the master goes on by
-//! its own clock, and acknowledges nothing meanwhile that the target does not have.
+//! Whatever fails before the election leaves the master as it was. If this leader dies in between, the master goes on
+//! by its own clock, and acknowledges nothing meanwhile that the target does not have.
 
 use super::{Failure, Service, code_of, unexpected};
 use crate::replicas::{
