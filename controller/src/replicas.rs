@@ -17,7 +17,9 @@ mod register;
 mod set;
 pub mod story;
 
-pub use command::{AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Drain, Drained, Elect, Pause, Register, RemoveDead};
+pub use command::{
+    AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Drain, Drained, Elect, Pause, Register, RemoveDead,
+};
 pub use considered::{Considered, Verdict};
 pub use elect::{Candidate, Choice, ElectMode, Standing, UncleanElection, Zone};
 pub use memory::{Memory, Promoted};

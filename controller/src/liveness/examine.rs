@@ -34,7 +34,15 @@ impl Liveness {
 
 impl Watched {
     pub(super) fn new(now: Millis, view: Arc<BrokerSet>) -> Watched {
-        Watched { view, pulses: BTreeMap::new(), due: now, proposed: None, changed: now, witnesses: Default::default(), patience: Default::default() }
+        Watched {
+            view,
+            pulses: BTreeMap::new(),
+            due: now,
+            proposed: None,
+            changed: now,
+            witnesses: Default::default(),
+            patience: Default::default(),
+        }
     }
 
     /// A new view: proposals are decided, and pulses of replaced processes are worth nothing.
@@ -259,7 +267,13 @@ impl Watched {
         let resumed = Some(self.paused_until(settings)).filter(|it| *it > now);
         let patient = Some(self.patience.until).filter(|it| *it > now);
         let restrained = patient.into_iter().chain(self.witnesses_due(settings).filter(|it| *it > now));
-        let soonest = probes.chain(restrained).chain(resumed).chain(expiry).chain(retry).chain([now + settings.review_interval]).min();
+        let soonest = probes
+            .chain(restrained)
+            .chain(resumed)
+            .chain(expiry)
+            .chain(retry)
+            .chain([now + settings.review_interval])
+            .min();
         soonest.unwrap_or(now).max(now + 1)
     }
 }

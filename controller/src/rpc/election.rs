@@ -20,9 +20,9 @@ impl Service {
             (_, None) => (ElectMode::Best, Cause::NoMaster),
         };
         let broker_set = it.broker_name.clone();
-        let seen = self.watch.look(move |now, it| {
-            (it.liveness.candidates(now, &broker_set), it.liveness.restrained(now, &broker_set))
-        });
+        let seen = self
+            .watch
+            .look(move |now, it| (it.liveness.candidates(now, &broker_set), it.liveness.restrained(now, &broker_set)));
         let (alive, restrained) = seen.await.unwrap_or_default();
         // What an operator asks for does not wait.
         if let Some(why) = restrained.filter(|_| mode == ElectMode::Best) {
