@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 
 const VERSION: &str = "5.5.0";
 
-/// What RocketMQ's servers need of a JDK 17, in little memory. A broker maps its log's files: nothing is fetched ahead of use.
+/// What RocketMQ's servers need of a JDK 17, in little memory. A broker maps its log's files: nothing is fetched ahead
+/// of use.
 const SERVER_OPTIONS: [&str; 9] = [
     "-Xms256m",
     "-Xmx1g",
@@ -27,6 +28,8 @@ pub struct Java {
     libraries: PathBuf,
     /// Scratch folder: RocketMQ writes logs and offsets to the user's home otherwise.
     home: tempfile::TempDir,
+    /// `-Dkey=value` of the programs.
+    properties: Vec<String>,
 }
 
 impl Java {
@@ -37,13 +40,24 @@ impl Java {
             Ok(libraries) => {
                 let home = tempfile::Builder::new().prefix("baton-java-").tempdir().expect("temporary folder");
                 std::fs::create_dir(home.path().join("conf")).expect("scratch folder");
-                Some(Java { libraries: libraries.clone(), home })
+                Some(Java { libraries: libraries.clone(), home, properties: Vec::new() })
             }
             Err(why) => {
                 loudly(&format!("SKIPPED: no Java peer here, so this interop case did not run: {why}"));
                 None
             }
         }
+    }
+
+    /// From now on the admin tool signs what it sends.
+    pub fn sign(&self, access_key: &str, secret: &str) {
+        let text = format!("accessKey: {access_key}\nsecretKey: \"{secret}\"\n");
+        std::fs::write(self.home.path().join("conf/tools.yml"), text).expect("tools.yml");
+    }
+
+    /// With this system property, `key=value`, from now on.
+    pub fn set(&mut self, property: &str) {
+        self.properties.push(format!("-D{property}"));
     }
 
     /// Starts one of `java/*.java` from its source.
@@ -99,13 +113,15 @@ impl Java {
         let home = self.home.path();
         // One compiler tier and a small heap: these programs live for seconds.
         command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1"]).arg(format!("-Duser.home={}", home.display()));
+        command.args(&self.properties);
         command.arg("-cp").arg(format!("{}/*", self.libraries.display()));
         command.current_dir(home).env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR");
         command
     }
 }
 
-/// Output of a command: stdout, then stderr, without what the logging framework says about itself first, and its empty line.
+/// Output of a command: stdout, then stderr, without what the logging framework says about itself first, and its empty
+/// line.
 pub fn text(run: &Output) -> String {
     let all = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     let about_logging = |it: &&str| it.contains("|-INFO in") || it.contains("|-WARN in");

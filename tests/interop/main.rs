@@ -1,9 +1,10 @@
-//! RocketMQ's own Java client and admin tool (5.5.0, from Maven Central) against our processes. What they do not accept is wrong here,
-//! whatever our own client thinks.
+//! RocketMQ's own Java client and admin tool (5.5.0, from Maven Central) against our processes. What they do not accept
+//! is wrong here, whatever our own client thinks.
 
 mod admin_tool;
 mod client;
 mod controller_tool;
+mod doors;
 mod java;
 mod java_brokers;
 mod java_controllers;
