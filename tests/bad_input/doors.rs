@@ -1,7 +1,7 @@
 //! Connecting and closing, and random bytes, as often as a stranger likes: memory stays flat and others are served.
 
 use baton_tests::cluster::{Node, free_port};
-use baton_tests::{queries, wire};
+use baton_tests::{Cluster, ClusterSpec, queries, wire};
 use proto::Command;
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 use std::io::{Read, Write};
@@ -72,4 +72,31 @@ fn resident_kib(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).expect("VmRSS");
     line.trim().trim_end_matches("kB").trim().parse().expect("KiB")
+}
+
+/// Registration, ids, heartbeats, SyncStateSets and elections of a whole set are signed; controllers reach each other and
+/// the brokers through TLS.
+#[test]
+fn brokers_with_the_secret_form_a_set_and_their_master_is_replaced() {
+    let controller = [
+        "tls.enable=true",
+        "tls.test.mode.enable=true",
+        "controllerAclEnable=true",
+        "controllerAccessKey=inner",
+        "controllerSecretKey=12345678",
+    ];
+    let spec = ClusterSpec { controller_keys: controller.map(str::to_owned).to_vec(), ..ClusterSpec::default() }
+        .broker_key("tls.test.mode.enable=true")
+        .broker_key(r#"innerClientAuthenticationCredentials={"accessKey":"inner","secretKey":"12345678"}"#);
+    let mut cluster = Cluster::start(spec);
+    let before = cluster.wait_whole();
+    let master = cluster.wait_master();
+    cluster.brokers[master].kill();
+    cluster.wait_master_after(before.master_epoch);
+    cluster.brokers[master].start();
+    cluster.wait_whole();
+    let leader = cluster.wait_leader();
+    let forged = Command::request(1002).with_ext("brokerName", "broker-a").with_ext("designateElect", true);
+    let answer = wire::call(&cluster.controllers[leader].address, forged, PATIENCE).expect("answers");
+    assert_eq!(answer.code, 16, "{answer:?}");
 }
