@@ -3,6 +3,7 @@
 //! Each case starts a cluster of its own: three controllers, a nameserver and the three replicas of one broker set.
 
 mod controllers_die;
+mod explained;
 mod forms;
 mod master_dies;
 mod master_hangs;
