@@ -1,6 +1,7 @@
 //! The code table of RocketMQ's controller, against one controller over real connections.
 
 mod bad_input;
+mod planned;
 
 use crate::config::Config;
 use node::remoting::{Client, ClientOptions};
