@@ -1,10 +1,13 @@
 //! What the server binaries share: command line, configuration file, start, success line, exit code.
 //!
-//! Exit codes: 0 after SIGTERM, SIGINT, `-h` and `-p`; 1 when the command line or a file is wrong or the server cannot start or breaks.
+//! Exit codes: 0 after SIGTERM, SIGINT, `-h` and `-p`; 1 when the command line or a file is wrong or the server cannot
+//! start or breaks.
 
 pub mod inert;
 
 pub use inert::Program;
+
+pub mod offline;
 
 use anyhow::Context;
 use clap::Parser;
@@ -90,6 +93,11 @@ where
             body(stop).await
         })
     });
+    finish(program, outcome)
+}
+
+/// The exit code, and on stderr why it is not 0.
+pub fn finish(program: &str, outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -154,7 +154,8 @@ fn raft(gauges: &mut Gauges, service: &Service) {
     let help = "Committed entries that are not applied";
     gauges.one("baton_raft_apply_lag_entries", help, (committed - applied).max(0.0));
     let followers = raft.followers.lock().clone();
-    let peer = |id: u64| vec![("follower", service.peers.name(id).unwrap_or("?").to_owned())];
+    let members = service.raft.members();
+    let peer = |id: u64| vec![("follower", members.get(id).map_or("?", |it| &it.name).to_owned())];
     let lags = followers.iter().map(|it| (peer(it.id), it.lag_entries as f64));
     gauges.many("baton_raft_follower_lag_entries", "Entries that a follower lacks; known to the leader", lags);
     let heard = followers.iter().map(|it| (peer(it.id), f64::from(u8::from(it.is_heard()))));

@@ -1,5 +1,7 @@
 //! Three controllers and two stand-in brokers in one process, over real sockets.
 
+mod membership;
+
 use crate::{Config, Running, start};
 use node::listener::{Limits, Listener};
 use node::remoting::{Client, ClientOptions, Connection, Handler, Reply};
@@ -125,10 +127,14 @@ impl Group {
     }
 
     async fn leader(&self) -> usize {
-        let it = self.ask(Command::request(1005), &[0]).await;
-        match it.ext.get("controllerLeaderAddress") {
-            Some(address) => self.addresses.iter().position(|it| it == address).expect("one of ours"),
-            None => Box::pin(self.leader()).await,
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let it = self.ask(Command::request(1005), &[0]).await;
+            if let Some(address) = it.ext.get("controllerLeaderAddress") {
+                return self.addresses.iter().position(|it| it == address).expect("one of ours");
+            }
+            assert!(Instant::now() < deadline, "nobody leads: {it:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -1,9 +1,13 @@
 //! `mqcontroller`: one of the processes that decide who is master of each broker set.
 
-use baton::{Program, ServerArgs, load, parse, print_config, say, serve, warn_unknown};
+use baton::{Program, ServerArgs, finish, load, offline, parse, print_config, say, serve, warn_unknown};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if offline::is_offline() {
+        let what = parse("mqcontroller", "Decides who is master of each broker set. Run 3 or 5 of them.");
+        return finish("mqcontroller", offline::run(what));
+    }
     let args: ServerArgs = parse("mqcontroller", "Decides who is master of each broker set. Run 3 or 5 of them.");
     node::telemetry::init();
     serve("mqcontroller", 2, async |stop| {

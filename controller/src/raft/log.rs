@@ -7,11 +7,13 @@ use ::raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use ::raft::storage::{GetEntriesContext, RaftState, Storage};
 use ::raft::{Error, StorageError};
 use anyhow::{bail, ensure};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 pub(super) struct Log {
     pub(super) hard_state: HardState,
     pub(super) conf_state: ConfState,
+    /// As found on disk; the thread takes it.
+    pub(super) directories: BTreeMap<u64, u64>,
     /// The newest snapshot; never older than `truncated`.
     pub(super) snapshot: Snapshot,
     /// Index and term of the entry before the first one.
@@ -29,6 +31,7 @@ impl Log {
         let mut log = Log {
             hard_state: stored.hard_state,
             conf_state: stored.conf_state,
+            directories: stored.directories,
             snapshot: stored.snapshot,
             truncated: stored.truncated,
             entries: VecDeque::new(),
@@ -118,6 +121,10 @@ impl Log {
     /// Payload bytes since the last compaction.
     pub(super) fn grown_bytes(&self) -> usize {
         self.bytes.saturating_sub(self.kept_bytes)
+    }
+
+    pub(super) fn entries_from(&self, first: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |it| it.index >= first)
     }
 
     pub(super) fn term_of(&self, index: u64) -> Option<u64> {

@@ -76,6 +76,12 @@ impl Members {
         Members { members, last_id }
     }
 
+    /// One controller, all others gone. Ids given before stay given.
+    pub(super) fn alone(id: u64, name: &str, address: &str, last_id: u64) -> Members {
+        let only = Member { name: name.to_owned(), address: address.to_owned(), role: Role::Voter };
+        Members { members: [(id, only)].into(), last_id: last_id.max(id) }
+    }
+
     pub fn id_of(&self, name: &str) -> Option<u64> {
         self.members.iter().find(|it| it.1.name == name).map(|it| *it.0)
     }
@@ -107,8 +113,11 @@ impl Members {
         }
     }
 
-    /// Founders may move: their addresses are those of the configuration file.
-    pub(super) fn readdress(&mut self, founders: &Members) {
+    /// Founders may move, and so may this controller: their addresses are those of the configuration file.
+    pub(super) fn readdress(&mut self, founders: &Members, own_id: u64, own_address: &str) {
+        if let Some(it) = self.members.get_mut(&own_id).filter(|_| !own_address.is_empty()) {
+            own_address.clone_into(&mut it.address);
+        }
         for (id, founder) in &founders.members {
             if let Some(it) =
                 self.members.get_mut(id).filter(|it| it.name == founder.name && !founder.address.is_empty())

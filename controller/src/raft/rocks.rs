@@ -127,6 +127,28 @@ impl RocksDisk {
         Ok(disk)
     }
 
+    /// Opens a directory that exists, whoever it belongs to: for tools, while no controller runs on it.
+    pub(super) fn open_found(path: &Path) -> anyhow::Result<RocksDisk> {
+        ensure!(path.join("CURRENT").exists(), "{}: no controller has written here", path.display());
+        let db = DB::open(&options(), path).map_err(|e| explain(path, e.as_ref()))?;
+        let identity = Identity::new("", "", &[]);
+        let mut disk = RocksDisk { identity, db, path: path.to_owned(), last: 0 };
+        let found = disk.get(IDENTITY)?.with_context(|| format!("{}: not a controller's directory", path.display()))?;
+        disk.identity = serde_json::from_slice(&found).map_err(|e| disk.damaged("identity", e))?;
+        ensure!(disk.identity.format == FORMAT, "{}: written in another format", path.display());
+        Ok(disk)
+    }
+
+    /// Makes it the disk of a group of its own: a new identity, a snapshot, nothing else.
+    pub(super) fn become_first(&mut self, identity: &Identity, batch: &Batch<'_>) -> anyhow::Result<()> {
+        let mut forget = WriteBatch::default();
+        forget.put(IDENTITY, serde_json::to_vec(identity)?);
+        forget.delete_range([DIRECTORIES, &[0]].concat(), [DIRECTORIES, &[0xff; 9]].concat());
+        self.identity = identity.clone();
+        self.write(batch)?;
+        Ok(self.db.write_opt(forget, &write_options(Durability::Synced))?)
+    }
+
     fn initialise(&self, identity: &Identity) -> anyhow::Result<()> {
         ensure!(
             self.db.iterator(IteratorMode::Start).next().is_none(),

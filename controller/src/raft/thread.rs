@@ -50,6 +50,8 @@ pub struct Options {
     pub snapshot_bytes: usize,
     /// The first members, with their addresses as the configuration has them now.
     pub founders: Members,
+    /// Where this controller is reached.
+    pub address: String,
 }
 
 /// What the rest of the controller learns, in the order of the log.
@@ -78,13 +80,11 @@ pub fn start(
     events: mpsc::Sender<Event>,
     members: watch::Sender<Members>,
 ) -> anyhow::Result<Raft> {
-    let mut stored = disk.load()?;
-    let directories = std::mem::take(&mut stored.directories);
-    let log = Log::load(stored)?;
+    let log = Log::load(disk.load()?)?;
     let (queue, inputs) = sync_channel(QUEUE);
     let (publish, leadership) = watch::channel(Leadership::default());
-    let lease = Arc::new(AtomicU64::new(0));
-    let mut driver = Driver::new(options, log, disk, outbox, events, publish, lease.clone(), directories, members)?;
+    let mut driver = Driver::new(options, log, disk, outbox, events, publish, members)?;
+    let lease = driver.lease.clone();
     let members = driver.publish_to.subscribe();
     let metrics = driver.metrics.clone();
     let life = move || {
@@ -147,17 +147,16 @@ struct Pending {
 impl<D: Disk> Driver<D> {
     fn new(
         options: Options,
-        log: Log,
+        mut log: Log,
         disk: D,
         outbox: Outbox,
         events: mpsc::Sender<Event>,
         publish: watch::Sender<Leadership>,
-        lease: Arc<AtomicU64>,
-        directories: BTreeMap<u64, u64>,
         publish_to: watch::Sender<Members>,
     ) -> anyhow::Result<Driver<D>> {
         let State { replicas, mut members } = decode(&log.snapshot, &options.founders)?;
-        members.readdress(&options.founders);
+        members.readdress(&options.founders, options.id, &options.address);
+        let directories = std::mem::take(&mut log.directories);
         let (applied, restarted) = (log.snapshot_index(), log.hard_state.term > 0);
         let config = ::raft::Config {
             id: options.id,
@@ -196,7 +195,7 @@ impl<D: Disk> Driver<D> {
             reports: Vec::new(),
             events,
             publish,
-            lease,
+            lease: Arc::new(AtomicU64::new(0)),
             metrics: Arc::default(),
             tick: (options.election_timeout / ELECTION_TICKS as Millis).max(1),
             ticks: 0,
@@ -433,7 +432,7 @@ impl<D: Disk> Driver<D> {
     /// A leader's snapshot is written before it is applied, in one step with the log it replaces.
     fn install(&mut self, snapshot: Snapshot) -> anyhow::Result<()> {
         let State { replicas, mut members } = decode(&snapshot, &self.options.founders)?;
-        members.readdress(&self.options.founders);
+        members.readdress(&self.options.founders, self.options.id, &self.options.address);
         let meta = snapshot.get_metadata();
         let truncated = (meta.index, meta.term);
         info!(index = meta.index, sets = replicas.iter().count(), "snapshot installed");

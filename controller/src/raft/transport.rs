@@ -37,12 +37,20 @@ const PIECE: usize = 1024 * 1024;
 /// reason never to talk to this controller again says so through `banned`.
 pub fn connect(
     identity: &Identity,
+    own_address: &str,
     mut members: watch::Receiver<Members>,
     banned: mpsc::Sender<String>,
     door: Door,
     stop: &CancellationToken,
 ) -> super::thread::Outbox {
-    let peers = Peers { identity: Arc::new(identity.clone()), banned, door, stop: stop.clone(), open: Arc::default() };
+    let peers = Peers {
+        own_address: own_address.to_owned(),
+        identity: Arc::new(identity.clone()),
+        banned,
+        door,
+        stop: stop.clone(),
+        open: Arc::default(),
+    };
     let open = peers.open.clone();
     let stop = stop.clone();
     tokio::spawn(async move {
@@ -50,7 +58,7 @@ pub fn connect(
             let now = members.borrow_and_update().clone();
             peers.follow(&now);
             let changed = stop.run_until_cancelled(members.changed()).await;
-            if !changed.is_some_and(|it| it.is_ok()) {
+            if changed.is_none_or(|it| it.is_err()) {
                 return;
             }
         }
@@ -63,6 +71,7 @@ pub fn connect(
 /// The senders.
 struct Peers {
     identity: Arc<Identity>,
+    own_address: String,
     banned: mpsc::Sender<String>,
     door: Door,
     stop: CancellationToken,
@@ -78,7 +87,6 @@ struct Open {
 impl Peers {
     fn follow(&self, members: &Members) {
         let own = self.identity.raft_id();
-        let own_address = members.get(own).map(|it| it.address.clone()).unwrap_or_default();
         let mut open = self.open.lock();
         open.retain(|id, it| {
             let stays = members.get(*id).is_some_and(|member| member.address == it.address);
@@ -88,17 +96,17 @@ impl Peers {
             stays
         });
         for (id, member) in members.members.iter().filter(|it| *it.0 != own) {
-            open.entry(*id).or_insert_with(|| self.open(*id, &member.address, &own_address));
+            open.entry(*id).or_insert_with(|| self.open(*id, &member.address));
         }
     }
 
-    fn open(&self, id: u64, address: &str, own_address: &str) -> Open {
+    fn open(&self, id: u64, address: &str) -> Open {
         let (messages, queue) = mpsc::channel(QUEUE);
         let peer = Peer {
             identity: self.identity.clone(),
             id,
             address: address.to_owned(),
-            own_address: own_address.to_owned(),
+            own_address: self.own_address.clone(),
             banned: self.banned.clone(),
             door: self.door.clone(),
         };
@@ -303,7 +311,9 @@ impl Inbox {
         };
         if it.to != self.identity.raft_id() || hello.founders != self.identity.peers {
             let text = format!(
-                "message from controller {} ({}) of a group founded by {:?} to {}, but this is {} of a group founded by                  {:?}: controllerDLegerPeers must be the same everywhere when a group is founded; one that is added                  later needs controllerJoin=true and an empty controllerStorePath",
+                "message from controller {} ({}) of a group founded by {:?} to {}, but this is {} of a group founded \
+                 by {:?}: controllerDLegerPeers must be the same everywhere when a group is founded; one that is added \
+                 later needs controllerJoin=true and an empty controllerStorePath",
                 it.from,
                 hello.name,
                 hello.founders,

@@ -1,7 +1,7 @@
 //! Membership at run time: one change at a time, each a Raft entry whose context is a [`Change`].
 //!
-//! A new controller is a learner first; the leader promotes it once it has the log. Which data directory each controller
-//! was first heard with is written down, so that one with an empty disk is never taken for its old self.
+//! A new controller is a learner first; the leader promotes it once it has the log. Which data directory each
+//! controller was first heard with is written down, so that one with an empty disk is never taken for its old self.
 
 use super::super::disk::{Batch, Disk};
 use super::super::members::{Ask, Change, Member, MemberRefusal, Role};
