@@ -74,8 +74,8 @@ fn resident_kib(process: u32) -> u64 {
     line.trim().trim_end_matches("kB").trim().parse().expect("KiB")
 }
 
-/// Registration, ids, heartbeats, SyncStateSets and elections of a whole set are signed; controllers reach each other and
-/// the brokers through TLS.
+/// Registration, ids, heartbeats, SyncStateSets and elections of a whole set are signed; controllers reach each other
+/// and the brokers through TLS.
 #[test]
 fn brokers_with_the_secret_form_a_set_and_their_master_is_replaced() {
     let controller = [
