@@ -1,18 +1,19 @@
 //! Health, role, metrics, status and the page that shows it, over HTTP on the controller's one port.
 
+use crate::lag::Lag;
 use crate::liveness::Pulse;
 use crate::metrics::{is_below_min, metrics};
 use crate::raft::Leadership;
 use crate::raft::metrics::Follower;
 use crate::replicas::BrokerSet;
 use crate::rpc::Service;
-use crate::watch::Table;
+use crate::watch::{Committed, MemberChange, Table};
 use axum::http::{HeaderName, header};
 use axum::routing::get;
 use node::clock::wall_ms;
 use proto::{BrokerId, Millis};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -56,15 +57,16 @@ fn follows(it: Leadership) -> Result<String, String> {
 
 async fn status(service: &Service) -> ([(HeaderName, &'static str); 1], String) {
     let leadership = *service.raft.leadership().borrow();
-    let name = |id| service.peers.name(id).map(str::to_owned);
+    let members = service.raft.members();
+    let name = |id| members.get(id).map(|it| it.name.clone());
     let mut status = json!({
         "group": service.config.load().group(),
-        "selfId": name(service.peers.self_id),
+        "selfId": service.peers.name(service.peers.self_id),
         "isLeader": leadership.leading,
         "leaderId": leadership.leader.and_then(name),
-        "leaderAddress": leadership.leader.and_then(|it| service.peers.addresses.get(&it)),
+        "leaderAddress": leadership.leader.and_then(|it| members.get(it)).map(|it| &it.address),
         "term": leadership.term,
-        "peers": service.peers.names.iter().zip(service.peers.addresses.values()).collect::<BTreeMap<_, _>>(),
+        "peers": members.members.values().map(|it| (&it.name, &it.address)).collect::<BTreeMap<_, _>>(),
     });
     let followers = service.raft.metrics.followers.lock().clone();
     let follower = |it: &Follower| {
@@ -75,29 +77,65 @@ async fn status(service: &Service) -> ([(HeaderName, &'static str); 1], String) 
     status["committedIndex"] = service.raft.metrics.committed_index.load(Ordering::Relaxed).into();
     status["version"] = proto::VERSION_NAME.into();
     status["nowMs"] = wall_ms().into();
-    if let Some((sets, events, members)) = service.watch.look(table).await {
-        status["brokerSets"] = sets;
-        status["events"] = events;
-        status["memberChanges"] = members;
+    if let Some(seen) = service.watch.look(Seen::of).await {
+        status["brokerSets"] = seen.sets.iter().map(|it| it.json(seen.now)).collect();
+        status["events"] = json!(seen.recent);
+        status["memberChanges"] = json!(seen.member_changes);
     }
     ([(header::CONTENT_TYPE, "application/json")], format!("{status}\n"))
 }
 
-/// As this controller sees it: a follower may be a moment behind.
-fn table(now: Millis, table: &Table) -> (Value, Value, Value) {
-    let sets = table.liveness.sets().map(|(set, pulses)| broker_set(now, table, set, pulses)).collect();
-    (Value::Array(sets), json!(table.recent), json!(table.member_changes))
+/// As this controller sees it: a follower may be a moment behind. Copied out of the table, whose owner has elections to
+/// see to; it becomes text elsewhere.
+struct Seen {
+    now: Millis,
+    sets: Vec<SeenSet>,
+    recent: VecDeque<Committed>,
+    member_changes: VecDeque<MemberChange>,
 }
 
-fn broker_set(now: Millis, table: &Table, set: &BrokerSet, pulses: &BTreeMap<BrokerId, Pulse>) -> Value {
+struct SeenSet {
+    set: Arc<BrokerSet>,
+    replicas: BTreeMap<BrokerId, SeenReplica>,
+}
+
+struct SeenReplica {
+    alive: bool,
+    lag: Option<Lag>,
+    pulse: Option<Pulse>,
+}
+
+impl Seen {
+    fn of(now: Millis, table: &Table) -> Seen {
+        let seen_set = |(set, pulses): (&Arc<BrokerSet>, &BTreeMap<BrokerId, Pulse>)| {
+            let replica = |id: &BrokerId| {
+                let pulse = pulses.get(id);
+                let alive = table.liveness.is_alive(now, &set.name, *id);
+                (*id, SeenReplica { alive, lag: table.lag(now, &set.name, *id, pulse), pulse: pulse.cloned() })
+            };
+            SeenSet { set: set.clone(), replicas: set.replicas.keys().map(replica).collect() }
+        };
+        let (recent, member_changes) = (table.recent.clone(), table.member_changes.clone());
+        Seen { now, sets: table.liveness.sets().map(seen_set).collect(), recent, member_changes }
+    }
+}
+
+impl SeenSet {
+    fn json(&self, now: Millis) -> Value {
+        broker_set(now, &self.set, &self.replicas)
+    }
+}
+
+fn broker_set(now: Millis, set: &BrokerSet, seen: &BTreeMap<BrokerId, SeenReplica>) -> Value {
     let replica = |(id, it): (&BrokerId, &crate::replicas::Replica)| {
-        let pulse = pulses.get(id);
-        let lag = table.lag(now, &set.name, *id, pulse);
+        let seen = seen.get(id);
+        let pulse = seen.and_then(|it| it.pulse.as_ref());
+        let lag = seen.and_then(|it| it.lag);
         json!({
             "brokerId": id,
             "address": it.address,
             "haAddress": it.ha_address,
-            "alive": table.liveness.is_alive(now, &set.name, *id),
+            "alive": seen.is_some_and(|it| it.alive),
             "connected": pulse.is_some_and(|it| it.connection.is_some()),
             "heardMsAgo": pulse.and_then(|it| it.heard).map(|it| now.saturating_sub(it)),
             "epoch": pulse.map(|it| it.epoch),
