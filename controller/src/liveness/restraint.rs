@@ -48,7 +48,12 @@ impl Liveness {
             Inquiry::Heard { by, until } if now < *until => Some(by.clone()),
             _ => None,
         };
-        Waiting { patience_ms: set.patience.until.checked_sub(now).filter(|it| *it > 0), witness }
+        let paused = set.view.paused_until_ms;
+        Waiting {
+            patience_ms: set.patience.until.checked_sub(now).filter(|it| *it > 0),
+            witness,
+            paused_until_ms: Some(paused).filter(|it| it.saturating_sub(self.settings.wall_ahead) > now as i64),
+        }
     }
 
     /// Why a broker that asks for an election has to wait, if the set has no live master and something holds elections
@@ -58,7 +63,7 @@ impl Liveness {
         if view.master.is_some_and(|id| self.is_alive(now, broker_set, id)) {
             return None;
         }
-        let Waiting { patience_ms, witness } = self.waiting(now, broker_set);
+        let Waiting { patience_ms, witness, .. } = self.waiting(now, broker_set);
         let patience = patience_ms.map(|ms| {
             format!("the master of {broker_set} changed too often: elections that nobody chose wait for {ms} ms more")
         });

@@ -39,6 +39,8 @@ pub struct Waiting {
     pub patience_ms: Option<u64>,
     /// Another controller has heard the master within its timeout.
     pub witness: Option<String>,
+    /// An operator's pause that is not over yet (S10).
+    pub paused_until_ms: Option<i64>,
 }
 
 /// `2026-11-21 12:03:07.120`.
@@ -247,6 +249,12 @@ fn present(set: &BrokerSet, now: &[Life], waiting: &Waiting) -> String {
     if let Some(controller) = &waiting.witness {
         text += &format!(" The leader does not hear the master, but controller {controller} does: no election yet.");
     }
+    if let Some(until) = waiting.paused_until_ms {
+        text += &format!(
+            " An operator has paused automatic elections until {} UTC; `mqadmin resume` ends that.",
+            time(until)
+        );
+    }
     if let Some(ms) = waiting.patience_ms {
         text += &format!(
             " The master changed too often: automatic elections wait for {ms} ms more. `mqadmin electMaster` still \
@@ -283,7 +291,7 @@ fn cure(set: &BrokerSet, now: &[Life]) -> String {
     format!(
         " There is no master because only {} may be one (the others may lack acknowledged messages) and none of them \
          is alive. Start one of them: it is elected at once. If they are lost for good, enableElectUncleanMaster=true \
-         (`mqadmin updateControllerConfig`) elects another and may lose acknowledged messages.",
+         in the controllers' files elects another and may lose acknowledged messages.",
         ids(&may)
     )
 }

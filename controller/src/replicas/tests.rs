@@ -113,6 +113,8 @@ enum Step {
         witness: Option<String>,
         #[arg(key)]
         patience: Option<u64>,
+        #[arg(key)]
+        paused: Option<i64>,
     },
     SnapshotRoundTrip,
 }
@@ -289,8 +291,12 @@ impl goldenscript::Runner for Machine {
                 let events = self.replicas.memory("a").into_iter().flat_map(|it| &it.events);
                 Ok(events.map(|it| format!("{} {}\n", story::time(it.at_ms), story::line(it))).collect())
             }
-            Step::Explain { at, lives, witness, patience } => {
-                let waiting = story::Waiting { patience_ms: *patience, witness: witness.clone() };
+            Step::Explain { at, lives, witness, patience, paused } => {
+                let waiting = story::Waiting {
+                    patience_ms: *patience,
+                    witness: witness.clone(),
+                    paused_until_ms: *paused,
+                };
                 Ok(self.explain(*at, lives.as_deref().unwrap_or_default(), &waiting))
             }
             Step::SnapshotRoundTrip => {
