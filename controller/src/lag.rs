@@ -31,8 +31,8 @@ struct Growth {
 }
 
 impl Growth {
-    /// Forgets the sample whose neighbours are nearest to each other for their age, so that the distance between samples
-    /// grows with their age. The first and the last stay.
+    /// Forgets the sample whose neighbours are nearest to each other for their age, so that the distance between
+    /// samples grows with their age. The first and the last stay.
     fn thin(&mut self, now: Millis) {
         let at = |i: usize| self.samples[i].0;
         // In parts per million of its age.
