@@ -12,7 +12,8 @@ fn run_script(path: &Path) {
 }
 
 /// The state machine and a log index. Broker set is always `a`; candidates are written
-/// `id@epoch.max_offset[p<priority>]`, a leading `maybe` means presumed alive only.
+/// `id@epoch.max_offset[p<priority>]`, a leading `maybe` means presumed alive only, a leading `far`
+/// another zone than the old master's.
 #[derive(Default)]
 struct Machine {
     replicas: Replicas,
@@ -120,6 +121,7 @@ enum Step {
 }
 
 fn candidate(text: &str, min_in_sync: Option<i32>) -> Result<Candidate, Box<dyn Error>> {
+    let (zone, text) = text.strip_prefix("far").map_or((Zone::Same, text), |it| (Zone::Other, it));
     let (electable, text) = text.strip_prefix("maybe").map_or((true, text), |it| (false, it));
     let (text, priority) = text.split_once('p').map_or((text, "2147483647"), |it| it);
     let (id, log) = text.split_once('@').ok_or("want id@epoch.max_offset")?;
@@ -131,7 +133,7 @@ fn candidate(text: &str, min_in_sync: Option<i32>) -> Result<Candidate, Box<dyn 
         priority: priority.parse()?,
         min_in_sync,
         electable,
-        zone: Zone::Same,
+        zone,
     })
 }
 
