@@ -1,7 +1,7 @@
 //! The broker's link to the controllers: finds the leader, asks it, and sends heartbeats to all of them.
 //!
-//! The leader is whoever says so. It is looked for again at once when it answers "not leader" (2007), closes or is silent. Every answer becomes
-//! a [`View`] or an [`Outcome`]; nothing is decided here.
+//! The leader is whoever says so. It is looked for again at once when it answers "not leader" (2007), closes or is
+//! silent. Every answer becomes a [`View`] or an [`Outcome`]; nothing is decided here.
 
 use crate::identity::{Identity, IdentityFile};
 use crate::in_sync::Outcome;
@@ -16,12 +16,14 @@ use proto::code::{request, response};
 use proto::header::*;
 use proto::{BrokerId, Command, Epoch};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Java's timeout for controller requests; ours never waits longer for a single answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-/// A proposal in doubt holds acknowledgements up; a Raft commit takes milliseconds, an election of a new leader under a second.
+/// A proposal in doubt holds acknowledgements up; a Raft commit takes milliseconds, an election of a new leader under a
+/// second.
 const ALTER_TIMEOUT: Duration = Duration::from_millis(1500);
 /// A controller that is alive names the leader from memory.
 const FIND_TIMEOUT: Duration = Duration::from_millis(500);
@@ -31,6 +33,8 @@ pub(crate) struct Controllers {
     client: Client,
     boot_id: String,
     leader: Mutex<Option<String>>,
+    /// The controllers have said that this replica's id is another broker's, and the log has too.
+    id_refused: AtomicBool,
 }
 
 /// What this replica says about itself in a heartbeat.
@@ -70,7 +74,8 @@ impl From<HeaderError> for AskError {
 
 impl Controllers {
     pub(crate) fn new(config: HaConfig, client: Client) -> Controllers {
-        Controllers { config, client, boot_id: format!("{:016x}", rand::random::<u64>()), leader: Mutex::new(None) }
+        let boot_id = format!("{:016x}", rand::random::<u64>());
+        Controllers { config, client, boot_id, leader: Mutex::new(None), id_refused: AtomicBool::new(false) }
     }
 
     pub(crate) fn addresses(&self) -> &[String] {
@@ -150,7 +155,26 @@ impl Controllers {
             }
             answer = self.ask(self.register_request(id)).await;
         }
+        let taken = answer.as_ref().is_ok_and(|it| it.code == response::CONTROLLER_BROKER_ID_INVALID);
+        if let Some(it) = answer.as_ref().ok().filter(|_| taken) {
+            self.say_refused_once(id, it.remark.as_deref().unwrap_or_default());
+            return Answer::Failed;
+        }
+        self.id_refused.store(false, Ordering::Relaxed);
         settle("register", answer.and_then(|it| registered(&it)))
+    }
+
+    /// It is asked for again each second, in case the other broker was the mistake; a person has to look only once.
+    fn say_refused_once(&self, id: BrokerId, why: &str) {
+        if !self.id_refused.swap(true, Ordering::Relaxed) {
+            let identity_file = self.config.identity_file.display();
+            error!(
+                id,
+                why,
+                %identity_file,
+                "another broker has this replica's id: if its store was copied, delete the identity file in the copy"
+            );
+        }
     }
 
     fn register_request(&self, id: BrokerId) -> Command {
@@ -263,7 +287,8 @@ impl Controllers {
         })
     }
 
-    /// The HA address of a master that the controller knows no such address of (a Java broker): 906, asked of the broker itself.
+    /// The HA address of a master that the controller knows no such address of (a Java broker): 906, asked of the
+    /// broker itself.
     pub(crate) async fn ha_address(&self, master: &Master) -> Option<String> {
         let answer =
             self.client.call(&master.address, Command::request(request::EXCHANGE_BROKER_HA_INFO), FIND_TIMEOUT).await;

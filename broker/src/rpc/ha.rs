@@ -21,7 +21,7 @@ pub(super) fn epochs(broker: &Broker) -> Answer {
     }
     let span = |it: ::ha::EpochSpan| EpochEntryInfo { end_offset: it.end, epoch: it.epoch, start_offset: it.start };
     Ok(json(&EpochEntryCache {
-        broker_id: broker.role.borrow().broker_id,
+        broker_id: broker.public_id(),
         broker_name: broker.config.broker_name.clone(),
         cluster_name: broker.config.broker_cluster_name.clone(),
         epoch_list: broker.replication.epochs().into_iter().map(span).collect(),
