@@ -1,3 +1,5 @@
+//! Compiles our .proto files without protoc.
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(["proto/raft_transport.proto"], ["proto"])?;

@@ -1,7 +1,8 @@
 //! `mqadmin`: finds the command, reads its options, runs it.
 //!
-//! Options and texts on stdout are RocketMQ's, byte for byte, so that scripts and eyes trained on it keep working. What is different is
-//! failure: one line on stderr that says what, where and what to do, and exit status 1 (the original prints a stack trace and exits with 0).
+//! Options and texts on stdout are RocketMQ's, byte for byte, so that scripts and eyes trained on it keep working. What
+//! is different is failure: one line on stderr that says what, where and what to do, and exit status 1 (the original
+//! prints a stack trace and exits with 0).
 
 mod commands;
 mod help;
@@ -51,8 +52,8 @@ pub async fn mqadmin(args: Vec<String>) -> ExitCode {
     }
 }
 
-/// `--tls` and `--tls-config FILE` (RocketMQ's `tls.client.*` keys) stand before the command: how to connect is no matter
-/// of the single command, whose options are RocketMQ's.
+/// `--tls` and `--tls-config FILE` (RocketMQ's `tls.client.*` keys) stand before the command: how to connect is no
+/// matter of the single command, whose options are RocketMQ's.
 fn transport(mut args: Vec<String>) -> anyhow::Result<(Vec<String>, Option<ClientTls>)> {
     let mut settings = Settings::default();
     loop {

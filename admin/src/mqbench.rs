@@ -1,11 +1,14 @@
-//! `mqbench`: load (`send`, `consume`), failover measurement (`failover`), and the quick-start cluster (`demo`, `up`, `down`).
+//! `mqbench`: load (`send`, `consume`), failover measurement (`failover`), and the quick-start cluster (`demo`, `up`,
+//! `down`).
 //!
-//! A live line per second goes to stderr, the result to stdout; with `--json` the last thing on stdout is one JSON object.
+//! A live line per second goes to stderr, the result to stdout; with `--json` the last thing on stdout is one JSON
+//! object.
 
 mod account;
 mod args;
 mod body;
 mod consume;
+mod controller;
 mod demo;
 mod failover;
 mod figures;
@@ -26,8 +29,8 @@ use clap::Parser;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Runs `mqbench` with these arguments (the program's name first). Exit status: 0, 1 when it could not do its work or messages were lost, 2
-/// when the command line is wrong.
+/// Runs `mqbench` with these arguments (the program's name first). Exit status: 0, 1 when it could not do its work or
+/// messages were lost, 2 when the command line is wrong.
 pub async fn mqbench(args: Vec<OsString>) -> ExitCode {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
@@ -43,6 +46,7 @@ pub async fn mqbench(args: Vec<OsString>) -> ExitCode {
         Command::Failover(args) => failover::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Figures(args) => figures::run(args).await,
+        Command::Controller(args) => controller::run(args).await,
         Command::Up(args) => demo::up(args).await,
         Command::Down(args) => demo::down(&args),
     };

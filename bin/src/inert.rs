@@ -95,7 +95,8 @@ const BROKER: Table = &[
         ],
     ),
     (
-        "the commit log is written through its map and flushed by one thread: every write with SYNC_FLUSH, else twice a \
+        "the commit log is written through its map and flushed by one thread: every write with SYNC_FLUSH, else twice \
+         a \
          second",
         &[
             "flushIntervalCommitLog",

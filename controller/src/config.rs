@@ -145,7 +145,8 @@ pub enum ConfigError {
     #[error("`controllerType={0}`: want DLedger or jRaft")]
     UnknownType(String),
     #[error(
-        "`jRaftControllerRPCAddr` names {rpc} controllers and `jRaftInitConf` {raft}: list the same ones in both, in the \
+        "`jRaftControllerRPCAddr` names {rpc} controllers and `jRaftInitConf` {raft}: list the same ones in both, in \
+         the \
          same order, separated by `,`"
     )]
     JRaftLists { raft: usize, rpc: usize },

@@ -263,7 +263,8 @@ impl Task {
                 broker_set,
                 changes,
                 wait_ms = wait,
-                "the master changes too often: automatic elections wait; look why its brokers die, `mqadmin explain` helps"
+                "the master changes too often: automatic elections wait; look why its brokers die, `mqadmin explain` \
+                 helps"
             ),
             Output::Notify { broker_set, id } => self.notify(&broker_set, id),
             Output::RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch } => {

@@ -1,4 +1,5 @@
-//! Packets of the autoswitch HA connection (port `haListenPort`), as Java speaks them. Big-endian, no framing besides the state field.
+//! Packets of the autoswitch HA connection (port `haListenPort`), as Java speaks them. Big-endian, no framing besides
+//! the state field.
 //!
 //! ```text
 //! slave → master
@@ -12,8 +13,8 @@
 //!   transfer   0      4              8           16         20               28                  36
 //!              2 i32  body_size i32  offset i64  epoch i32  epoch_start i64  confirm_offset i64  log bytes …
 //! ```
-//! A decoder is given everything that has arrived; it takes one packet (of a transfer: its header, the body is streamed) or says how many
-//! bytes it has to see. Lengths are bounded before anything is allocated.
+//! A decoder is given everything that has arrived; it takes one packet (of a transfer: its header, the body is
+//! streamed) or says how many bytes it has to see. Lengths are bounded before anything is allocated.
 
 use crate::{BrokerId, Decoded, Epoch, Offset};
 
@@ -44,7 +45,8 @@ pub struct EpochEntry {
 pub enum HaPacketError {
     #[error("HA state {0}: want 1 (handshake) or 2 (transfer)")]
     State(i32),
-    #[error("HA handshake body of {0} bytes: want a multiple of 12, at most {max}", max = MAX_EPOCH_ENTRIES * EPOCH_ENTRY_SIZE)]
+    #[error("HA handshake body of {0} bytes: want a multiple of 12, at most \
+        {max}", max = MAX_EPOCH_ENTRIES * EPOCH_ENTRY_SIZE)]
     HandshakeSize(i32),
     #[error("HA transfer body of {0} bytes: want 0 to {max}", max = MAX_TRANSFER_BODY)]
     TransferSize(i32),
@@ -63,7 +65,8 @@ pub struct SlaveHandshake {
     pub slave: BrokerId,
 }
 
-/// What a slave says about joining the SyncStateSet. Java compares the field with 1, so that our 2 is a plain slave to it.
+/// What a slave says about joining the SyncStateSet. Java compares the field with 1, so that our 2 is a plain slave to
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlaveKind {
     /// Joins when it has the log.

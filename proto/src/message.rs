@@ -1,15 +1,18 @@
-//! The commit log record, and the message a producer hands to the store. A pull answer is these records one after another.
+//! The commit log record, and the message a producer hands to the store. A pull answer is these records one after
+//! another.
 //!
 //! ```text
 //! offset  0     4      8         12        16    20            28               36        40              48
-//!         size  magic  body_crc  queue_id  flag  queue_offset  physical_offset  sys_flag  born_timestamp  born_host (8, or 20 for IPv6)
-//!         i32   i32    i32       i32       i32   i64           i64              i32       i64             address, port i32
+//!         size  magic  body_crc  queue_id  flag  queue_offset  physical_offset  sys_flag  born_timestamp  born_host
+//!         i32   i32    i32       i32       i32   i64           i64              i32       i64             8, IPv6: 20
 //! then    store_timestamp i64, store_host (8 or 20), reconsume_times i32, prepared_transaction_offset i64,
 //!         body_len i32, body, topic_len (i8; i16 in V2), topic, properties_len i16, properties
 //! ```
-//! The rest of a file that the next record does not fit into begins with a blank: `room i32, BLANK_MAGIC i32`, then anything.
+//! The rest of a file that the next record does not fit into begins with a blank: `room i32, BLANK_MAGIC i32`, then
+//! anything.
 //!
-//! Encoding takes the positions as arguments and can patch them later, so that the bytes are made before the append lock is taken.
+//! Encoding takes the positions as arguments and can patch them later, so that the bytes are made before the append
+//! lock is taken.
 
 use crate::Offset;
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Message properties: `name \x01 value \x02`, repeated; the last `\x02` may be missing.
 //!
-//! Reading follows the original's decoder: a pair needs a non-empty name and a non-empty value, anything else is skipped. Writing always
-//! ends each pair with `\x02`. Knows no record and no header: strings in, strings out.
+//! Reading follows the original's decoder: a pair needs a non-empty name and a non-empty value, anything else is
+//! skipped. Writing always ends each pair with `\x02`. Knows no record and no header: strings in, strings out.
 
 use std::borrow::Cow;
 

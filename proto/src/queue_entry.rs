@@ -1,4 +1,5 @@
-//! One entry of a consume queue: where a message is in the commit log. Entry `i` of a queue is at byte `i × 20` of its files.
+//! One entry of a consume queue: where a message is in the commit log. Entry `i` of a queue is at byte `i × 20` of its
+//! files.
 //!
 //! ```text
 //! offset  0           8     12
@@ -22,8 +23,8 @@ pub struct QueueEntry {
 }
 
 impl QueueEntry {
-    /// Fills the slots before the first message of a queue that does not start at 0. Looks like a message of 2 GiB at offset 0 to anyone
-    /// who does not know it.
+    /// Fills the slots before the first message of a queue that does not start at 0. Looks like a message of 2 GiB at
+    /// offset 0 to anyone who does not know it.
     pub const PRE_BLANK: QueueEntry = QueueEntry { offset: 0, size: i32::MAX, tags_code: 0 };
 
     pub fn is_pre_blank(&self) -> bool {

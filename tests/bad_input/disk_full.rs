@@ -1,6 +1,7 @@
 //! A full disk while appending: sends fail with RocketMQ's code, reads go on, appending resumes when there is room.
 //!
-//! The store lies on a small tmpfs that only the broker's own mount namespace sees, so that nothing stays mounted whatever happens.
+//! The store lies on a small tmpfs that only the broker's own mount namespace sees, so that nothing stays mounted
+//! whatever happens.
 
 use baton_tests::cluster::{broker_config, free_port};
 use baton_tests::process::{Process, binary};

@@ -1,4 +1,5 @@
-//! Bytes that are no frames, and requests that nobody serves: the sender loses its connection or gets a code, everybody else is served.
+//! Bytes that are no frames, and requests that nobody serves: the sender loses its connection or gets a code, everybody
+//! else is served.
 
 use baton_tests::wire::{self, Connection};
 use baton_tests::{Cluster, ClusterSpec, SECOND, one_at_a_time, queries};

@@ -50,7 +50,8 @@ fn a_store_directory_in_use_is_refused() {
     assert!(queries::epochs(&cluster.brokers[0].address).is_some(), "the first one goes on");
 }
 
-/// A stranger's identity file: same name, same id as a replica that is alive. The controllers know the real one by its check code.
+/// A stranger's identity file: same name, same id as a replica that is alive. The controllers know the real one by its
+/// check code.
 #[test]
 fn a_second_broker_with_a_taken_name_and_id_never_joins() {
     let _turn = one_at_a_time();

@@ -1,4 +1,5 @@
-//! The master is stopped (SIGSTOP): its sockets stay open, nothing answers. Later it goes on as if nothing had happened.
+//! The master is stopped (SIGSTOP): its sockets stay open, nothing answers. Later it goes on as if nothing had
+//! happened.
 
 use baton_tests::wire::Connection;
 use baton_tests::{Cluster, ClusterSpec, Load, SECOND, logs, one_at_a_time, queries};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 
 const REQUESTS: usize = 50;
 
-/// After the successor's first acknowledgement the old master acknowledges nothing that reached it since it stopped (S2, S3).
+/// After the successor's first acknowledgement the old master acknowledges nothing that reached it since it stopped
+/// (S2, S3).
 #[test]
 fn a_resumed_master_acknowledges_nothing_more() {
     let _turn = one_at_a_time();

@@ -1,4 +1,5 @@
-//! A master that dies with bytes that no slave has: they are cut when it returns, at the right byte, and kept aside (S9).
+//! A master that dies with bytes that no slave has: they are cut when it returns, at the right byte, and kept aside
+//! (S9).
 
 use baton_tests::wire::Connection;
 use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, logs, one_at_a_time, queries, wait_for, wait_until};

@@ -273,7 +273,8 @@ fn sorted(printed: &str) -> Vec<&str> {
     lines
 }
 
-/// Rates, times and shares differ from run to run: every number with a decimal point becomes `#`, runs of blanks one blank.
+/// Rates, times and shares differ from run to run: every number with a decimal point becomes `#`, runs of blanks one
+/// blank.
 fn figures_masked(printed: &str) -> String {
     let word = |word: &str| {
         if word.contains('.') && word.starts_with(|it: char| it.is_ascii_digit()) {

@@ -23,8 +23,9 @@ fn masters_of_both_kinds_replicate_much_to_slaves_of_both_kinds() {
     switched_both_ways(&java, 28 << 20);
 }
 
-/// Under load wherever Java's master survives that: one that is told to step down acknowledges what it was still waiting for, without its
-/// slaves having it (`CommitLog#needHandleHA` looks at the role, which is SLAVE by then). Killed, it acknowledges nothing.
+/// Under load wherever Java's master survives that: one that is told to step down acknowledges what it was still
+/// waiting for, without its slaves having it (`CommitLog#needHandleHA` looks at the role, which is SLAVE by then).
+/// Killed, it acknowledges nothing.
 fn switched_both_ways(java: &Java, bytes: i64) {
     let mut cluster = Cluster::prepare(&spec(3));
     java.takes_over(&mut cluster.brokers[JAVA]);

@@ -1,10 +1,12 @@
-//! The safety rules of docs/SAFETY.md as a small model, checked exhaustively: every order of every event, within bounds.
+//! The safety rules of docs/SAFETY.md as a small model, checked exhaustively: every order of every event, within
+//! bounds.
 //!
-//! One broker set of three replicas and a controller that is a log (Raft is taken for correct here). All of SyncStateSet, epochs, eligible
-//! replicas, promises and truncation; messages are bytes of one, lost, late or reordered at will. With every rule in force no acknowledged
-//! message is ever lost; with any one of them removed the checker finds a story in which one is, and the story is kept in
-//! `counterexamples/`, so that a reader sees what the rule is for (`UPDATE_EXPECT=1` rewrites them; the shortest story is stable because the
-//! search is breadth first on one thread).
+//! One broker set of three replicas and a controller that is a log (Raft is taken for correct here). All of
+//! SyncStateSet, epochs, eligible replicas, promises and truncation; messages are bytes of one, lost, late or reordered
+//! at will. With every rule in force no acknowledged message is ever lost; with any one of them removed the checker
+//! finds a story in which one is, and the story is kept in
+//! `counterexamples/`, so that a reader sees what the rule is for (`UPDATE_EXPECT=1` rewrites them; the shortest story
+//! is stable because the search is breadth first on one thread).
 
 mod rules;
 mod world;

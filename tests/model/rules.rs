@@ -43,7 +43,8 @@ impl Rule {
                 "Without S2's new epoch after a restart: a master's process resumes where the one before was."
             }
             Rule::OlderEpochRefused => {
-                "Without S2's refusal of older epochs: a slave goes on copying from, and answering, the master it has promised to leave."
+                "Without S2's refusal of older epochs: a slave goes on copying from, and answering, the master it has \
+                 promised to leave."
             }
             Rule::CleanElection => "Without S7: any live replica may be elected.",
             Rule::UncleanLosesPlace => {

@@ -18,8 +18,8 @@ type Log = Vec<u8>;
 pub struct Bounds {
     pub epochs: u8,
     pub records: usize,
-    /// Kills, power losses and cut links, taken together; power is lost once at most, and only where every acknowledged record has two copies:
-    /// with asynchronous flush a sole copy is not promised to survive it.
+    /// Kills, power losses and cut links, taken together; power is lost once at most, and only where every acknowledged
+    /// record has two copies: with asynchronous flush a sole copy is not promised to survive it.
     pub faults: u8,
     /// Proposals to the controller.
     pub proposals: u8,

@@ -389,7 +389,8 @@ impl Drop for Cluster {
 pub fn controller_config(root: &Path, name: &str, peers: &str, id: usize, keys: &[String]) -> String {
     let store = root.join(name).join("store");
     format!(
-        "controllerDLegerGroup=test-group\ncontrollerDLegerPeers={peers}\ncontrollerDLegerSelfId=n{id}\ncontrollerStorePath={}\nmaxAutomaticMasterChanges=0\n{}\n",
+        "controllerDLegerGroup=test-group\ncontrollerDLegerPeers={peers}\ncontrollerDLegerSelfId=n{id}\n\
+         controllerStorePath={}\nmaxAutomaticMasterChanges=0\n{}\n",
         store.display(),
         keys.join("\n")
     )
@@ -404,7 +405,8 @@ fn jraft_config(root: &Path, name: &str, controllers: &[String], id: usize, keys
     let raft = |i: usize| format!("127.0.0.1:{}", 9880 + i);
     let all = (0..controllers.len()).map(raft).collect::<Vec<_>>().join(",");
     format!(
-        "controllerType=jRaft\njRaftGroupId=test-group\njRaftServerId={}\njRaftInitConf={all}\njRaftControllerRPCAddr={}\njRaftElectionTimeoutMs=1000\ncontrollerStorePath={}\n{}\n",
+        "controllerType=jRaft\njRaftGroupId=test-group\njRaftServerId={}\njRaftInitConf={all}\n\
+         jRaftControllerRPCAddr={}\njRaftElectionTimeoutMs=1000\ncontrollerStorePath={}\n{}\n",
         raft(id),
         controllers.join(","),
         root.join(name).join("store").display(),
@@ -419,22 +421,25 @@ pub fn broker_config(root: &Path, name: &str, set: &str, port: u16, nameservers:
     let haport = free_port();
     let lines = [
         format!(
-            "brokerClusterName={CLUSTER_NAME}\nbrokerName={set}\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\nbindAddress=127.0.0.1"
+            "brokerClusterName={CLUSTER_NAME}\nbrokerName={set}\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\n\
+             bindAddress=127.0.0.1"
         ),
         format!("listenPort={port}\nhaListenPort={haport}\nnamesrvAddr={}", nameservers.join(";")),
         format!(
-            "storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\nstorePathEpochFile={store}/epochFileCheckpoint"
+            "storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n\
+             storePathEpochFile={store}/epochFileCheckpoint"
         ),
         format!(
-            "storePathBrokerIdentity={store}/brokerIdentity\nmappedFileSizeCommitLog=16777216\nautoCreateTopicEnable=false"
+            "storePathBrokerIdentity={store}/brokerIdentity\nmappedFileSizeCommitLog=16777216\n\
+             autoCreateTopicEnable=false"
         ),
         keys.join("\n"),
     ];
     lines.join("\n") + "\n"
 }
 
-/// A port that is free now. Below the kernel's range for outgoing connections: a killed process's port must still be free when it comes
-/// back, and must refuse connections meanwhile.
+/// A port that is free now. Below the kernel's range for outgoing connections: a killed process's port must still be
+/// free when it comes back, and must refuse connections meanwhile.
 pub fn free_port() -> u16 {
     loop {
         let port = rand::random_range(10_000..32_000);

@@ -1,8 +1,8 @@
 //! What producers were told, and the judgement of what consumers then got.
 //!
-//! Each producer owns one queue and sends its sequence 1, 2, 3 … there, the next number only when the one before is acknowledged; a number
-//! whose outcome is unknown is sent again. So in each queue the *first* occurrences must be 1, 2, 3 … without a gap, and every
-//! acknowledged number must be among them. Repetitions are allowed and counted.
+//! Each producer owns one queue and sends its sequence 1, 2, 3 … there, the next number only when the one before is
+//! acknowledged; a number whose outcome is unknown is sent again. So in each queue the *first* occurrences must be 1,
+//! 2, 3 … without a gap, and every acknowledged number must be among them. Repetitions are allowed and counted.
 
 use crate::cluster::BROKER_SET;
 use crate::queries;
@@ -96,7 +96,8 @@ impl History {
         account
     }
 
-    /// All numbers in a producer's queue, in queue order. `None` while the master cannot be read; panics on anything that no producer sent.
+    /// All numbers in a producer's queue, in queue order. `None` while the master cannot be read; panics on anything
+    /// that no producer sent.
     #[track_caller]
     fn read_queue(&self, nameserver: &str, producer: usize) -> Option<Vec<u64>> {
         let master = queries::master_address(nameserver, &self.topic, BROKER_SET)?;

@@ -1,7 +1,9 @@
-//! What process-level tests share: real processes on free ports, a plain client of its own, and a checker of what clients saw.
+//! What process-level tests share: real processes on free ports, a plain client of its own, and a checker of what
+//! clients saw.
 //!
-//! Everything here speaks to the processes over sockets only, with nothing but `proto`'s frame codec: the project's own client must not
-//! be what judges the project's own servers. The record decoder is an independent one for the same reason.
+//! Everything here speaks to the processes over sockets only, with nothing but `proto`'s frame codec: the project's own
+//! client must not be what judges the project's own servers. The record decoder is an independent one for the same
+//! reason.
 
 pub mod cluster;
 pub mod history;

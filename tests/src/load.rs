@@ -1,7 +1,8 @@
-//! Producers that send without pause while the cluster is being broken, and follow the master as the nameserver names it.
+//! Producers that send without pause while the cluster is being broken, and follow the master as the nameserver names
+//! it.
 //!
-//! Plain producers do this with frames and sockets alone. [`Load::with_our_client`] uses the project's client instead, which must follow by
-//! itself: each send that it reports as failed is counted.
+//! Plain producers do this with frames and sockets alone. [`Load::with_our_client`] uses the project's client instead,
+//! which must follow by itself: each send that it reports as failed is counted.
 
 use crate::History;
 use crate::cluster::BROKER_SET;
@@ -17,7 +18,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const BODY_SIZE: usize = 1024;
-/// How long one send may take before its outcome counts as unknown. Longer than an answer takes under load; a stopped master never answers.
+/// How long one send may take before its outcome counts as unknown. Longer than an answer takes under load; a stopped
+/// master never answers.
 const SEND_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Sends as one producer until it is told to stop.

@@ -137,8 +137,8 @@ pub fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// Children are started by one thread that lives as long as the test process: the kernel sends the death signal when the *thread*
-/// that forked is gone, and each test case is a thread.
+/// Children are started by one thread that lives as long as the test process: the kernel sends the death signal when
+/// the *thread* that forked is gone, and each test case is a thread.
 fn spawn(command: Command) -> std::io::Result<Child> {
     type Job = (Command, Sender<std::io::Result<Child>>);
     static SPAWNER: OnceLock<Mutex<Sender<Job>>> = OnceLock::new();

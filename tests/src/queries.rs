@@ -1,4 +1,5 @@
-//! Questions to controllers, nameservers and brokers, each one request on a fresh connection. `None`: no answer, or not a good one (yet).
+//! Questions to controllers, nameservers and brokers, each one request on a fresh connection. `None`: no answer, or not
+//! a good one (yet).
 
 use crate::record::{self, Record};
 use crate::wire;
@@ -155,7 +156,8 @@ pub fn send_request(topic: &str, queue_id: i32, body: impl Into<Bytes>) -> Comma
         .with_body(body)
 }
 
-/// 11 without long polling: up to 32 messages from `offset`, and where to go on. Errors name what is wrong with the answer.
+/// 11 without long polling: up to 32 messages from `offset`, and where to go on. Errors name what is wrong with the
+/// answer.
 pub fn pull(
     connection: &mut wire::Connection,
     topic: &str,

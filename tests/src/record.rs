@@ -1,4 +1,5 @@
-//! An independent reader of stored messages (commit log records, pull answers), so that a mistake in the product's own codec shows.
+//! An independent reader of stored messages (commit log records, pull answers), so that a mistake in the product's own
+//! codec shows.
 //!
 //! ```text
 //! offset  0     4      8    12        16    20            28               36        40    48         56

@@ -35,7 +35,8 @@ impl Connection {
         self.stream.write_all(bytes)
     }
 
-    /// The next answer, requests of the server to us skipped. `TimedOut` when none comes, `UnexpectedEof` when the peer has closed.
+    /// The next answer, requests of the server to us skipped. `TimedOut` when none comes, `UnexpectedEof` when the peer
+    /// has closed.
     pub fn receive(&mut self, timeout: Duration) -> Result<Command> {
         let deadline = Instant::now() + timeout;
         loop {

@@ -1,4 +1,5 @@
-//! The commands: what each is called, what it takes, and what it does. Their texts are pure functions in the modules below.
+//! The commands: what each is called, what it takes, and what it does. Their texts are pure functions in the modules
+//! below.
 
 mod broker_epoch;
 mod cluster;
@@ -199,7 +200,8 @@ fn sets_of<'a>(info: &'a ClusterInfo, cluster: &str) -> anyhow::Result<Vec<&'a B
         let known: Vec<&str> = info.cluster_addr_table.keys().map(String::as_str).collect();
         let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
         bail!(
-            "cluster {cluster} is not known to the nameserver; it knows: {known}. Names are case-sensitive; see `mqadmin clusterList`"
+            "cluster {cluster} is not known to the nameserver; it knows: {known}. Names are case-sensitive; see \
+             `mqadmin clusterList`"
         );
     }
     Ok(sets)
@@ -225,7 +227,8 @@ mod tests {
         let error = sets_of(&info, "C1").unwrap_err().to_string();
         assert_eq!(
             error,
-            "cluster C1 is not known to the nameserver; it knows: c1. Names are case-sensitive; see `mqadmin clusterList`"
+            "cluster C1 is not known to the nameserver; it knows: c1. Names are case-sensitive; see `mqadmin \
+             clusterList`"
         );
     }
 

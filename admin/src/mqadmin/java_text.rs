@@ -21,7 +21,8 @@ pub fn double(value: f64) -> String {
     format!("{mantissa}{point}E{exponent}")
 }
 
-/// A map in the order of `HashMap<String, _>(128)` into which the pairs were put: that is how a Java client prints a message's properties.
+/// A map in the order of `HashMap<String, _>(128)` into which the pairs were put: that is how a Java client prints a
+/// message's properties.
 pub fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     const BUCKETS: u32 = 128;
     let mut sorted: Vec<(u32, &str, &str)> = Vec::new();

@@ -1,7 +1,8 @@
 //! Command line of one mqadmin command, read as RocketMQ reads it (Apache commons-cli's `DefaultParser`).
 //!
-//! Scripts written for RocketMQ must work unchanged, so the forms are its own: `-t X`, `-tX`, `-t=X`, `--topic X`, `--topic=X`, `-topic X`,
-//! unambiguous beginnings of a long name, and two-letter short names (`-bn`). clap knows none of the single-dash ones.
+//! Scripts written for RocketMQ must work unchanged, so the forms are its own: `-t X`, `-tX`, `-t=X`, `--topic X`,
+//! `--topic=X`, `-topic X`, unambiguous beginnings of a long name, and two-letter short names (`-bn`). clap knows none
+//! of the single-dash ones.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! The account of a run: what was acknowledged against what is in the queues afterwards.
 //!
-//! Pure. A message counts as lost when it was acknowledged and no queue delivers it. One that was sent without an acknowledgement may be
-//! there or not; both are right. Order is judged per (queue, producer), by the first delivery of each message.
+//! Pure. A message counts as lost when it was acknowledged and no queue delivers it. One that was sent without an
+//! acknowledgement may be there or not; both are right. Order is judged per (queue, producer), by the first delivery of
+//! each message.
 
 use std::collections::BTreeMap;
 

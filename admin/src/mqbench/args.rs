@@ -25,12 +25,34 @@ pub enum Command {
     Failover(FailoverArgs),
     /// Start the quick-start cluster, kill its master under load, show what became of every message
     Demo(DemoArgs),
-    /// Measure failover, start and memory on quick-start clusters of its own; exit status 1 if an acknowledged message was lost
+    /// Measure failover, start and memory on quick-start clusters of its own; exit status 1 if an acknowledged message
+    /// was lost
     Figures(FiguresArgs),
+    /// Commands and heartbeats that a running group of controllers carries; its made-up broker sets are removed again
+    Controller(ControllerArgs),
     /// Start the quick-start cluster and leave it running
     Up(UpArgs),
     /// Stop the cluster that `up` started
     Down(DownArgs),
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ControllerArgs {
+    /// Controllers, host:port separated by `;`
+    #[arg(short = 'a', long, value_name = "ADDRESSES")]
+    pub controllers: String,
+    /// Made-up broker sets
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub sets: u32,
+    /// Replicas of each, heartbeating each second
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub replicas: u32,
+    /// How long heartbeats are sent, such as 10s
+    #[arg(long, value_parser = duration, default_value = "10s")]
+    pub duration: Duration,
+    /// Print one JSON object last on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, ClapArgs)]
@@ -47,10 +69,12 @@ pub struct Common {
     /// Parallel producers, or readers; each has connections of its own [default: 4; failover 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub producers: Option<u32>,
-    /// Sends under way per producer [default: 64; failover 1, more gives up order across retries]. consume: messages asked for at once [default: 32]
+    /// Sends under way per producer [default: 64; failover 1, more gives up order across retries]. consume: messages
+    /// asked for at once [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub inflight: Option<u32>,
-    /// Length of the run, such as 10, 500ms, 10s, 2m [default: 10s; failover 20s; consume until the end the topic has at the start]
+    /// Length of the run, such as 10, 500ms, 10s, 2m [default: 10s; failover 20s; consume until the end the topic has
+    /// at the start]
     #[arg(long, value_parser = duration)]
     pub duration: Option<Duration>,
     /// Print one JSON object last on stdout
@@ -69,7 +93,8 @@ pub struct SendArgs {
 /// What only senders have.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Sending {
-    /// Messages per second over all producers; latency then counts from when a message was due [default: as fast as possible]
+    /// Messages per second over all producers; latency then counts from when a message was due [default: as fast as
+    /// possible]
     #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
     pub rate: Option<f64>,
     /// Total time of one send, retries included

@@ -22,7 +22,8 @@ const REJOIN_TIMEOUT: Duration = Duration::from_secs(60);
 const AWAY: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Starts the cluster, kills its master under load, lets it return, accounts for every message. Everything it started ends with it.
+/// Starts the cluster, kills its master under load, lets it return, accounts for every message. Everything it started
+/// ends with it.
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let folder = std::env::temp_dir().join(format!("baton-demo-{}", std::process::id()));
     let cleaner = Cleaner { folder: (!args.keep).then(|| folder.clone()) };
@@ -108,12 +109,15 @@ async fn live_until_back(trial: &Trial, address: &str, interrupt: &CancellationT
         trial.observer.wait(REJOIN_TIMEOUT, is_back).await.then(Instant::now)
     };
     tokio::select! {
-        back = back => back.with_context(|| format!("{address} was not back in the SyncStateSet after {} s", REJOIN_TIMEOUT.as_secs())),
-        shown = trial.live_until(deadline + REJOIN_TIMEOUT, interrupt) => { shown?; bail!("{address} did not come back") }
+        back = back => back.with_context(|| format!("{address} was not back in the SyncStateSet after {} \
+            s", REJOIN_TIMEOUT.as_secs())),
+        shown = trial.live_until(deadline + REJOIN_TIMEOUT, interrupt) => { shown?; bail!("{address} did not come \
+            back") }
     }
 }
 
-/// Starts every process and waits until all replicas are in sync. Call it from the main task: the kernel ends the children with the
+/// Starts every process and waits until all replicas are in sync. Call it from the main task: the kernel ends the
+/// children with the
 /// *thread* that started them.
 pub(super) async fn start(cluster: &QuickStart, life: Life) -> anyhow::Result<Vec<Process>> {
     let mut processes = Vec::new();

@@ -1,4 +1,5 @@
-//! `mqbench figures`: the figures of docs/BENCHMARKS.md, measured on the quick-start cluster, every fault several times.
+//! `mqbench figures`: the figures of docs/BENCHMARKS.md, measured on the quick-start cluster, every fault several
+//! times.
 
 use super::args::FiguresArgs;
 use super::demo::{self, BROKER_SET};

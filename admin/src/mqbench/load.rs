@@ -67,7 +67,8 @@ async fn produce(load: Arc<Load>, number: u32, meter: Arc<Meter>, stop: Cancella
                 let sequence = sent.next_sequence;
                 sent.next_sequence += 1;
                 let body = Mark { run: load.run, producer: number, sequence }.body(load.size);
-                under_way.push(send(producer.clone(), Message::new(&*load.topic, body), queue.clone(), sequence, since));
+                let message = Message::new(&*load.topic, body);
+                under_way.push(send(producer.clone(), message, queue.clone(), sequence, since));
             }
         }
     }
@@ -111,7 +112,8 @@ fn settle(sent: &mut Sent, meter: &Meter, sequence: u64, outcome: Outcome) {
     }
 }
 
-/// When the next message is due. Latency counts from that moment, so that a stalled server cannot hide behind messages not sent.
+/// When the next message is due. Latency counts from that moment, so that a stalled server cannot hide behind messages
+/// not sent.
 struct Pace {
     period: Option<Duration>,
     due: Instant,

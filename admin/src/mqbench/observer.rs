@@ -1,7 +1,7 @@
 //! Watches, every few milliseconds, whom the controllers and the nameservers call master of one broker set.
 //!
-//! It only asks what any client may ask (1005, 1006, 105), so it sees a change when a client could see it, and it works on Java's
-//! controllers too.
+//! It only asks what any client may ask (1005, 1006, 105), so it sees a change when a client could see it, and it works
+//! on Java's controllers too.
 
 use super::topic::master_of;
 use client::{Admin, AdminOptions};

@@ -1,7 +1,8 @@
-//! The quick-start cluster of `conf/controller/quick-start` as processes: laid out in a folder, started, killed, stopped.
+//! The quick-start cluster of `conf/controller/quick-start` as processes: laid out in a folder, started, killed,
+//! stopped.
 //!
-//! The configuration files of the repository are used as they are, with ports and folders replaced, so that what the demonstration shows is
-//! what a user gets by hand.
+//! The configuration files of the repository are used as they are, with ports and folders replaced, so that what the
+//! demonstration shows is what a user gets by hand.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -98,7 +99,8 @@ impl Ports {
         Ok(Ports { namesrv: ports[0], controllers: three(1), brokers: three(4), ha: three(7) })
     }
 
-    /// The ports a folder's cluster had before, which its data name; for a new one the default ports, or others if those are taken.
+    /// The ports a folder's cluster had before, which its data name; for a new one the default ports, or others if
+    /// those are taken.
     pub fn of_folder(folder: &Path) -> anyhow::Result<Ports> {
         let path = folder.join("ports.json");
         match fs::read(&path) {
@@ -238,7 +240,8 @@ impl QuickStart {
     }
 }
 
-/// The kernel ends the child when our thread ends, however that comes about, so that a demonstration never leaves brokers behind.
+/// The kernel ends the child when our thread ends, however that comes about, so that a demonstration never leaves
+/// brokers behind.
 fn die_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec only one async-signal-safe system call is made, and nothing is allocated.
     unsafe {

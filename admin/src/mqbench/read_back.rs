@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 /// Messages per pull; brokers give fewer by their own limits.
 const BATCH: i32 = 512;
-/// How long to go on looking while acknowledged messages are missing: a reader sees a message only when every in-sync replica has it.
+/// How long to go on looking while acknowledged messages are missing: a reader sees a message only when every in-sync
+/// replica has it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at the end of a queue.
 const PAUSE: Duration = Duration::from_millis(50);

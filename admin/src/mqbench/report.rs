@@ -55,7 +55,8 @@ impl Summary {
     /// Two lines for people.
     pub fn text(&self, verb: &str) -> String {
         format!(
-            "{} {verb} in {:.1} s: {:.0}/s, {:.1} MiB/s, errors {}\nlatency p50 {}, p99 {}, p99.9 {}, max {}; longest gap {:.1} ms\n",
+            "{} {verb} in {:.1} s: {:.0}/s, {:.1} MiB/s, errors {}\nlatency p50 {}, p99 {}, p99.9 {}, max {}; longest \
+             gap {:.1} ms\n",
             self.acked,
             self.seconds,
             self.tps,

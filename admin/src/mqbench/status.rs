@@ -1,7 +1,7 @@
 //! Phases of a failover that only the servers see, out of their `/status.json`.
 //!
-//! The pages are searched for objects about the broker set's new epoch, so that this code depends on the names of the instants only.
-//! Servers write wall-clock milliseconds; a page without them (Java has none) adds nothing.
+//! The pages are searched for objects about the broker set's new epoch, so that this code depends on the names of the
+//! instants only. Servers write wall-clock milliseconds; a page without them (Java has none) adds nothing.
 
 use super::failover::Fault;
 use super::http;

@@ -1,4 +1,5 @@
-//! `mqnamesrv`: the route registry. With `enableControllerInNamesrv=true` it also runs a controller, configured in the same file.
+//! `mqnamesrv`: the route registry. With `enableControllerInNamesrv=true` it also runs a controller, configured in the
+//! same file.
 
 use baton::{Program, ServerArgs, load, parse, print_config, say, serve, warn_unknown};
 use node::properties::{Loaded, UnknownKey};
@@ -60,7 +61,8 @@ fn nobodys(
     if let (None, Some(UnknownKey { line, key, .. })) = (embedded, controllers.first()) {
         let path = path.map(|it| it.display().to_string()).unwrap_or_default();
         tracing::warn!(
-            "{path}:{line}: `{key}` and a controller's other keys have no effect here: set enableControllerInNamesrv=true"
+            "{path}:{line}: `{key}` and a controller's other keys have no effect here: set \
+             enableControllerInNamesrv=true"
         );
     }
     nobodys

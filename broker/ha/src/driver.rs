@@ -1,7 +1,8 @@
 //! The replication task: owns the pure cores, feeds them what happens, and carries out what they say, in order.
 //!
-//! It has a thread of its own, together with the HA connections: an fsync or a cut in the middle of a role change must hold up everything
-//! that follows from it, and nothing else. Questions to the controllers run on the main runtime and come back as events.
+//! It has a thread of its own, together with the HA connections: an fsync or a cut in the middle of a role change must
+//! hold up everything that follows from it, and nothing else. Questions to the controllers run on the main runtime and
+//! come back as events.
 
 use crate::controllers::{Controllers, Pulse};
 use crate::drain::{Drain, Progress};
@@ -25,8 +26,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-/// Events that may wait: some thousand acknowledgements. A full queue makes the connections wait, which is all right: what they report only
-/// grows.
+/// Events that may wait: some thousand acknowledgements. A full queue makes the connections wait, which is all right:
+/// what they report only grows.
 pub(crate) const EVENT_QUEUE: usize = 4096;
 /// Taken at once, before the frontier is moved.
 const EVENT_BATCH: usize = 256;
@@ -401,7 +402,8 @@ impl Driver {
             }
             role::Output::StartEpoch(epoch) => {
                 while let Err(e) = self.start_epoch(epoch) {
-                    error!(%e, epoch, "cannot begin an epoch; this replica does not serve until its disk can be written");
+                    error!(%e, epoch, "cannot begin an epoch; this replica does not serve until its disk can be \
+                        written");
                     tokio::time::sleep(DISK_RETRY).await;
                 }
             }

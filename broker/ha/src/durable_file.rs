@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// What a file says. "Never written" and "lost" need opposite reactions: the first is a new replica, the second stops the process.
+/// What a file says. "Never written" and "lost" need opposite reactions: the first is a new replica, the second stops
+/// the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Loaded<T> {
     Empty,
@@ -26,7 +27,8 @@ impl<T> Loaded<T> {
     }
 }
 
-/// Reads a text file; a missing one and one of length 0 are both "never written" (our own writes cannot leave the latter behind).
+/// Reads a text file; a missing one and one of length 0 are both "never written" (our own writes cannot leave the
+/// latter behind).
 pub(crate) fn read_text(path: &Path) -> Loaded<String> {
     match std::fs::read_to_string(path) {
         Ok(text) if text.is_empty() => Loaded::Empty,

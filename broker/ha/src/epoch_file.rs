@@ -16,7 +16,8 @@ use proto::ha::EpochEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The history of this replica. One writer at a time: the slave link while there is one, else the replication task. Anybody reads.
+/// The history of this replica. One writer at a time: the slave link while there is one, else the replication task.
+/// Anybody reads.
 pub(crate) struct EpochFile {
     path: PathBuf,
     current: ArcSwap<EpochHistory>,
@@ -24,7 +25,8 @@ pub(crate) struct EpochFile {
 
 impl EpochFile {
     pub(crate) fn open(path: PathBuf) -> Result<EpochFile, HaError> {
-        let advice = "restore it from a backup (`.bak`) or, to copy everything anew from the master, move the whole store directory away";
+        let advice = "restore it from a backup (`.bak`) or, to copy everything anew from the master, move the whole \
+            store directory away";
         let history = load(&path).or_stop(&path, advice)?.unwrap_or_default();
         Ok(EpochFile { path, current: ArcSwap::from_pointee(history) })
     }

@@ -6,9 +6,9 @@
 //! epoch      3            4              7
 //! offset     0 ────────── 5000 ───────── 9200 ────▶ (still open)
 //! ```
-//! Unlike Java's, a history keeps *empty* epochs, `(N, S)` followed by `(N+1, S)`: a master that was elected twice without writing, or that
-//! took over from one of which nothing arrived here. Without the second entry the bytes of N+1 would pass as bytes of N, and an old master
-//! that has other bytes of N would keep them (KIP-279's double failover).
+//! Unlike Java's, a history keeps *empty* epochs, `(N, S)` followed by `(N+1, S)`: a master that was elected twice
+//! without writing, or that took over from one of which nothing arrived here. Without the second entry the bytes of N+1
+//! would pass as bytes of N, and an old master that has other bytes of N would keep them (KIP-279's double failover).
 
 use proto::ha::EpochEntry;
 use proto::{Epoch, Offset};
@@ -18,7 +18,8 @@ use proto::{Epoch, Offset};
 pub struct EpochHistory(Vec<EpochEntry>);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("epoch {} at {} does not follow epoch {} at {}: the history only grows", .new.epoch, .new.start, .last.epoch, .last.start)]
+#[error("epoch {} at {} does not follow epoch {} at {}: the history only \
+    grows", .new.epoch, .new.start, .last.epoch, .last.start)]
 pub struct NotAfterLast {
     pub last: EpochEntry,
     pub new: EpochEntry,
@@ -59,13 +60,15 @@ impl EpochHistory {
         self.0.last().copied()
     }
 
-    /// Of the *log*, for elections: the newest epoch this replica has a place for. −1 when there is none, as Java reports it.
+    /// Of the *log*, for elections: the newest epoch this replica has a place for. −1 when there is none, as Java
+    /// reports it.
     pub fn last_epoch(&self) -> Epoch {
         self.0.last().map_or(-1, |it| it.epoch)
     }
 
-    /// Forgets entries that start beyond the log's end: their bytes are gone (a power failure took the tail and left the epoch file).
-    /// Keeping them would make this replica prove, and acknowledge, bytes it does not have. True if anything was forgotten.
+    /// Forgets entries that start beyond the log's end: their bytes are gone (a power failure took the tail and left
+    /// the epoch file). Keeping them would make this replica prove, and acknowledge, bytes it does not have. True if
+    /// anything was forgotten.
     pub fn trim_to(&mut self, end: Offset) -> bool {
         let before = self.0.len();
         self.0.retain(|it| it.start <= end);
@@ -81,8 +84,8 @@ impl EpochHistory {
         })
     }
 
-    /// This history after its log was cut to `point` and before any byte of `master` arrived: everything up to the common entry is ours, every
-    /// later entry that starts within what we have is the master's, empty ones included.
+    /// This history after its log was cut to `point` and before any byte of `master` arrived: everything up to the
+    /// common entry is ours, every later entry that starts within what we have is the master's, empty ones included.
     pub fn adopt(&self, point: Option<CommonPoint>, master: &EpochHistory, end: Offset) -> EpochHistory {
         let (mine, theirs) = point.map_or((0, 0), |it| (it.mine + 1, it.theirs + 1));
         let mut adopted = EpochHistory(self.0[..mine].to_vec());
@@ -90,8 +93,8 @@ impl EpochHistory {
         adopted
     }
 
-    /// The entry that covers the byte at `offset`, and where its bytes end (`None`: at the log's end). Bytes from before the first entry
-    /// (written before this broker knew epochs) count as epoch 0.
+    /// The entry that covers the byte at `offset`, and where its bytes end (`None`: at the log's end). Bytes from
+    /// before the first entry (written before this broker knew epochs) count as epoch 0.
     pub fn covering(&self, offset: Offset) -> (EpochEntry, Option<Offset>) {
         let next = self.0.partition_point(|it| it.start <= offset);
         let entry = next.checked_sub(1).map_or(EpochEntry { epoch: 0, start: 0 }, |at| self.0[at]);

@@ -1,7 +1,7 @@
 //! What may be acknowledged, and who waits for it.
 //!
-//! The replication task moves the frontier; any number of writers wait. All waiters below it are completed at once and in offset order, so
-//! that a slow one holds nobody up (`GroupTransferService` scans them one by one).
+//! The replication task moves the frontier; any number of writers wait. All waiters below it are completed at once and
+//! in offset order, so that a slow one holds nobody up (`GroupTransferService` scans them one by one).
 
 use crate::Ack;
 use parking_lot::Mutex;

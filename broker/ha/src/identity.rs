@@ -5,7 +5,8 @@
 //!                             ▲                   │ 2014: taken ─▶ remove temp file, ask again
 //!                             └── crash or time-out: the same 1013 again, with the same check code
 //! ```
-//! Only a definite "taken" discards the temp file: after a lost answer the same check code finds the id granted (Java burns an id there).
+//! Only a definite "taken" discards the temp file: after a lost answer the same check code finds the id granted (Java
+//! burns an id there).
 
 use crate::HaError;
 use crate::durable_file::{self, Loaded};
@@ -70,13 +71,15 @@ impl IdentityFile {
         Ok(Identity::Known(id))
     }
 
-    /// `cluster#set#id` and, in the temp file, `#check code`. Names that differ from the configuration mean another broker's directory.
+    /// `cluster#set#id` and, in the temp file, `#check code`. Names that differ from the configuration mean another
+    /// broker's directory.
     fn parse(&self, path: &Path, text: &str, parts: usize) -> Result<(BrokerId, String), HaError> {
         let fields: Vec<&str> = text.trim_end_matches(['\r', '\n']).splitn(parts, '#').collect();
         let id = fields.get(2).and_then(|it| it.parse().ok()).filter(|id| *id >= 1);
         let (Some(id), true) = (id, fields.len() == parts) else {
             return Err(HaError::Identity(format!(
-                "{}: `{}` is no identity (want cluster#brokerName#id with an id from 1); restore the file, or move the store directory away \
+                "{}: `{}` is no identity (want cluster#brokerName#id with an id from 1); restore the file, or move \
+                 the store directory away \
                  to join as a new replica",
                 path.display(),
                 text.trim_end()
@@ -84,7 +87,8 @@ impl IdentityFile {
         };
         if fields[0] != self.cluster || fields[1] != self.broker_set {
             return Err(HaError::Identity(format!(
-                "{} belongs to replica {id} of {}/{}, the configuration says brokerClusterName={}, brokerName={}; point storePathRootDir at \
+                "{} belongs to replica {id} of {}/{}, the configuration says brokerClusterName={}, brokerName={}; \
+                 point storePathRootDir at \
                  this broker's own directory or correct the names",
                 path.display(),
                 fields[0],

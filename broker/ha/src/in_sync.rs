@@ -1,7 +1,9 @@
-//! The SyncStateSet as its master sees it: what the controller has committed, and what it may have committed since (S3).
+//! The SyncStateSet as its master sees it: what the controller has committed, and what it may have committed since
+//! (S3).
 //!
-//! The master never edits the set. It proposes (1001, a compare-and-set on the set's epoch), and from that moment until the outcome is known
-//! the *maximal* set, committed ∪ everything proposed, counts. A lost answer keeps it in force: the proposal may have been committed.
+//! The master never edits the set. It proposes (1001, a compare-and-set on the set's epoch), and from that moment until
+//! the outcome is known the *maximal* set, committed ∪ everything proposed, counts. A lost answer keeps it in force:
+//! the proposal may have been committed.
 
 use proto::BrokerId;
 use std::collections::BTreeSet;
@@ -16,7 +18,8 @@ pub struct InSync {
     unresolved: BTreeSet<BrokerId>,
     /// The proposal whose answer is awaited.
     in_flight: Option<BTreeSet<BrokerId>>,
-    /// A proposal against `epoch` got no answer: it may still be committed at any time, so a refusal of a later one proves nothing about it.
+    /// A proposal against `epoch` got no answer: it may still be committed at any time, so a refusal of a later one
+    /// proves nothing about it.
     unknown: bool,
 }
 
@@ -80,8 +83,8 @@ impl InSync {
         }
     }
 
-    /// Takes a committed set of this master epoch, wherever it was read. A newer version settles every earlier doubt: proposals against an older
-    /// version can no longer be committed. Answers whether anything changed.
+    /// Takes a committed set of this master epoch, wherever it was read. A newer version settles every earlier doubt:
+    /// proposals against an older version can no longer be committed. Answers whether anything changed.
     pub fn adopt(&mut self, set: BTreeSet<BrokerId>, epoch: i32) -> bool {
         if epoch <= self.epoch {
             return false;

@@ -1,8 +1,8 @@
-//! Replication and roles: epochs and truncation, SyncStateSet and confirm offset, who may be acknowledged, each side of an HA connection,
-//! and which role this replica has.
+//! Replication and roles: epochs and truncation, SyncStateSet and confirm offset, who may be acknowledged, each side of
+//! an HA connection, and which role this replica has.
 //!
-//! Pure cores (`epochs`, `in_sync`, `master`, `slave`, `role`) decide; drivers (`epoch_file`, `master_io`, `slave_io`, `controllers`)
-//! own files, sockets and timers. The broker sees one handle: [`Replication`].
+//! Pure cores (`epochs`, `in_sync`, `master`, `slave`, `role`) decide; drivers (`epoch_file`, `master_io`, `slave_io`,
+//! `controllers`) own files, sockets and timers. The broker sees one handle: [`Replication`].
 
 pub mod epochs;
 pub mod in_sync;
@@ -35,7 +35,8 @@ pub struct HaConfig {
     pub broker_name: String,
     /// `brokerIP1:listenPort`: what clients and controllers use.
     pub broker_address: String,
-    /// Where the HA listener binds (`bindAddress:haListenPort`), and what it is called outside (`brokerIP2:haListenPort`).
+    /// Where the HA listener binds (`bindAddress:haListenPort`), and what it is called outside
+    /// (`brokerIP2:haListenPort`).
     pub ha_bind: String,
     pub ha_address: String,
     /// `controllerAddr`, split. Empty: not in controller mode, this broker is a master on its own.

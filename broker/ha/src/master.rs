@@ -1,10 +1,12 @@
-//! The master's side of replication: what each slave has, who belongs into the SyncStateSet, and what may be acknowledged (S3, S4).
+//! The master's side of replication: what each slave has, who belongs into the SyncStateSet, and what may be
+//! acknowledged (S3, S4).
 //!
 //! ```text
 //! log  ───────────────────────────────▶ own end (flushed with SYNC_FLUSH, S11)
 //!            ▲ confirm offset: every member of the maximal set has it, connected or not; never goes back within a term
 //! ```
-//! Promises: `Confirm` is only put out for bytes that the profile's rule covers; the set changes only by the controller's word.
+//! Promises: `Confirm` is only put out for bytes that the profile's rule covers; the set changes only by the
+//! controller's word.
 
 use crate::Acknowledgement;
 use crate::in_sync::{InSync, Outcome};
@@ -12,15 +14,17 @@ use proto::ha::SlaveKind;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A member whose connection has been gone for this long is proposed for removal. A restarted connection takes about 10 ms; strict writes
-/// stall meanwhile, so the grace is a good part of the stall after a slave's death (target 200 ms).
+/// A member whose connection has been gone for this long is proposed for removal. A restarted connection takes about 10
+/// ms; strict writes stall meanwhile, so the grace is a good part of the stall after a slave's death (target 200 ms).
 pub const GONE_GRACE_MS: Millis = 100;
-/// The same for a member that has not connected since this replica became master: it learns of us at the same moment as we do.
+/// The same for a member that has not connected since this replica became master: it learns of us at the same moment as
+/// we do.
 pub const FIRST_LINK_GRACE_MS: Millis = 500;
 /// After a refused or lost proposal: how long until the next.
 pub const PROPOSE_AGAIN_MS: Millis = 100;
-/// A proposal without an answer may be committed this long after it was sent, in a controller that was paused; then a read of the unchanged
-/// set proves that it is gone. Only an expansion whose slave has died meanwhile ever waits for this.
+/// A proposal without an answer may be committed this long after it was sent, in a controller that was paused; then a
+/// read of the unchanged set proves that it is gone. Only an expansion whose slave has died meanwhile ever waits for
+/// this.
 pub const DOUBT_MS: Millis = 10_000;
 
 /// One connection of a slave; a reconnect has a new one.
@@ -34,7 +38,8 @@ pub struct MasterConfig {
     pub epoch_start: Offset,
     pub acknowledgement: Acknowledgement,
     pub min_in_sync_replicas: usize,
-    /// A member that makes no progress for this long while behind leaves the set; one that was caught up within it may join.
+    /// A member that makes no progress for this long while behind leaves the set; one that was caught up within it may
+    /// join.
     pub max_time_not_catchup_ms: Millis,
 }
 
@@ -215,12 +220,15 @@ impl Master {
             out.push(Output::CloseLink { link: old, why: format!("replica {id} has connected anew") });
         }
         slave.kind = kind;
-        slave.ack = None; // a new connection proves nothing about what the old one acknowledged: the slave may have been cut or restarted
+        // A new connection proves nothing about what the old one acknowledged: the slave may have been cut or
+        // restarted.
+        slave.ack = None;
         slave.progress_at = now;
         slave.caught_up_at = None;
     }
 
-    /// By connection, not by replica: an old connection's late death must not evict a slave that has already reconnected.
+    /// By connection, not by replica: an old connection's late death must not evict a slave that has already
+    /// reconnected.
     fn on_link_down(&mut self, now: Millis, link: LinkId) {
         let Some(id) = self.links.remove(&link) else { return };
         if let Some(slave) = self.slaves.get_mut(&id).filter(|it| it.link == Some(link)) {
@@ -270,7 +278,8 @@ impl Master {
     }
 
     fn confirm(&mut self, now: Millis, out: &mut Vec<Output>) {
-        // Below the minimum nothing is acknowledged, and nothing may be shown that an eligible replica outside the set could lack (S7).
+        // Below the minimum nothing is acknowledged, and nothing may be shown that an eligible replica outside the set
+        // could lack (S7).
         if self.in_sync_count() < self.config.min_in_sync_replicas {
             return;
         }
@@ -293,8 +302,8 @@ impl Master {
         self.in_sync.maximal().map(|id| self.held(id)).min().unwrap_or(0)
     }
 
-    /// What this many members of the committed set have; 0 if there are fewer members. Learners and replicas outside the set do not count:
-    /// they cannot be elected.
+    /// What this many members of the committed set have; 0 if there are fewer members. Learners and replicas outside
+    /// the set do not count: they cannot be elected.
     fn held_by(&self, copies: usize) -> Offset {
         let mut held: Vec<Offset> = self.in_sync.committed().iter().map(|id| self.held(*id)).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
@@ -313,7 +322,8 @@ impl Master {
             self.in_sync.committed().iter().copied().filter(|id| !self.must_leave(now, *id)).collect();
         set.extend(self.slaves.keys().filter(|id| self.may_join(now, **id)));
         if set == *self.in_sync.committed() {
-            // In doubt and nothing to ask for: only reading tells what was committed; a later proposal settles it as well.
+            // In doubt and nothing to ask for: only reading tells what was committed; a later proposal settles it as
+            // well.
             if !self.in_sync.is_settled() {
                 self.propose_after = now + PROPOSE_AGAIN_MS;
                 out.push(Output::Reread);

@@ -1,7 +1,8 @@
 //! The HA listener and, per slave, the connection that sends the log and reads acknowledgements.
 //!
-//! Bytes go straight from the map to the socket, header and body in one vectored write; the writer sleeps on the store's own wake-up. While
-//! this replica is not master connections are closed on arrival, so that a slave tries again in milliseconds.
+//! Bytes go straight from the map to the socket, header and body in one vectored write; the writer sleeps on the
+//! store's own wake-up. While this replica is not master connections are closed on arrival, so that a slave tries again
+//! in milliseconds.
 
 use crate::driver::Event;
 use crate::epochs::EpochHistory;
@@ -25,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
-/// One write to a slave that is behind: large enough that the system call does not matter, a quarter of Java's receive buffer.
+/// One write to a slave that is behind: large enough that the system call does not matter, a quarter of Java's receive
+/// buffer.
 const CATCH_UP_BATCH: usize = MAX_TRANSFER_BODY / 4;
 /// A confirm offset that moved without new bytes is told to the slaves after this long.
 const CONFIRM_DELAY: Duration = Duration::from_millis(50);
@@ -68,7 +70,8 @@ impl Listener {
         *self.term.lock() = Some(Arc::new(term));
     }
 
-    /// When this returns no connection is left, and no acknowledgement of theirs is on its way except in the event queue.
+    /// When this returns no connection is left, and no acknowledgement of theirs is on its way except in the event
+    /// queue.
     pub(crate) async fn close(&self) {
         let term = self.term.lock().take();
         if let Some(term) = term {
@@ -126,7 +129,8 @@ impl Link {
         };
         info!(peer = %self.peer, %why, "HA connection of a slave ended");
         let down = Event::LinkDown { epoch: self.term.epoch, link: self.id };
-        // The replication task may be waiting for this very task to end; then it forgets all links of the term by itself.
+        // The replication task may be waiting for this very task to end; then it forgets all links of the term by
+        // itself.
         tokio::select! {
             _ = self.events.send(down) => {}
             () = self.term.cancel.cancelled() => {}
@@ -178,13 +182,7 @@ impl Link {
             close: self.close.clone(),
             transfer_offset: self.transfer_offset.clone(),
         };
-        let up = Event::LinkUp {
-            epoch: self.term.epoch,
-            link: self.id,
-            slave: slave.slave,
-            kind: slave.kind,
-            handle,
-        };
+        let up = Event::LinkUp { epoch: self.term.epoch, link: self.id, slave: slave.slave, kind: slave.kind, handle };
         let _stopping = self.events.send(up).await;
     }
 
@@ -262,14 +260,16 @@ impl Link {
         }
     }
 
-    /// Where to start: the slave's own end, or for an empty slave the first byte held, or the start of the last file if it wants that.
+    /// Where to start: the slave's own end, or for an empty slave the first byte held, or the start of the last file if
+    /// it wants that.
     fn start(&self, request: Offset, from_last_file: bool) -> anyhow::Result<Offset> {
         let store = &self.shared.store;
         let (min, max) = (store.min_offset().max(0), store.max_offset());
         if request > 0 {
             anyhow::ensure!(
                 request >= min,
-                "its log ends at {request}, the oldest byte here is {min}: move its store directory away to copy everything anew"
+                "its log ends at {request}, the oldest byte here is {min}: move its store directory away to copy \
+                 everything anew"
             );
             return Ok(request);
         }
@@ -306,8 +306,8 @@ impl Link {
         (!body.is_empty()).then_some((header, body))
     }
 
-    /// Labelled with the epoch of the last byte sent, so that a Java slave never learns of an epoch it has no byte of: it could not enter the
-    /// next one at the same offset.
+    /// Labelled with the epoch of the last byte sent, so that a Java slave never learns of an epoch it has no byte of:
+    /// it could not enter the next one at the same offset.
     fn heartbeat(&self, next: Offset, confirm_offset: Offset) -> TransferHeader {
         let (entry, _) = self.term.history.covering((next - 1).max(0));
         TransferHeader { body_size: 0, offset: next, epoch: entry.epoch, epoch_start: entry.start, confirm_offset }

@@ -1,6 +1,7 @@
 //! The promise on disk (ours): the newest (master epoch, master) this replica has acted upon (S2).
 //!
-//! Two slots of 64 bytes, written in turn and in place, so that keeping a promise costs one small fdatasync: a torn slot leaves the other.
+//! Two slots of 64 bytes, written in turn and in place, so that keeping a promise costs one small fdatasync: a torn
+//! slot leaves the other.
 //!
 //! ```text
 //! <sequence> <epoch> <master id, 0 = none> <crc32 of the text before it>  padded with blanks, newline last
@@ -23,7 +24,8 @@ pub(crate) struct PromiseFile {
 
 impl PromiseFile {
     pub(crate) fn open(path: PathBuf) -> Result<(PromiseFile, Option<Promise>), HaError> {
-        let advice = "the epoch this replica has promised is unknown; move its whole store directory away to let it copy everything anew";
+        let advice = "the epoch this replica has promised is unknown; move its whole store directory away to let it \
+            copy everything anew";
         let newest = load(&path).or_stop(&path, advice)?;
         if newest.is_none() && !path.exists() {
             durable_file::replace(&path, &[b' '; 2 * SLOT])?;

@@ -44,7 +44,8 @@ pub struct Replication {
 }
 
 impl Replication {
-    /// Loads identity, epochs and promise, binds the HA port, starts the drivers. Registers with the controllers in the background.
+    /// Loads identity, epochs and promise, binds the HA port, starts the drivers. Registers with the controllers in the
+    /// background.
     pub async fn start(
         mut config: HaConfig,
         store: Arc<Store>,
@@ -206,7 +207,8 @@ impl Replication {
         }
     }
 
-    /// A controller's push (1008). A push about another broker set is ignored; one that finds the queue full is repaired by the next poll.
+    /// A controller's push (1008). A push about another broker set is ignored; one that finds the queue full is
+    /// repaired by the next poll.
     pub fn on_role_notification(&self, header: NotifyBrokerRoleChangedRequest, body: SyncStateSet) {
         let ours = header.broker_name.as_ref().is_none_or(|it| *it == self.shared.config.broker_name);
         if let Some(events) = self.events.as_ref().filter(|_| ours)
@@ -235,8 +237,8 @@ impl Replication {
         HaStatus { master_max_offset: self.shared.store.max_offset(), ..status }
     }
 
-    /// S13: whether this slave has all topics, groups and settings of the mastership of `epoch`. A slave that calls itself
-    /// Baton's joins the SyncStateSet only once it has; a Java slave is not held back.
+    /// S13: whether this slave has all topics, groups and settings of the mastership of `epoch`. A slave that calls
+    /// itself Baton's joins the SyncStateSet only once it has; a Java slave is not held back.
     pub fn set_metadata_synced(&self, epoch: Epoch, slave: BrokerId, synced: bool) {
         self.shared.metadata.lock().insert(slave, (epoch, synced));
     }
@@ -298,8 +300,8 @@ fn unassigned() -> RoleState {
     }
 }
 
-/// The newest of the promise and the epoch file's last entry: a new master's entry *is* its promise. Entries beyond the log's end are
-/// forgotten, but not before what they promised is kept elsewhere.
+/// The newest of the promise and the epoch file's last entry: a new master's entry *is* its promise. Entries beyond the
+/// log's end are forgotten, but not before what they promised is kept elsewhere.
 fn load_promise(config: &HaConfig, store: &Store, epochs: &EpochFile) -> Result<(PromiseFile, Promise), HaError> {
     let (mut file, kept) = PromiseFile::open(config.promise_file.clone())?;
     let mut promise = kept.unwrap_or_default();
@@ -375,7 +377,8 @@ fn spawn(
     std::thread::Builder::new().name("replication".to_owned()).spawn(work).map_err(failed)
 }
 
-/// S11: with SYNC_FLUSH a replica's copy counts when it is on disk, so every append is followed by a flush, one for many.
+/// S11: with SYNC_FLUSH a replica's copy counts when it is on disk, so every append is followed by a flush, one for
+/// many.
 async fn flush(shared: Arc<Shared>) {
     let mut max = shared.store.watch_max();
     loop {

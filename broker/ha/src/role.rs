@@ -1,20 +1,20 @@
 //! Which role this replica has, at which epoch, and what has to happen, in which order, when that changes (S1, S2).
 //!
 //! ```text
-//! no id ─ Identified ─▶ Register ─▶ Unassigned ─ view names another ─▶ Slave ◀──▶ Master ◀─ view of a newer epoch names us
+//! no id ─ Identified ─▶ Register ─▶ Unassigned ─ view names another ─▶ Slave ◀─▶ Master ◀─ a newer epoch names us
 //!                                       │ no master, or us at the promised epoch (this process has restarted)
 //!                                       └──▶ Elect, until a newer epoch comes
 //! ```
-//! Level-triggered (S14): every answer, push and heartbeat hint is a view of the set; the newest counts, a lost one costs a poll at most.
-//! The order of a change is the order of the outputs: writes close and the old link is gone before anything is served at the new epoch, and
-//! the epoch is on disk before that, too.
+//! Level-triggered (S14): every answer, push and heartbeat hint is a view of the set; the newest counts, a lost one
+//! costs a poll at most. The order of a change is the order of the outputs: writes close and the old link is gone
+//! before anything is served at the new epoch, and the epoch is on disk before that, too.
 
 use crate::{Master, RoleState};
 use proto::{BrokerId, Epoch, Millis};
 use std::collections::BTreeSet;
 
-/// First and longest pause before a failed registration, election or poll is repeated; doubled in between. Short, because a set without a
-/// master waits for it.
+/// First and longest pause before a failed registration, election or poll is repeated; doubled in between. Short,
+/// because a set without a master waits for it.
 const RETRY_MS: Millis = 50;
 const LONGEST_RETRY_MS: Millis = 250;
 
@@ -228,7 +228,8 @@ impl Role {
                 self.ask_at = now + self.config.poll_ms;
             }
             (Ask::Elect, true) => {
-                // Elected, and yet nothing newer than what the previous process had: a controller that knows no boot ids takes us for it.
+                // Elected, and yet nothing newer than what the previous process had: a controller that knows no boot
+                // ids takes us for it.
                 out.push(Output::Mute(self.config.heartbeat_timeout_ms));
                 self.retry(now);
             }
@@ -266,8 +267,8 @@ impl Role {
         self.promise = Promise { epoch: view.epoch, master: self.me };
         self.stage = Stage::Leader;
         self.take_set(&view);
-        // Connections are opened anew even if this replica was master before: the slaves have to learn the new epoch, and what they
-        // acknowledged to the old one must not count (another master may have cut them in between).
+        // Connections are opened anew even if this replica was master before: the slaves have to learn the new epoch,
+        // and what they acknowledged to the old one must not count (another master may have cut them in between).
         out.extend(again.then_some(Output::PauseWrites));
         out.push(Output::DropLinks);
         out.push(Output::StartEpoch(view.epoch));

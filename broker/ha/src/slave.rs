@@ -4,14 +4,16 @@
 //! Idle ─ connected ─▶ Handshake ─ entries ─▶ cut ─▶ Transfer ─ bytes ─▶ acknowledge …
 //!                         └─ master is not yet, or no longer, of the promised epoch ─▶ Disconnect
 //! ```
-//! Promises: never acknowledges a byte it does not have (on disk, with SYNC_FLUSH); takes no byte of a master older than the promise; cuts
-//! only at the handshake, to where both histories prove the same bytes; an epoch's entry is saved before the first byte of that epoch.
+//! Promises: never acknowledges a byte it does not have (on disk, with SYNC_FLUSH); takes no byte of a master older
+//! than the promise; cuts only at the handshake, to where both histories prove the same bytes; an epoch's entry is
+//! saved before the first byte of that epoch.
 
 use crate::epochs::{CommonPoint, EpochHistory};
 use proto::ha::{EpochEntry, MasterHandshake, MasterPacket, SlaveHandshake, SlaveKind, TransferHeader};
 use proto::{BrokerId, Epoch, Millis, Offset};
 
-/// How often a Java master that claims an older epoch than promised is asked again before its list is taken to lack the empty last entry.
+/// How often a Java master that claims an older epoch than promised is asked again before its list is taken to lack the
+/// empty last entry.
 pub const JAVA_BEHIND_TRIES: u32 = 20;
 
 /// What the controller said about the master.
@@ -184,7 +186,8 @@ impl Slave {
             self.disconnect(format!("the master is at epoch {epoch} still, promised is {promised}"), out);
             return None;
         }
-        // A Java master lost its own entry because it starts where the one before does: what it calls the last epoch is the promised one.
+        // A Java master lost its own entry because it starts where the one before does: what it calls the last epoch is
+        // the promised one.
         let start = master.last().map_or(0, |it| it.start);
         master.push(EpochEntry { epoch: promised, start }).ok()?;
         Some(master)
@@ -242,8 +245,8 @@ impl Slave {
         true
     }
 
-    /// The handshake's list says which epoch a byte is of. The packet's label is only checked: Java labels the last bytes of an epoch with
-    /// the next one.
+    /// The handshake's list says which epoch a byte is of. The packet's label is only checked: Java labels the last
+    /// bytes of an epoch with the next one.
     fn accept_epoch(&mut self, it: &TransferHeader, out: &mut Vec<Output>) -> bool {
         let (entry, end) = self.master.covering(it.offset);
         let known = it.epoch == entry.epoch || self.master.entries().iter().any(|known| known.epoch == it.epoch);
@@ -283,7 +286,8 @@ impl Slave {
         }
     }
 
-    /// The first report is where the master starts to send, so it waits until the whole log may be reported; then only growth is.
+    /// The first report is where the master starts to send, so it waits until the whole log may be reported; then only
+    /// growth is.
     fn report(&mut self, now: Millis, out: &mut Vec<Output>) {
         let due = match self.reported {
             None => self.reportable == self.facts.max,

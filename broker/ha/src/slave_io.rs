@@ -1,6 +1,8 @@
-//! The slave's connection to its master: finds the HA address, connects, and carries out what the pure [`Slave`] decides.
+//! The slave's connection to its master: finds the HA address, connects, and carries out what the pure [`Slave`]
+//! decides.
 //!
-//! Runs until it is aborted, which happens only between two steps: no store operation is ever left half done by a role change.
+//! Runs until it is aborted, which happens only between two steps: no store operation is ever left half done by a role
+//! change.
 
 use crate::driver::Event;
 use crate::shared::Shared;

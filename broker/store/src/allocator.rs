@@ -13,7 +13,8 @@ pub(crate) struct Allocator {
     pub dir: PathBuf,
     pub file_size: u64,
     pub allocate: Allocate,
-    /// The file that was made ahead. Locked while one is being made, so that an append that needs it waits instead of making it twice.
+    /// The file that was made ahead. Locked while one is being made, so that an append that needs it waits instead of
+    /// making it twice.
     ready: Mutex<Option<Arc<MappedFile>>>,
     /// Start of the file that was asked for last; -1 when none.
     wanted: AtomicI64,
@@ -71,7 +72,8 @@ impl Allocator {
                 match MappedFile::create(&self.dir, start, self.file_size, &self.allocate) {
                     Ok(file) => *ready = Some(Arc::new(file)),
                     Err(error) => {
-                        warn!(start, %error, "next commit log file not made ahead; the append that needs it tries again")
+                        warn!(start, %error, "next commit log file not made ahead; the append that needs it tries \
+                            again")
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! The append side: the gate, the queue offsets, and the bytes that enter the log, a producer's or a master's.
 //!
-//! Records are encoded before the lock is taken; under it they get their positions and are copied into the map. The gate is checked under
-//! the same lock, so that closing it is a barrier (S2).
+//! Records are encoded before the lock is taken; under it they get their positions and are copied into the map. The
+//! gate is checked under the same lock, so that closing it is a barrier (S2).
 
 use crate::{Appended, PutError, Shared, StoreConfig, StoreError};
 use proto::message::{BLANK_SIZE, Message, patch, sys_flag};

@@ -7,8 +7,9 @@
 //!         magic  dispatched  entries  crc
 //!         i64    i64         i64      u32 over bytes 0..32 and 40..64
 //! ```
-//! Below `dispatched`, a record boundary, log and consume queues are whole and on disk, and the queues' ends add up to `entries`. Java
-//! rewrites its own positions only, so the checksum tells that it has been here since; then recovery goes by Java's timestamps.
+//! Below `dispatched`, a record boundary, log and consume queues are whole and on disk, and the queues' ends add up to
+//! `entries`. Java rewrites its own positions only, so the checksum tells that it has been here since; then recovery
+//! goes by Java's timestamps.
 
 use crate::StoreError;
 use crate::durable::At;
@@ -121,7 +122,8 @@ impl CheckpointFile {
         *self.saved.lock()
     }
 
-    /// Writes the confirm offset without forcing it to disk: enough to survive the process, and an older one is always safe.
+    /// Writes the confirm offset without forcing it to disk: enough to survive the process, and an older one is always
+    /// safe.
     pub fn note_confirm(&self, confirm: Offset) -> Result<(), StoreError> {
         let mut saved = self.saved.lock();
         if saved.confirm_offset != confirm {

@@ -1,7 +1,7 @@
 //! The commit log: a sequence of mapped files, how far it reaches, how much of it is on disk.
 //!
-//! `max` is published only after the bytes below it are in place; everything below it may be read. Files are added at the end and removed at
-//! either end under the append lock; readers use a snapshot of the list.
+//! `max` is published only after the bytes below it are in place; everything below it may be read. Files are added at
+//! the end and removed at either end under the append lock; readers use a snapshot of the list.
 
 use crate::allocator::Allocator;
 use crate::durable::{self, At};
@@ -109,8 +109,8 @@ impl CommitLog {
         store_timestamp(&self.record(offset, size)?)
     }
 
-    /// Where the next `len` bytes go if they have to be in one file: closes the current file with a blank when they do not fit it.
-    /// Under the append lock. Nothing is written when there is no room for another file.
+    /// Where the next `len` bytes go if they have to be in one file: closes the current file with a blank when they do
+    /// not fit it. Under the append lock. Nothing is written when there is no room for another file.
     pub fn place(&self, len: usize) -> io::Result<(Arc<MappedFile>, Offset)> {
         let max = self.max();
         let (file, at) = self.current(max)?;
@@ -172,8 +172,8 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Cuts at `to`, durably: later files go, the rest of the file that holds `to` becomes zeroes. Idempotent. Positions are the caller's.
-    /// Under the append and flush locks, or before anyone else uses the log.
+    /// Cuts at `to`, durably: later files go, the rest of the file that holds `to` becomes zeroes. Idempotent.
+    /// Positions are the caller's. Under the append and flush locks, or before anyone else uses the log.
     pub fn cut(&self, to: Offset) -> Result<(), StoreError> {
         self.allocator.discard().at(&self.dir, "remove the file made ahead")?;
         let files = self.files.load().as_ref().clone();
@@ -228,7 +228,8 @@ fn load_files(dir: &std::path::Path, file_size: u64, allocate: &Allocate) -> Res
             && before.end() != start
         {
             return Err(StoreError::Unusable(format!(
-                "{}: a commit log file is missing before it (the one before ends at {}); restore it, or move this and later files away to lose their messages",
+                "{}: a commit log file is missing before it (the one before ends at {}); restore it, or move this and \
+                 later files away to lose their messages",
                 path.display(),
                 before.end()
             )));

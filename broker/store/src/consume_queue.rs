@@ -1,7 +1,8 @@
 //! One consume queue: 20-byte entries in files, written by the dispatch thread, read by anyone below `max`.
 //!
-//! Entries of one round are staged and written with one call per file; only then they become visible. Files are sparse and never mapped, so
-//! a full disk is an error of a write. Cutting shrinks and regrows the file: what stood beyond the cut reads as unwritten.
+//! Entries of one round are staged and written with one call per file; only then they become visible. Files are sparse
+//! and never mapped, so a full disk is an error of a write. Cutting shrinks and regrows the file: what stood beyond the
+//! cut reads as unwritten.
 
 use crate::StoreError;
 use crate::durable::{self, At};
@@ -84,7 +85,8 @@ impl ConsumeQueue {
             // A crash while a cut shrinks and regrows the last file leaves it short; what it lost was to be cut.
             if len > file_size || start % (per_file * SIZE as i64) != 0 {
                 return Err(StoreError::Unusable(format!(
-                    "{}: {len} bytes, mappedFileSizeConsumeQueue is {file_size}; set it to the size the store was made with, or delete the \
+                    "{}: {len} bytes, mappedFileSizeConsumeQueue is {file_size}; set it to the size the store was \
+                     made with, or delete the \
                      consumequeue directory to have it rebuilt from the commit log",
                     path.display()
                 )));
@@ -93,8 +95,8 @@ impl ConsumeQueue {
             file.set_len(file_size).at(&path, "grow")?;
             files.push(Arc::new(QueueFile { start: start / SIZE as i64, path, file }));
         }
-        // Entries behind a missing file cannot be reached by index arithmetic. They are dropped rather than those before: the log still has
-        // the younger records, so that the rebuild fills them again.
+        // Entries behind a missing file cannot be reached by index arithmetic. They are dropped rather than those
+        // before: the log still has the younger records, so that the rebuild fills them again.
         if let Some(gap) = files.windows(2).position(|pair| pair[0].start + per_file != pair[1].start) {
             warn!(queue = %dir.display(), "a consume queue file is missing; rebuilding what stood in it and behind");
             for file in files.drain(gap + 1..) {
@@ -267,7 +269,8 @@ impl ConsumeQueue {
             self.clear()?;
             writer = self.writer.lock();
         } else if index < writer.next {
-            warn!(topic = %self.topic, queue = self.id, index, expected = writer.next, offset = entry.offset, "record with a queue offset that is taken; not indexed");
+            warn!(topic = %self.topic, queue = self.id, index, expected = writer.next, offset = entry.offset, "record \
+                with a queue offset that is taken; not indexed");
             return Ok(Staged::Repeat);
         } else if index > writer.next {
             self.write_staged(&mut writer)?;
@@ -280,7 +283,8 @@ impl ConsumeQueue {
         Ok(outcome)
     }
 
-    /// Leaves blank slots up to `index`. What would be more than a file of them is not written: the queue begins in `index`'s file instead.
+    /// Leaves blank slots up to `index`. What would be more than a file of them is not written: the queue begins in
+    /// `index`'s file instead.
     fn skip_to(&self, writer: &mut Writer, index: i64) -> Result<(), StoreError> {
         let file_start = index - index % self.per_file;
         let empty = self.max() == self.min();
@@ -301,7 +305,8 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Writes what is staged and makes it visible; returns the new end if the queue has grown. May be repeated after a failure.
+    /// Writes what is staged and makes it visible; returns the new end if the queue has grown. May be repeated after a
+    /// failure.
     pub fn publish(&self) -> Result<Option<i64>, StoreError> {
         let mut writer = self.writer.lock();
         let grown = !writer.staged.is_empty();

@@ -1,4 +1,5 @@
-//! From the log to the consume queues: whole records below the confirm offset only (S3), in log order, off the append path.
+//! From the log to the consume queues: whole records below the confirm offset only (S3), in log order, off the append
+//! path.
 
 use crate::consume_queue::{ConsumeQueue, Staged};
 use crate::queue_table::is_directory_name;
@@ -13,7 +14,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tracing::{error, warn};
 
-/// Log bytes per round: bounds how long a truncation or a role change waits for the dispatch lock, and the memory of staged entries.
+/// Log bytes per round: bounds how long a truncation or a role change waits for the dispatch lock, and the memory of
+/// staged entries.
 const ROUND_BYTES: i64 = 1 << 20;
 /// Pause after a failed write of a consume queue (a full disk) and after bytes that are no record.
 const RETRY: Duration = Duration::from_millis(200);
@@ -193,7 +195,8 @@ impl Shared {
                 Ok(Round::Idle | Round::Gap) => {}
                 Ok(Round::Stuck(why)) => {
                     if first_time {
-                        error!(offset = position, %why, "no record in the commit log where one should begin; consumers see nothing behind it");
+                        error!(offset = position, %why, "no record in the commit log where one should begin; \
+                            consumers see nothing behind it");
                     }
                     std::thread::park_timeout(RETRY);
                 }

@@ -42,7 +42,8 @@ impl Shared {
         }
     }
 
-    /// Flushes the log. A failure is final: the kernel may have dropped the pages it could not write, so that a second try would lie.
+    /// Flushes the log. A failure is final: the kernel may have dropped the pages it could not write, so that a second
+    /// try would lie.
     pub fn flush(&self) {
         if let Err(error) = self.log.flush() {
             self.fail(format!(
@@ -142,7 +143,8 @@ impl Shared {
         })
     }
 
-    /// Appends and syncs a few bytes on the store's disk again and again: a disk that hangs or fails shows as a growing age.
+    /// Appends and syncs a few bytes on the store's disk again and again: a disk that hangs or fails shows as a growing
+    /// age.
     pub fn run_probe(&self) {
         self.probe_wake.enlist();
         let mut failing = false;

@@ -1,5 +1,5 @@
-//! Which start of the host this store was last opened under: tells a process that died (the page cache kept its writes) from a host that did
-//! (whatever was not flushed is gone, rule S7).
+//! Which start of the host this store was last opened under: tells a process that died (the page cache kept its writes)
+//! from a host that did (whatever was not flushed is gone, rule S7).
 
 use crate::StoreError;
 use crate::durable::{self, At};

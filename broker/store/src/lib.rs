@@ -1,7 +1,9 @@
-//! RocketMQ's message store: commit log, consume queues, checkpoint, dispatch, flush and recovery, byte for byte on disk.
+//! RocketMQ's message store: commit log, consume queues, checkpoint, dispatch, flush and recovery, byte for byte on
+//! disk.
 //!
-//! One writer at a time (the append lock), any number of readers on the maps. Everything below [`Store::max_offset`] is readable by
-//! replication; consumers see only what is dispatched, and nothing is dispatched beyond [`Store::confirm_offset`] (S3).
+//! One writer at a time (the append lock), any number of readers on the maps. Everything below [`Store::max_offset`] is
+//! readable by replication; consumers see only what is dispatched, and nothing is dispatched beyond
+//! [`Store::confirm_offset`] (S3).
 
 mod allocator;
 mod append;
@@ -54,7 +56,8 @@ pub struct StoreConfig {
     pub max_message_size: usize,
     /// `fileReservedTime`, hours (default 72)
     pub file_reserved_hours: u64,
-    /// True in controller mode: dispatch and recovery are limited by the confirm offset that replication sets. False: confirm = max.
+    /// True in controller mode: dispatch and recovery are limited by the confirm offset that replication sets. False:
+    /// confirm = max.
     pub replicated: bool,
 }
 
@@ -63,7 +66,8 @@ pub struct StoreConfig {
 pub struct Recovery {
     /// The process before this one did not shut down cleanly (abort file was there).
     pub unclean: bool,
-    /// After an unclean end the host has started anew: what was not flushed is gone. (A process that dies alone leaves it in the page cache.)
+    /// After an unclean end the host has started anew: what was not flushed is gone. (A process that dies alone leaves
+    /// it in the page cache.)
     pub host_restarted: bool,
     /// Bytes cut from the end because they were no whole, valid records.
     pub cut: Vec<String>,
@@ -182,8 +186,8 @@ impl Store {
 
     // ---- master
 
-    /// Cuts the log after its last whole record and rebuilds the next queue offsets from it; returns the log's end, where a new
-    /// epoch starts. Only while closed for appends.
+    /// Cuts the log after its last whole record and rebuilds the next queue offsets from it; returns the log's end,
+    /// where a new epoch starts. Only while closed for appends.
     pub fn seal_tail(&self) -> Result<Offset, StoreError> {
         self.shared.seal_tail()
     }
@@ -198,8 +202,8 @@ impl Store {
         self.shared.close_writes(why)
     }
 
-    /// Appends messages of one topic and queue with consecutive queue offsets, all in one file. The caller has validated topic and
-    /// queue. Short critical section; does not wait for flush or replicas.
+    /// Appends messages of one topic and queue with consecutive queue offsets, all in one file. The caller has
+    /// validated topic and queue. Short critical section; does not wait for flush or replicas.
     pub fn append(&self, messages: &[Message]) -> Result<Appended, PutError> {
         self.shared.append(messages)
     }
@@ -216,8 +220,8 @@ impl Store {
         self.shared.start_at(offset)
     }
 
-    /// S9: cuts the log at `to` in one crash-safe step, after copying the tail aside; `epoch` labels the copy. Consume queues, confirm,
-    /// dispatch and flush positions follow. Durable when it returns.
+    /// S9: cuts the log at `to` in one crash-safe step, after copying the tail aside; `epoch` labels the copy. Consume
+    /// queues, confirm, dispatch and flush positions follow. Durable when it returns.
     pub fn truncate(&self, to: Offset, epoch: Epoch) -> Result<Option<TruncatedTail>, StoreError> {
         self.shared.truncate(to, epoch, truncate::Stop::Never)
     }
@@ -245,7 +249,8 @@ impl Store {
         self.shared.confirm_offset()
     }
 
-    /// Set by replication only (one owner). Clamped to the log's end; lowering it hides nothing that was already dispatched.
+    /// Set by replication only (one owner). Clamped to the log's end; lowering it hides nothing that was already
+    /// dispatched.
     pub fn set_confirm_offset(&self, offset: Offset) {
         self.shared.set_confirm_offset(offset)
     }
@@ -314,7 +319,8 @@ impl Store {
         self.shared.queues.all().iter().map(|queue| (queue.topic.clone(), queue.id)).collect()
     }
 
-    /// Waits until at least one queue has grown, then returns all that have since the last call. One caller (the long-poll driver).
+    /// Waits until at least one queue has grown, then returns all that have since the last call. One caller (the
+    /// long-poll driver).
     pub async fn dispatched(&self) -> Vec<Grown> {
         self.shared.take_grown().await
     }

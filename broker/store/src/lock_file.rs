@@ -13,8 +13,8 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Locks `<root>/lock` twice: as Java does (a POSIX record lock, so that the two refuse each other), and as a whole (so that a second
-    /// store of this very process is refused too).
+    /// Locks `<root>/lock` twice: as Java does (a POSIX record lock, so that the two refuse each other), and as a whole
+    /// (so that a second store of this very process is refused too).
     pub fn acquire(root: &Path) -> Result<LockFile, StoreError> {
         let path = root.join("lock");
         let mut file = OpenOptions::new()
@@ -26,7 +26,8 @@ impl LockFile {
             .at(&path, "open lock file")?;
         let taken = |error: rustix::io::Errno| match error {
             rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS => StoreError::Unusable(format!(
-                "{}: another broker uses this store directory (it holds {}); stop it, or give this one another storePathRootDir",
+                "{}: another broker uses this store directory (it holds {}); stop it, or give this one another \
+                 storePathRootDir",
                 root.display(),
                 path.display()
             )),

@@ -1,8 +1,10 @@
-//! One commit log file in memory: preallocated, mapped shared, written by memcpy under the append lock, read by anyone below the log's end.
+//! One commit log file in memory: preallocated, mapped shared, written by memcpy under the append lock, read by anyone
+//! below the log's end.
 //!
-//! The only place of the crate with `unsafe`. The file's length never changes while it is mapped, and its blocks are allocated before the
-//! first byte is written, so that a full disk is an error here and not a signal in a memcpy. Bytes below the log's end change only when
-//! truncation zeroes them; a reader that still holds a slice then may see zeroes, never unmapped memory.
+//! The only place of the crate with `unsafe`. The file's length never changes while it is mapped, and its blocks are
+//! allocated before the first byte is written, so that a full disk is an error here and not a signal in a memcpy. Bytes
+//! below the log's end change only when truncation zeroes them; a reader that still holds a slice then may see zeroes,
+//! never unmapped memory.
 
 use memmap2::MmapRaw;
 use rustix::fs::{FallocateFlags, SeekFrom};
@@ -94,15 +96,17 @@ impl MappedFile {
             "write past {}",
             self.path.display()
         );
-        // SAFETY: the range is inside the map (checked above), the map is writable for the life of `self`, and `bytes` is ordinary memory
-        // that cannot overlap a range nobody was given a reference to: readers only get ranges below the published log end.
+        // SAFETY: the range is inside the map (checked above), the map is writable for the life of `self`, and `bytes`
+        // is ordinary memory that cannot overlap a range nobody was given a reference to: readers only get ranges below
+        // the published log end.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at), bytes.len()) }
     }
 
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         assert!(range.start <= range.end && range.end <= self.map.len(), "read past {}", self.path.display());
-        // SAFETY: the range is inside the map (checked above), which lives as long as `self`. Nobody writes below the log's end, save the
-        // zeroes of a truncation, which change values only; every decoder of these bytes bounds what it reads.
+        // SAFETY: the range is inside the map (checked above), which lives as long as `self`. Nobody writes below the
+        // log's end, save the zeroes of a truncation, which change values only; every decoder of these bytes bounds
+        // what it reads.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(range.start), range.len()) }
     }
 
@@ -162,7 +166,8 @@ impl MappedFile {
 pub(crate) fn allocate_blocks(file: &File, size: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-            // No way to reserve: write the missing length. What is in the file already stays; its holes are the file system's risk.
+            // No way to reserve: write the missing length. What is in the file already stays; its holes are the file
+            // system's risk.
             let len = file.metadata()?.len();
             write_zeroes(file, len, size.saturating_sub(len))
         }

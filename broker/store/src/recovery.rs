@@ -1,8 +1,9 @@
-//! What a store does before it serves: find the log's end, cut what is no record, bring the consume queues in line (S12).
+//! What a store does before it serves: find the log's end, cut what is no record, bring the consume queues in line
+//! (S12).
 //!
-//! With our own checkpoint everything below its `dispatched` is known to be whole, so verification begins there, whatever ended the last
-//! process. Without it (Java wrote last, or queues were lost) the queues are walked and verification begins at the newest file that Java's
-//! timestamps, or its queues, vouch for.
+//! With our own checkpoint everything below its `dispatched` is known to be whole, so verification begins there,
+//! whatever ended the last process. Without it (Java wrote last, or queues were lost) the queues are walked and
+//! verification begins at the newest file that Java's timestamps, or its queues, vouch for.
 
 use crate::checkpoint::{Checkpoint, Verified};
 use crate::dispatch::{Dispatcher, OnGap, Round};
@@ -30,7 +31,8 @@ impl Shared {
         Ok(recovery)
     }
 
-    /// A checkpoint that reaches beyond what was found would, after the next crash, vouch for and confirm what is written there until then.
+    /// A checkpoint that reaches beyond what was found would, after the next crash, vouch for and confirm what is
+    /// written there until then.
     fn lower_checkpoint(&self, end: Offset) -> Result<(), StoreError> {
         let (saved, confirm) = (self.checkpoint.saved(), self.confirm_offset());
         let verified = saved.verified.filter(|verified| verified.dispatched <= end);
@@ -64,7 +66,8 @@ impl Shared {
                 for queue in self.queues.all() {
                     queue.recover_by_walking(last.end())?;
                 }
-                // A checkpoint that the queues do not agree with: some were lost, and only the whole log tells what was in them.
+                // A checkpoint that the queues do not agree with: some were lost, and only the whole log tells what was
+                // in them.
                 if verified.is_some() { min } else { self.first_to_verify(&saved, unclean) }
             }
         };
@@ -113,7 +116,8 @@ impl Shared {
         Ok(entries == verified.entries)
     }
 
-    /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what the queues hold.
+    /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what
+    /// the queues hold.
     fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
         let min = self.log.min();
         let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
@@ -169,7 +173,8 @@ impl Shared {
             if let Some(next) = self.intact_behind(end.at) {
                 if end.at == self.log.min() {
                     return Err(StoreError::Unusable(format!(
-                        "{}: commit log {name} is damaged at its very start ({why}) and intact at {next}; restore it from another replica, \
+                        "{}: commit log {name} is damaged at its very start ({why}) and intact at {next}; restore it \
+                         from another replica, \
                          or move the store away to copy everything from the master",
                         self.log.dir.display()
                     )));
@@ -219,7 +224,8 @@ impl Shared {
                     d.rewind(self.log.min());
                 }
                 Round::Stuck(why) if d.position < begin => {
-                    warn!(offset = d.position, %why, "no record where one should begin; consume queues are rebuilt from behind it");
+                    warn!(offset = d.position, %why, "no record where one should begin; consume queues are rebuilt \
+                        from behind it");
                     d.rewind(begin);
                 }
                 Round::Stuck(_) => return Ok(()),

@@ -8,7 +8,8 @@ use tracing::info;
 const BATCH: usize = 10;
 
 impl Shared {
-    /// Deletes from the front, files untouched for `fileReservedTime`. Never the last file, nor one that is not dispatched and on disk.
+    /// Deletes from the front, files untouched for `fileReservedTime`. Never the last file, nor one that is not
+    /// dispatched and on disk.
     pub fn clean_expired(&self, now_ms: i64) -> Result<usize, StoreError> {
         let reserved_ms = i64::try_from(self.config.file_reserved_hours).unwrap_or(i64::MAX).saturating_mul(3_600_000);
         let mut removed = 0;

@@ -1,7 +1,7 @@
 //! Walking records: what stands at one place of a log file and where the next one is. Pure.
 //!
-//! Dispatch, recovery and sealing all walk with [`step`], so that they agree on where a record ends, which bytes are a file's unused rest,
-//! and where the log stops being records.
+//! Dispatch, recovery and sealing all walk with [`step`], so that they agree on where a record ends, which bytes are a
+//! file's unused rest, and where the log stops being records.
 
 use proto::Offset;
 use proto::message::{BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag};
@@ -45,14 +45,16 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
             Ok(size) if size == room && buf.len() == room => Step::NextFile(next_file),
             Ok(size) if size == room => Step::Partial,
             _ => Step::Invalid(format!(
-                "blank of {size} bytes where {room} are left in the file; is mappedFileSizeCommitLog the same on all replicas?"
+                "blank of {size} bytes where {room} are left in the file; is mappedFileSizeCommitLog the same on all \
+                 replicas?"
             )),
         };
     }
     let is_record = magic == MAGIC_V1 || magic == MAGIC_V2;
     if is_record && usize::try_from(size).is_ok_and(|size| size > room) {
         return Step::Invalid(format!(
-            "record of {size} bytes where {room} are left in the file; is mappedFileSizeCommitLog the same on all replicas?"
+            "record of {size} bytes where {room} are left in the file; is mappedFileSizeCommitLog the same on all \
+             replicas?"
         ));
     }
     if verify == Verify::Checksum
@@ -74,8 +76,8 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
     }
 }
 
-/// The checksum covers the body alone: a record of which only the beginning came (a slave's half record, a cut inside it) is told by the
-/// zeroes that stand where its topic or its properties end. Appending refuses what would look so.
+/// The checksum covers the body alone: a record of which only the beginning came (a slave's half record, a cut inside
+/// it) is told by the zeroes that stand where its topic or its properties end. Appending refuses what would look so.
 fn is_torn(record: &Record<'_>, buf: &[u8], magic: i32) -> bool {
     let v6 =
         [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6].iter().filter(|bit| record.sys_flag & **bit != 0).count();

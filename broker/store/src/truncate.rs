@@ -1,7 +1,8 @@
-//! Cutting the log: at the handshake's common point (S9), at the last whole record before a new epoch, and starting an empty one.
+//! Cutting the log: at the handshake's common point (S9), at the last whole record before a new epoch, and starting an
+//! empty one.
 //!
-//! A truncation is announced in a small file first. From then on it is finished whatever happens, by this process or by the next one when
-//! it opens the store, so that a crash between two steps never brings the tail back.
+//! A truncation is announced in a small file first. From then on it is finished whatever happens, by this process or by
+//! the next one when it opens the store, so that a crash between two steps never brings the tail back.
 
 use crate::append::{Gate, QueueOffsets};
 use crate::checkpoint::Verified;
@@ -58,7 +59,8 @@ impl Shared {
             }
             crash(Stop::AfterQueues)?;
             if d.position > to {
-                // The end of the last record that is still indexed is a record boundary below `to`, and `to` itself need not be one.
+                // The end of the last record that is still indexed is a record boundary below `to`, and `to` itself
+                // need not be one.
                 let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
                 let floor = if self.log.files().is_empty() { to } else { self.log.min() };
                 d.rewind(built.max(floor).min(to));
@@ -109,7 +111,12 @@ impl Shared {
             text => text.at(&path, "read")?,
         };
         let to: Offset = to.trim().parse().map_err(|_| {
-            StoreError::Unusable(format!("{}: `{}` is no offset; a truncation was under way, and where it cut is lost; move the store away to copy everything from the master", path.display(), to.trim()))
+            StoreError::Unusable(format!(
+                "{}: `{}` is no offset; a truncation was under way, and where it cut is \
+                lost; move the store away to copy everything from the master",
+                path.display(),
+                to.trim()
+            ))
         })?;
         warn!(to, "finishing the truncation that the process before did not");
         if to <= self.log.min() && to % self.log.file_size as i64 != 0 {
@@ -229,7 +236,8 @@ impl Shared {
 
 fn damaged(dir: &std::path::Path, at: Offset, confirm: Offset, why: &str) -> StoreError {
     StoreError::Unusable(format!(
-        "{}: commit log at {at}: {why}, below the confirm offset {confirm}: acknowledged messages are damaged here, another replica has them",
+        "{}: commit log at {at}: {why}, below the confirm offset {confirm}: acknowledged messages are damaged here, \
+         another replica has them",
         dir.display()
     ))
 }

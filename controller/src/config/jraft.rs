@@ -1,7 +1,8 @@
 //! The group as a file of RocketMQ's JRaft controller names it: two lists that belong together by position.
 //!
-//! JRaft speaks its own protocol on the ports of `jRaftInitConf` and serves brokers on those of `jRaftControllerRPCAddr`.
-//! Here one port does both, the one that brokers know; the other one stays unused and its address is the member's name.
+//! JRaft speaks its own protocol on the ports of `jRaftInitConf` and serves brokers on those of
+//! `jRaftControllerRPCAddr`. Here one port does both, the one that brokers know; the other one stays unused and its
+//! address is the member's name.
 
 use super::{Config, ConfigError};
 use std::collections::BTreeMap;

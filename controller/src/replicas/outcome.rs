@@ -77,7 +77,8 @@ pub enum Refusal {
     #[error("elections of {broker_set} are paused until {until_ms} (milliseconds of Unix time); see `mqadmin resume`")]
     ElectionsPaused { broker_set: String, until_ms: i64 },
     #[error(
-        "replica {id} of {broker_set} cannot be drained: {left} of its SyncStateSet would be left, minInSyncReplicas is \
+        "replica {id} of {broker_set} cannot be drained: {left} of its SyncStateSet would be left, minInSyncReplicas \
+         is \
          {min_in_sync}; bring another replica into the set first"
     )]
     DrainBelowMinimum { broker_set: String, id: BrokerId, left: usize, min_in_sync: i32 },

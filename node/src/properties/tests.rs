@@ -1,3 +1,5 @@
+//! What files are read as, and what is said about those that are wrong.
+
 use super::*;
 use expect_test::{Expect, expect};
 use serde::Deserialize;

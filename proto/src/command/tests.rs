@@ -1,3 +1,5 @@
+//! Frames: Java's bytes, round trips, and arbitrary input.
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

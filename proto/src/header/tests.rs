@@ -1,3 +1,5 @@
+//! Typed headers from and to extension fields.
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

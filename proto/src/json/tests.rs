@@ -1,3 +1,5 @@
+//! JSON as RocketMQ's library writes it, and what is refused.
+
 use super::*;
 use crate::body::*;
 use expect_test::{Expect, expect};

@@ -1,4 +1,5 @@
-//! Reading records: [`Record`] borrows everything from the buffer, [`check`] says whether the bytes at a place are a record at all.
+//! Reading records: [`Record`] borrows everything from the buffer, [`check`] says whether the bytes at a place are a
+//! record at all.
 
 use super::{AT_BORN_HOST, BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, body_crc, sys_flag};
 use crate::Offset;

@@ -1,3 +1,5 @@
+//! Records: golden bytes, round trips, and arbitrary input.
+
 use super::*;
 use expect_test::expect;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Message properties as text, and hash codes of tags.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -40,8 +40,8 @@ pub fn not_matched(it: &MessageQueue, offset: i64) -> String {
     format!("{} no matched msg. status=NO_MATCHED_MSG, offset={offset}\n", queue(it))
 }
 
-/// A message as the Java tool prints it: `MessageExt#toString` and the body as text. `min` and `max` are the queue's bounds, which
-/// a Java client adds to the properties.
+/// A message as the Java tool prints it: `MessageExt#toString` and the body as text. `min` and `max` are the queue's
+/// bounds, which a Java client adds to the properties.
 pub fn message(it: &MessageView, min: i64, max: i64) -> String {
     let offset_id = it.offset_msg_id();
     let id = it.property(proto::properties::UNIQ_KEY).unwrap_or(&offset_id);
@@ -50,7 +50,8 @@ pub fn message(it: &MessageView, min: i64, max: i64) -> String {
         java_text::map(it.properties().chain([("MIN_OFFSET", min.as_str()), ("MAX_OFFSET", max.as_str())]));
     let bytes: Vec<String> = it.body.iter().map(|byte| (*byte as i8).to_string()).collect();
     format!(
-        "MSGID: {id} MessageExt [brokerName={}, queueId={}, storeSize={}, queueOffset={}, sysFlag={}, bornTimestamp={}, bornHost=/{}, \
+        "MSGID: {id} MessageExt [brokerName={}, queueId={}, storeSize={}, queueOffset={}, sysFlag={}, \
+         bornTimestamp={}, bornHost=/{}, \
          storeTimestamp={}, storeHost=/{}, msgId={offset_id}, commitLogOffset={}, bodyCRC={}, reconsumeTimes={}, \
          preparedTransactionOffset={}, toString()=Message{{topic='{}', flag={}, properties={properties}, body=[{}], \
          transactionId='null'}}] BODY: {}\n",

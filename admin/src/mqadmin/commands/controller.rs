@@ -13,7 +13,8 @@ fn or_null<T: ToString>(value: &Option<T>) -> String {
 /// A broker set's part of `getSyncStateSet`.
 pub fn sync_state_set(broker_set: &str, info: &ReplicasInfo) -> String {
     let mut out = format!(
-        "\n#brokerName\t{broker_set}\n#MasterBrokerId\t{}\n#MasterAddr\t{}\n#MasterEpoch\t{}\n#SyncStateSetEpoch\t{}\n#SyncStateSetNums\t{}\n",
+        "\n#brokerName\t{broker_set}\n#MasterBrokerId\t{}\n#MasterAddr\t{}\n#MasterEpoch\t{}\n#SyncStateSetEpoch\t{}\n\
+         #SyncStateSetNums\t{}\n",
         or_null(&info.master_broker_id),
         or_null(&info.master_address),
         info.master_epoch,
@@ -58,7 +59,8 @@ pub fn elected(
     group: Option<&BrokerMemberGroup>,
 ) -> String {
     let mut out = format!(
-        "\n#ClusterName\t{cluster}\n#BrokerName\t{broker_set}\n#BrokerMasterAddr\t{}\n#MasterEpoch\t{}\n#SyncStateSetEpoch\t{}\n",
+        "\n#ClusterName\t{cluster}\n#BrokerName\t{broker_set}\n#BrokerMasterAddr\t{}\n#MasterEpoch\t{}\n\
+         #SyncStateSetEpoch\t{}\n",
         or_null(&answer.master_address),
         or_null(&answer.master_epoch),
         or_null(&answer.sync_state_set_epoch)

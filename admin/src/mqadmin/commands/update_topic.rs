@@ -55,7 +55,8 @@ pub fn created(address: &str) -> String {
 pub fn text(config: &TopicConfig) -> String {
     let attributes: Vec<String> = config.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!(
-        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, topicFilterType={}, topicSysFlag={}, order={}, attributes={{{}}}]\n",
+        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, topicFilterType={}, \
+         topicSysFlag={}, order={}, attributes={{{}}}]\n",
         config.topic_name,
         config.read_queue_nums,
         config.write_queue_nums,

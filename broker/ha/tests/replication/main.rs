@@ -1,5 +1,5 @@
-//! Real stores, real sockets, a controller of thirty lines: replication, failover, divergence, role switches both ways, and the bytes a Java
-//! slave would send.
+//! Real stores, real sockets, a controller of thirty lines: replication, failover, divergence, role switches both ways,
+//! and the bytes a Java slave would send.
 
 mod cluster;
 

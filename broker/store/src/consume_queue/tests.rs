@@ -1,3 +1,5 @@
+//! Entries, look-ups by offset and time, truncation and recovery of one queue.
+
 use super::*;
 
 const PER_FILE: i64 = 8;

@@ -1,3 +1,5 @@
+//! What a scan of damaged and intact bytes finds.
+
 use super::*;
 use proptest::prelude::*;
 use proto::message::encode_blank;

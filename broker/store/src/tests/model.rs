@@ -11,7 +11,8 @@ enum Op {
         count: usize,
         size: usize,
     },
-    /// As slave: what another store has appended after this one's end, handed over in pieces of so many bytes, all but the last `short`.
+    /// As slave: what another store has appended after this one's end, handed over in pieces of so many bytes, all but
+    /// the last `short`.
     Replicate {
         count: usize,
         piece: usize,
@@ -36,7 +37,8 @@ fn op() -> impl Strategy<Value = Op> {
     let size = prop_oneof![4 => Just(100usize), 1 => 0..700usize];
     prop_oneof![
         4 => (0..3i32, 1..6usize, size).prop_map(|(queue, count, size)| Op::Append { queue, count, size }),
-        3 => (1..6usize, 1..900usize, 0..150usize).prop_map(|(count, piece, short)| Op::Replicate { count, piece, short }),
+        3 => (1..6usize, 1..900usize, 0..150usize)
+            .prop_map(|(count, piece, short)| Op::Replicate { count, piece, short }),
         2 => (0..60usize, prop_oneof![Just(0i64), 1..120i64]).prop_map(|(record, back)| Op::Truncate { record, back }),
         2 => (0..60usize).prop_map(|record| Op::Confirm { record }),
         2 => any::<bool>().prop_map(|clean| Op::Reopen { clean }),
@@ -67,7 +69,8 @@ impl Model {
         self.end = to;
     }
 
-    /// To the end of the last whole record: what sealing and recovery do. The rest of a file after it may have been cut too.
+    /// To the end of the last whole record: what sealing and recovery do. The rest of a file after it may have been cut
+    /// too.
     fn seal(&mut self, end: i64) {
         let whole = self.records.last().map_or(0, |record| record.end);
         assert!(
@@ -187,7 +190,12 @@ fn run(ops: Vec<Op>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        max_shrink_iters: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_store_is_a_list_of_records(ops in proptest::collection::vec(op(), 1..25)) {

@@ -339,7 +339,8 @@ fn a_log_may_start_anywhere() {
     }
 }
 
-/// S7: only a host that started anew loses what a dead process had not flushed; and it is reported until the controllers know it.
+/// S7: only a host that started anew loses what a dead process had not flushed; and it is reported until the
+/// controllers know it.
 #[test]
 fn a_host_that_started_anew_is_told_from_a_process_that_died() {
     let dir = tempfile::tempdir().unwrap();

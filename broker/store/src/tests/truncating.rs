@@ -46,7 +46,8 @@ fn a_crash_at_any_step_never_brings_the_tail_back() {
             if undone {
                 store.truncate(to, 7).unwrap();
             }
-            // The next generation is as long to the byte, and each crash would meet the old one's records where its own end.
+            // The next generation is as long to the byte, and each crash would meet the old one's records where its own
+            // end.
             store.open_writes(8);
             let new = fill(&store, keep as i64..keep as i64 + 5, 'b');
             assert_eq!((new[0].offsets[0], new[0].queue_offset), (to, keep as i64), "{case}");
