@@ -1,5 +1,5 @@
-//! `mqbench controller`: what a group of controllers carries. Takes ids for made-up replicas (each a committed command),
-//! heartbeats for all of them each second, and cleans up.
+//! `mqbench controller`: what a group of controllers carries. Takes ids for made-up replicas (each a committed
+//! command), heartbeats for all of them each second, and cleans up.
 
 use super::args::ControllerArgs;
 use super::print_result;
@@ -166,7 +166,8 @@ fn percentile(took: &mut [u64], percent: usize) -> u64 {
 
 fn text(it: &Result) -> String {
     format!(
-        "committed commands  {:>8.0} /s   p50 {} us, p99 {} us ({} commands)\nheartbeats          {:>8.0} /s   p50 {} us, \
+        "committed commands  {:>8.0} /s   p50 {} us, p99 {} us ({} commands)\nheartbeats          {:>8.0} /s   p50 {} \
+         us, \
          p99 {} us ({} heartbeats of {} replicas)\nerrors              {:>8}\n",
         it.commands_per_s,
         it.command_p50_us,
