@@ -183,7 +183,7 @@ fn javas_mqadmin_reads_our_cluster_and_ours_prints_the_same() {
         #clusterName	test-cluster
         #brokerName	broker-a
         #brokerAddr	<broker 1>
-        #brokerId	1
+        #brokerId	0
         #Epoch: EpochEntry{epoch=1, startOffset=0, endOffset=0}
 
         #clusterName	test-cluster
@@ -239,7 +239,7 @@ fn javas_mqadmin_reads_our_cluster_and_ours_prints_the_same() {
         #clusterName	test-cluster
         #brokerName	broker-a
         #brokerAddr	<broker 2>
-        #brokerId	2
+        #brokerId	0
         #Epoch: EpochEntry{epoch=1, startOffset=0, endOffset=0}
         #Epoch: EpochEntry{epoch=2, startOffset=0, endOffset=0}
 
