@@ -138,16 +138,15 @@ pub enum ConfigError {
     #[error("`controllerDLegerSelfId={self_id}` is not among `controllerDLegerPeers` ({known}): correct one of them")]
     SelfIdUnknown { self_id: String, known: String },
     #[error(
-        "the list of peers: {0} cannot be reached from the other hosts in the list: give each controller the \
+        "`{key}`: {address} cannot be reached from the other hosts in the list: give each controller the \
          address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
     )]
-    NotReachable(String),
+    NotReachable { key: &'static str, address: String },
     #[error("`controllerType={0}`: want DLedger or jRaft")]
     UnknownType(String),
     #[error(
         "`jRaftControllerRPCAddr` names {rpc} controllers and `jRaftInitConf` {raft}: list the same ones in both, in \
-         the \
-         same order, separated by `,`"
+         the same order, separated by `,`"
     )]
     JRaftLists { raft: usize, rpc: usize },
     #[error("`{key}`: `{value}`: want host:port, as in 10.0.0.1:9880")]
@@ -218,7 +217,7 @@ impl Config {
                 (by_name, wanted)
             }
         };
-        check_reachable(by_name.values())?;
+        check_reachable(self.peers_key(), by_name.values())?;
         let names = by_name.keys().cloned().collect::<Vec<_>>();
         let Some(at) = names.iter().position(|it| it == wanted) else {
             return Err(ConfigError::SelfIdUnknown { self_id: wanted.to_owned(), known: names.join(", ") });
@@ -243,13 +242,22 @@ impl Config {
         }
     }
 
+    /// The key that lists the addresses of all controllers.
+    fn peers_key(&self) -> &'static str {
+        match self.flavour() {
+            Ok(Flavour::JRaft) => "jRaftControllerRPCAddr",
+            _ => "controllerDLegerPeers",
+        }
+    }
+
     /// What is allowed but probably not meant.
     pub fn warnings(&self, peers: &Peers) -> Vec<String> {
         let count = peers.names.len();
         let survives = (count - 1) / 2;
         let even = format!(
-            "the list of peers names {count} controllers: an even number tolerates no more failures \
-             ({survives}) than {} would; use 1, 3 or 5",
+            "`{}` names {count} controllers: an even number tolerates no more failures ({survives}) than {} would; \
+             use 1, 3 or 5",
+            self.peers_key(),
             count - 1
         );
         Vec::from_iter(count.is_multiple_of(2).then_some(even))
@@ -310,18 +318,21 @@ fn split(peer: &str) -> Option<(&str, &str)> {
 }
 
 /// A loopback address is fine as long as everybody is on this host.
-fn check_reachable<'a>(addresses: impl Iterator<Item = &'a String> + Clone) -> Result<(), ConfigError> {
+fn check_reachable<'a>(
+    key: &'static str,
+    addresses: impl Iterator<Item = &'a String> + Clone,
+) -> Result<(), ConfigError> {
     let local = |address: &str| {
         let host = address.rsplit_once(':').map_or(address, |it| it.0).trim_matches(['[', ']']);
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
     };
     let anywhere = |address: &str| address.starts_with("0.0.0.0:") || address.starts_with("[::]:");
     if let Some(it) = addresses.clone().find(|it| anywhere(it)) {
-        return Err(ConfigError::NotReachable(it.clone()));
+        return Err(ConfigError::NotReachable { key, address: it.clone() });
     }
     let all_local = addresses.clone().all(|it| local(it));
     match addresses.clone().find(|it| !all_local && local(it)) {
-        Some(it) => Err(ConfigError::NotReachable(it.clone())),
+        Some(it) => Err(ConfigError::NotReachable { key, address: it.clone() }),
         None => Ok(()),
     }
 }

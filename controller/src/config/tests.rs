@@ -32,8 +32,8 @@ fn an_even_group_is_served_with_a_warning() {
         "n0-127.0.0.1:9878;n1-127.0.0.1:9879",
         "n0",
         expect![[r#"
-        1 listens on 127.0.0.1:9878
-        warning: the list of peers names 2 controllers: an even number tolerates no more failures (0) than 1 would; use 1, 3 or 5"#]],
+            1 listens on 127.0.0.1:9878
+            warning: `controllerDLegerPeers` names 2 controllers: an even number tolerates no more failures (0) than 1 would; use 1, 3 or 5"#]],
     );
 }
 
