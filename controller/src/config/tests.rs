@@ -82,14 +82,14 @@ fn a_group_that_cannot_work_is_refused_with_its_cure() {
         "n0-10.0.0.1:9878;n1-127.0.0.1:9878;n2-10.0.0.3:9878",
         "n0",
         expect![
-            "error: the list of peers: 127.0.0.1:9878 cannot be reached from the other hosts in the list: give each controller the address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
+            "error: `controllerDLegerPeers`: 127.0.0.1:9878 cannot be reached from the other hosts in the list: give each controller the address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
         ],
     );
     check(
         "n0-0.0.0.0:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878",
         "n0",
         expect![
-            "error: the list of peers: 0.0.0.0:9878 cannot be reached from the other hosts in the list: give each controller the address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
+            "error: `controllerDLegerPeers`: 0.0.0.0:9878 cannot be reached from the other hosts in the list: give each controller the address by which brokers and the other controllers reach it (use `bindAddress` to listen elsewhere)"
         ],
     );
 }

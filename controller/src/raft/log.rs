@@ -43,6 +43,8 @@ impl Log {
             ensure!(want == have, "raft log: entry {have} where {want} belongs");
             log.push(entry);
         }
+        // A snapshot holds only what was committed; the commit index is written lazily and may be behind it.
+        log.hard_state.commit = log.hard_state.commit.max(log.snapshot_index());
         let (commit, last, snapshot) = (log.hard_state.commit, log.last(), log.snapshot.get_metadata().index);
         if commit > last {
             bail!("raft log: ends at {last}, but {commit} was committed");
@@ -177,5 +179,22 @@ impl Storage for Log {
             index if index < at_least => Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable)),
             _ => Ok(self.snapshot.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen after a kill -9: the snapshot was synced, the commit index of the same moment was not.
+    #[test]
+    fn a_snapshot_newer_than_the_commit_index_on_disk_is_what_was_committed() {
+        let entries = (1..=5).map(|index| Entry { index, term: 1, ..Default::default() }).collect();
+        let mut snapshot = Snapshot::default();
+        snapshot.mut_metadata().index = 4;
+        snapshot.mut_metadata().term = 1;
+        let hard_state = HardState { term: 1, commit: 2, ..Default::default() };
+        let log = Log::load(Stored { hard_state, snapshot, entries, ..Default::default() }).unwrap();
+        assert_eq!((log.hard_state.commit, log.first(), log.last()), (4, 1, 5));
     }
 }
