@@ -103,8 +103,15 @@ impl Process {
         }
     }
 
+    /// SIGSTOP, and waits until every thread has stopped: the signal is delivered in its own time, and what a thread
+    /// still does until then belongs to before.
+    #[track_caller]
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        crate::wait_until("all threads have stopped", Duration::from_secs(10), || {
+            std::fs::read_dir(&tasks).is_ok_and(|it| it.flatten().all(|task| is_stopped(&task.path())))
+        });
     }
 
     pub fn resume(&mut self) {
@@ -154,4 +161,10 @@ fn spawn(command: Command) -> std::io::Result<Child> {
     let (answer, child) = channel();
     spawner.lock().expect("spawner").send((command, answer)).expect("spawner");
     child.recv().expect("spawner")
+}
+
+/// The state in `/proc/PID/task/TID/stat` stands after the name, which may itself contain parentheses and blanks.
+fn is_stopped(task: &std::path::Path) -> bool {
+    let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
 }
