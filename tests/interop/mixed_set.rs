@@ -33,6 +33,7 @@ fn switched_both_ways(java: &Java, bytes: i64) {
     cluster.controllers.iter_mut().for_each(|it| it.start());
     // Ours is there first, and so the first master.
     cluster.brokers[0].start();
+    assert_eq!(cluster.wait_master(), 0);
     cluster.brokers[JAVA].launch();
     cluster.brokers[2].start();
     cluster.brokers[JAVA].wait_booted();
