@@ -19,8 +19,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 use store::Store;
 use tokio::sync::watch;
+
+/// A new master takes over its tables within a millisecond; longer means that it is stopping.
+const ADOPTION: Duration = Duration::from_secs(1);
 
 pub struct Broker {
     pub config: Config,
@@ -103,7 +107,18 @@ impl Broker {
 
     /// Applies settings here and waits until every member of the set that has to has them (S13).
     pub async fn change(&self, changes: Vec<Change>) -> Result<Applied, ChangeError> {
-        let applied = self.metadata.change(changes).await?;
+        let mut versions = self.metadata.versions();
+        let applied = loop {
+            versions.borrow_and_update();
+            match self.metadata.change(changes.clone()).await {
+                // The role is published a moment before the tables are this mastership's.
+                Err(MetadataError::NotMaster) if self.is_master() => {
+                    let adopted = tokio::time::timeout(ADOPTION, versions.changed()).await;
+                    adopted.map_err(|_| MetadataError::NotMaster)?.map_err(|_| MetadataError::Stopped)?;
+                }
+                applied => break applied?,
+            }
+        };
         if applied.touched.any() {
             self.members.settings_changed(&self.replication, applied.version);
         }

@@ -35,6 +35,7 @@ async fn what_is_sent_is_pulled_in_order_and_found_by_its_id() {
 async fn a_held_pull_is_answered_when_a_wanted_message_comes() {
     let broker = Fixture::start().await;
     assert_eq!(broker.send("T", 0, "first").await.code, response::SUCCESS);
+    broker.until(|it| it.contains("\"dispatchBehind\":0")).await;
     let held = broker.call(pull("T", 1, "TagB", DEADLINE));
     let feed = async {
         broker.until(|it| it.contains("\"heldPulls\":1")).await;
