@@ -3,9 +3,11 @@
 use crate::process::{Process, binary, tail};
 use crate::queries::{self, Epochs, Replicas};
 use crate::{PATIENCE, wait_for, wait_until};
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 pub const BROKER_SET: &str = "broker-a";
@@ -443,7 +445,7 @@ pub fn broker_config(root: &Path, name: &str, set: &str, port: u16, nameservers:
 pub fn free_port() -> u16 {
     loop {
         let port = rand::random_range(10_000..32_000);
-        if is_free(port) {
+        if reserve(&[port]) {
             return port;
         }
     }
@@ -452,11 +454,22 @@ pub fn free_port() -> u16 {
 /// A port for a broker, which also serves on the second one below it.
 fn free_broker_port() -> u16 {
     loop {
-        let port = free_port();
-        if is_free(port - 2) {
+        let port = rand::random_range(10_000..32_000);
+        if reserve(&[port, port - 2]) {
             return port;
         }
     }
+}
+
+/// Takes all of these for this test process, or none: a port that is given to nobody yet may be somebody's second one.
+fn reserve(ports: &[u16]) -> bool {
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = ports.iter().all(|it| !taken.contains(it) && is_free(*it));
+    if free {
+        taken.extend(ports);
+    }
+    free
 }
 
 fn is_free(port: u16) -> bool {
