@@ -23,6 +23,10 @@ const SERVER_OPTIONS: [&str; 9] = [
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
 ];
 
+/// The shaded logging framework says a hundred lines about itself when a program starts, which hide the program's own.
+const QUIET_LOGGING: &str =
+    "-Dlogback.statusListenerClass=org.apache.rocketmq.logging.ch.qos.logback.core.status.NopStatusListener";
+
 /// RocketMQ's client, tools and servers, ready to run.
 pub struct Java {
     libraries: PathBuf,
@@ -98,6 +102,7 @@ impl Java {
         let home = node.folder.join("java");
         std::fs::create_dir_all(home.join("conf")).expect("scratch folder");
         let mut arguments: Vec<_> = SERVER_OPTIONS.iter().map(|it| it.to_string()).collect();
+        arguments.push(QUIET_LOGGING.to_owned());
         arguments.push(format!("-Duser.home={}", home.display()));
         arguments.push(format!("-Drocketmq.home.dir={}", home.display()));
         arguments.extend(["-cp".to_owned(), format!("{}/*", self.libraries.display()), main.to_owned()]);
@@ -112,7 +117,8 @@ impl Java {
         let mut command = Command::new("java");
         let home = self.home.path();
         // One compiler tier and a small heap: these programs live for seconds.
-        command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1"]).arg(format!("-Duser.home={}", home.display()));
+        command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", QUIET_LOGGING]);
+        command.arg(format!("-Duser.home={}", home.display()));
         command.args(&self.properties);
         command.arg("-cp").arg(format!("{}/*", self.libraries.display()));
         command.current_dir(home).env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR");
