@@ -6,6 +6,7 @@
 //! settings from the
 //! master while it is a slave, and tells the nameservers when anything changes.
 
+mod alias;
 mod broker;
 mod config;
 mod disk;

@@ -130,7 +130,7 @@ impl Rpc {
 /// An answer, or a refusal that is one too: `?` ends a handler early.
 type Answer = Result<Command, Command>;
 
-fn refuse(code: i32, remark: impl Into<String>) -> Command {
+pub(crate) fn refuse(code: i32, remark: impl Into<String>) -> Command {
     Command::error(code, remark)
 }
 

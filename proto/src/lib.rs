@@ -5,6 +5,7 @@
 //! `store`, `common` modules).
 
 pub mod acl;
+pub mod alias;
 pub mod batch;
 pub mod body;
 pub mod code;
