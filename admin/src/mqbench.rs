@@ -21,6 +21,7 @@ mod read_back;
 mod report;
 mod send;
 mod status;
+mod table;
 mod timeline;
 mod topic;
 

@@ -7,13 +7,13 @@ use super::failover::{Fault, Report, Setup, Trial};
 use super::print_result;
 use super::quick_start::{Life, Node, Ports, Process, QuickStart, REPLICAS, signal};
 use super::report::millis;
+use super::table::Figures;
 use anyhow::{Context, bail};
 use client::{Admin, AdminOptions, Message, Producer, ProducerOptions};
 use proto::code::request;
 use proto::header::ApplyBrokerIdRequest;
 use proto::{Command, code::response};
 use rustix::process::Signal;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,44 +59,9 @@ impl Scenario {
     }
 }
 
-/// Values of one figure over the rounds.
-#[derive(Clone, Debug, Serialize)]
-struct Figure {
-    scenario: &'static str,
-    name: &'static str,
-    unit: &'static str,
-    values: Vec<f64>,
-}
-
-/// All figures, in the order in which they were first measured.
-#[derive(Default, Serialize)]
-#[serde(transparent)]
-struct Figures(Vec<Figure>);
-
-impl Figures {
-    fn add(&mut self, scenario: Scenario, name: &'static str, unit: &'static str, value: f64) {
-        let scenario = scenario.label();
-        match self.0.iter_mut().find(|it| (it.scenario, it.name) == (scenario, name)) {
-            Some(figure) => figure.values.push(value),
-            None => self.0.push(Figure { scenario, name, unit, values: vec![value] }),
-        }
-    }
-
-    /// A Markdown table: what docs/BENCHMARKS.md shows.
-    fn text(&self) -> String {
-        let mut out = "| scenario | figure | n | min | median | max |\n|---|---|---|---|---|---|\n".to_owned();
-        for Figure { scenario, name, unit, values } in &self.0 {
-            let mut sorted = values.clone();
-            sorted.sort_by(f64::total_cmp);
-            let number = |it: f64| if it.fract() == 0.0 { format!("{it:.0}") } else { format!("{it:.1}") };
-            let cells = [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]].map(number);
-            out += &format!("| {scenario} | {name}, {unit} | {} | {} |\n", sorted.len(), cells.join(" | "));
-        }
-        out
-    }
-
-    fn lost(&self) -> f64 {
-        self.0.iter().filter(|it| it.name == LOST).flat_map(|it| &it.values).sum()
+impl From<Scenario> for &'static str {
+    fn from(it: Scenario) -> Self {
+        it.label()
     }
 }
 
@@ -115,7 +80,7 @@ pub async fn run(args: FiguresArgs) -> anyhow::Result<ExitCode> {
         }
     }
     print_result(args.json, &figures, &figures.text())?;
-    Ok(if figures.lost() == 0.0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if figures.sum(LOST) == 0.0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn measure(
