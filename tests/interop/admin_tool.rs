@@ -5,7 +5,7 @@ use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
 use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, one_at_a_time, queries};
 use expect_test::{Expect, expect};
-use std::process::Command;
+use std::process::{Command, Output};
 
 pub struct Tools {
     java: Java,
@@ -66,12 +66,24 @@ impl Tools {
     }
 
     #[track_caller]
-    fn ours(&self, arguments: &str) -> String {
-        let mut command = Command::new(binary("mqadmin"));
-        command.args(arguments.split(' ')).args(["-n", self.cluster.nameserver()]).env_remove("NAMESRV_ADDR");
-        let run = command.output().expect("mqadmin runs");
+    pub fn ours(&self, arguments: &str) -> String {
+        let run = self.run_ours(arguments);
         assert!(run.status.success(), "mqadmin {arguments}: {}\n{}", run.status, text(&run));
         text(&run)
+    }
+
+    /// The one line that ours says when it fails, as it must.
+    #[track_caller]
+    pub fn ours_refuses(&self, arguments: &str) -> String {
+        let run = self.run_ours(arguments);
+        assert_eq!(run.status.code(), Some(1), "mqadmin {arguments}: {}", text(&run));
+        text(&run)
+    }
+
+    fn run_ours(&self, arguments: &str) -> Output {
+        let mut command = Command::new(binary("mqadmin"));
+        command.args(arguments.split(' ')).args(["-n", self.cluster.nameserver()]).env_remove("NAMESRV_ADDR");
+        command.output().expect("mqadmin runs")
     }
 
     /// Addresses by who has them: `<broker 1>`, `<controller n0>`.
@@ -267,7 +279,7 @@ fn javas_mqadmin_reads_our_cluster_and_ours_prints_the_same() {
 }
 
 /// The nameserver gives topics in no particular order.
-fn sorted(printed: &str) -> Vec<&str> {
+pub fn sorted(printed: &str) -> Vec<&str> {
     let mut lines: Vec<_> = printed.lines().collect();
     lines.sort_unstable();
     lines

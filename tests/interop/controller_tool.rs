@@ -1,6 +1,6 @@
-//! Java's mqadmin operates our controllers: configuration, and what is forgotten about a replica.
+//! Java's mqadmin operates our controllers: configuration, and what is forgotten about a replica. Ours prints the same.
 
-use crate::admin_tool::Tools;
+use crate::admin_tool::{Tools, sorted};
 use crate::java::Java;
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
 use baton_tests::{PATIENCE, one_at_a_time, wait_until};
@@ -23,6 +23,9 @@ fn javas_mqadmin_operates_our_controllers() {
         scanNotActiveBrokerInterval                       =  5000
     "#]]
     .assert_eq(&some_lines(&config.replace(&leader, "<leader>")));
+    let ours = tools.ours(&format!("getControllerConfig -a {leader}"));
+    assert_eq!(ours.lines().next(), config.lines().next(), "the title comes first");
+    assert_eq!(sorted(&ours), sorted(&config));
 
     let updated = tools.java(&format!("updateControllerConfig -a {leader} -k scanNotActiveBrokerInterval -v 4000"));
     expect![[r#"
@@ -30,6 +33,8 @@ fn javas_mqadmin_operates_our_controllers() {
         scanNotActiveBrokerInterval : 4000
     "#]]
     .assert_eq(&updated.replace(&leader, "<leader>"));
+    let ours = tools.ours(&format!("updateControllerConfig -a {leader} -k scanNotActiveBrokerInterval -v 4000"));
+    assert_eq!(ours, updated);
     let config = tools.java(&format!("getControllerConfig -a {leader}"));
     assert!(config.contains("scanNotActiveBrokerInterval") && config.contains("4000"), "{config}");
     let refused = tools.java_says(&format!("updateControllerConfig -a {leader} -k configStorePath -v /tmp/x"));
@@ -39,6 +44,8 @@ fn javas_mqadmin_operates_our_controllers() {
         For more information, please visit the url, https://rocketmq.apache.org/docs/bestPractice/06FAQ
         	... 2 more
     "#]].assert_eq(&tools.masked(&refused));
+    let ours = tools.ours_refuses(&format!("updateControllerConfig -a {leader} -k configStorePath -v /tmp/x"));
+    assert!(ours.ends_with("code 16: Can not update config in black list.\n"), "{ours}");
 
     let clean = format!("cleanBrokerMetadata -a {leader} -c {CLUSTER_NAME} -bn {BROKER_SET}");
     let alive = tools.java_says(&format!("{clean} -b 3"));
@@ -48,12 +55,20 @@ fn javas_mqadmin_operates_our_controllers() {
         For more information, please visit the url, https://rocketmq.apache.org/docs/bestPractice/06FAQ
         	... 2 more
     "#]].assert_eq(&tools.masked(&alive));
+    let ours = tools.ours_refuses(&format!("{clean} -b 3"));
+    assert!(ours.ends_with("code 2009: Broker [broker-a,  3] is still alive, clean up failure\n"), "{ours}");
+    let ours = tools.ours_refuses(&format!("cleanBrokerMetadata -a {leader} -bn {BROKER_SET} -b 3"));
+    assert!(ours.contains("cleanLivingBroker option is false, clusterName option can not be empty"), "{ours}");
     tools.cluster.brokers[2].kill();
     assert_eq!(tools.cluster.wait_whole().in_sync.len(), 2);
+    let forgotten = |tools: &Tools| !tools.cluster.replicas().is_some_and(|it| it.addresses.contains_key(&3));
+    let mut said = String::new();
     wait_until("the dead replica may be forgotten", PATIENCE, || {
-        tools.java_says(&format!("{clean} -b 3"));
-        !tools.cluster.replicas().is_some_and(|it| it.addresses.contains_key(&3))
+        said = tools.java_says(&format!("{clean} -b 3"));
+        forgotten(&tools)
     });
+    assert_eq!(said, "clear broker broker-a metadata from controller success! \n");
+    assert_eq!(tools.ours(&format!("{clean} -b 3")), said, "what is forgotten already may be forgotten again");
     let unknown = tools.java_says(&format!("cleanBrokerMetadata -a {leader} -c {CLUSTER_NAME} -bn nobody -b 1"));
     expect![[r#"
         org.apache.rocketmq.tools.command.SubCommandException: CleanControllerBrokerMetaSubCommand command failed

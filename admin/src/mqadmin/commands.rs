@@ -6,6 +6,7 @@ mod cluster;
 mod cluster_list;
 mod consume_message;
 mod controller;
+mod controller_upkeep;
 mod history;
 mod members;
 mod messages;
@@ -141,6 +142,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[CONTROLLER],
         run: |context, given| Box::pin(cluster::controller_metadata(context, given)),
     },
+    controller_upkeep::GET_CONFIG,
+    controller_upkeep::UPDATE_CONFIG,
     Command {
         name: "electMaster",
         about: "Re-elect the specified broker as master.",
@@ -152,6 +155,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         run: |context, given| Box::pin(cluster::elect_master(context, given)),
     },
+    controller_upkeep::CLEAN,
     Command {
         name: "history",
         about: "Baton: what happened to a broker set: changes of master and of the SyncStateSet, and refusals.",
