@@ -3,6 +3,7 @@
 //! `PRI ` opens HTTP/2, an upper-case letter HTTP/1, a PROXY v1/v2 signature replaces the peer's address; everything
 //! else is remoting. All of it may come inside TLS, which a first byte of 16 (hexadecimal) opens.
 
+pub mod handed;
 mod http;
 mod places;
 mod sniff;
@@ -78,12 +79,24 @@ pub struct BindError {
 }
 
 impl Listener {
-    /// SO_REUSEADDR on, backlog 1024, TCP_NODELAY on accepted connections. Port 0 lets the OS choose.
+    /// The socket that was handed over for this port, or a new one: SO_REUSEADDR on, backlog 1024. TCP_NODELAY on
+    /// accepted connections. Port 0 lets the OS choose.
     pub async fn bind(address: &str) -> Result<Listener, BindError> {
+        let socket = Listener::socket(address).await?;
+        let failed = |e: io::Error| BindError { address: address.to_owned(), why: cure(&e) };
+        let socket = TcpListener::from_std(socket).map_err(failed)?;
+        Ok(Listener { local: socket.local_addr().map_err(failed)?, socket, tls: None })
+    }
+
+    /// What [`Listener::bind`] listens on, for whoever only keeps it open for another process.
+    pub async fn socket(address: &str) -> Result<std::net::TcpListener, BindError> {
         let failed = |e: io::Error| BindError { address: address.to_owned(), why: cure(&e) };
         let at = resolve(address).await.map_err(failed)?;
-        let socket = bind(at).map_err(failed)?;
-        Ok(Listener { local: socket.local_addr().map_err(failed)?, socket, tls: None })
+        match handed::claim(at) {
+            Ok(Some(socket)) => Ok(socket),
+            Ok(None) => bind(at).and_then(TcpListener::into_std).map_err(failed),
+            Err(why) => Err(BindError { address: address.to_owned(), why }),
+        }
     }
 
     /// Also TLS on this port, or nothing else, as its settings say.
@@ -165,7 +178,8 @@ async fn accept(socket: &TcpListener, serving: Serving, connections: &TaskTracke
     let refused = Throttle::new();
     loop {
         let (stream, peer) = match socket.accept().await {
-            Ok(accepted) => accepted,
+            // A handed-over socket may be one for both families: an IPv4 peer is to look like one.
+            Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(e) => {
                 warn!(local = %serving.local, error = %e, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
