@@ -60,8 +60,8 @@ pub struct Config {
     /// A controller that hears nothing from the leader for one to two of these calls an election. Lower finds a dead
     /// leader sooner, but below the round trip plus an fsync of a loaded machine leaders change without need.
     pub election_timeout_mills: u64,
-    /// Take a closed connection together with a refusing listen address as proof that a broker's process is gone, and
-    /// act at once. Set to false where a proxy or load balancer answers in the broker's place.
+    /// Take a closed connection together with a refusing listen or HA address as proof that a broker's process is gone,
+    /// and act at once. Set to false where a proxy or load balancer refuses in a live broker's place.
     pub elect_on_refused_connection: bool,
     /// A broker whose disk has taken no write for longer than this is no better than one that is silent.
     pub disk_stall_timeout_mills: u64,

@@ -9,6 +9,7 @@
 //! Everything on one port, that of the controller's own entry in `controllerDLegerPeers`.
 
 pub mod config;
+mod knock;
 mod lag;
 pub mod liveness;
 mod metrics;

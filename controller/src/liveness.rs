@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! alive     connection open, heard within its timeout
-//! suspect   connection closed: its listen address is probed until it heartbeats again, refuses, or its timeout is over
+//! suspect   connection closed: its addresses are probed until it heartbeats again, one refuses, or its timeout is over
 //! dead      connection closed and refused (S6) · nothing healthy heard for its timeout (S5, S14)
 //! ```
 
@@ -43,13 +43,19 @@ pub enum Input {
         attempt: u64,
         result: Probed,
     },
-    /// The replicated state of a set changed; after a snapshot: once for every set.
+    /// The HA address that [`Output::Reach`] named accepted a connection.
+    Reached {
+        broker_set: String,
+        id: BrokerId,
+        ha_address: String,
+    },
     /// The other controllers' answer to [`Output::AskWitnesses`]: how long ago one of them heard it, and which.
     Witnessed {
         broker_set: String,
         id: BrokerId,
         heard: Option<(Millis, String)>,
     },
+    /// The replicated state of a set changed; after a snapshot: once for every set.
     View(Arc<BrokerSet>),
     Removed {
         broker_set: String,
@@ -64,12 +70,12 @@ pub enum Input {
     Tick,
 }
 
-/// What a replica's listen address answered.
+/// What a replica's addresses answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probed {
-    /// Something accepted the connection.
+    /// Something accepts connections wherever it was asked.
     Alive,
-    /// The host's kernel said that nobody listens.
+    /// The host's kernel said of one of them that nobody listens.
     Refused,
     /// Unreachable or silent: proves nothing.
     Unknown,
@@ -90,6 +96,15 @@ pub enum Output {
         id: BrokerId,
         attempt: u64,
         address: String,
+        /// Refused, it proves as much: the process itself holds this one, whoever holds the other for it (S6).
+        ha_address: Option<String>,
+    },
+    /// Find out whether this live replica's HA address can be reached from here: only then will its refusal prove
+    /// anything. A firewall refuses too.
+    Reach {
+        broker_set: String,
+        id: BrokerId,
+        ha_address: String,
     },
     /// Propose an election; `detected` is when the cause was seen.
     Elect {
@@ -206,6 +221,7 @@ impl Liveness {
             Input::Probed { broker_set, id, attempt, result } => {
                 self.on_probed(now, &broker_set, id, (attempt, result), out)
             }
+            Input::Reached { broker_set, id, ha_address } => self.on_reached(&broker_set, id, ha_address),
             Input::Witnessed { broker_set, id, heard } => self.on_witnessed(now, &broker_set, id, heard, out),
             Input::View(view) => self.on_view(now, view, out),
             Input::Removed { broker_set } => self.forget(&broker_set),
@@ -288,6 +304,7 @@ impl Liveness {
             self.connections.entry(it.connection).or_default().insert(key);
         }
         let wakes = set.beat(now, &it, &self.settings);
+        set.reach(now, it.id, &self.settings, out);
         if self.leading.is_some() && set.needs_notice(now, it.id, it.epoch) {
             out.push(Output::Notify { broker_set: it.broker_set.clone(), id: it.id });
         }
@@ -311,6 +328,12 @@ impl Liveness {
             pulse.on_probed(now, result);
         }
         self.examine(now, broker_set, out);
+    }
+
+    fn on_reached(&mut self, broker_set: &str, id: BrokerId, ha_address: String) {
+        if let Some(pulse) = self.sets.get_mut(broker_set).and_then(|it| it.pulses.get_mut(&id)) {
+            pulse.on_reached(ha_address);
+        }
     }
 
     fn on_view(&mut self, now: Millis, view: Arc<BrokerSet>, out: &mut Vec<Output>) {

@@ -2,6 +2,7 @@
 //! carries out what it asks for.
 
 use crate::config::Config;
+use crate::knock;
 use crate::lag::{Lag, Lags};
 use crate::liveness::{Heartbeat, Input, Liveness, Output, Probed, Pulse, Settings};
 use crate::metrics::Metrics;
@@ -18,14 +19,11 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 /// Heartbeats of 10,000 sets of three within a third of a second. When full, connections wait.
 const QUEUE: usize = 16_384;
-/// An address that has not answered after this long proves nothing.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(300);
 /// Committed changes kept for the status page.
 const RECENT: usize = 200;
 
@@ -33,6 +31,7 @@ enum Ask {
     Heartbeat(Heartbeat, Option<oneshot::Sender<BrokerHeartbeatResponse>>),
     Closed(u64),
     Probed { broker_set: String, id: BrokerId, attempt: u64, result: Probed },
+    Reached { broker_set: String, id: BrokerId, ha_address: String },
     Settled(String),
     Witnessed { broker_set: String, id: BrokerId, heard: Option<(Millis, String)> },
     Look(Look),
@@ -234,6 +233,9 @@ impl Task {
             Ask::Probed { broker_set, id, attempt, result } => {
                 self.step(Input::Probed { broker_set, id, attempt, result }, None)
             }
+            Ask::Reached { broker_set, id, ha_address } => {
+                self.step(Input::Reached { broker_set, id, ha_address }, None)
+            }
             Ask::Witnessed { broker_set, id, heard } => self.step(Input::Witnessed { broker_set, id, heard }, None),
             Ask::Settled(broker_set) => self.step(Input::Settled { broker_set }, None),
             Ask::Look(question) => question(monotonic_ms(), &self.table),
@@ -257,7 +259,10 @@ impl Task {
                     .take()
                     .map(|it| it.send(BrokerHeartbeatResponse { lease_mills, master_epoch, sync_state_set_epoch }));
             }
-            Output::Probe { broker_set, id, attempt, address } => self.probe(broker_set, id, attempt, address),
+            Output::Probe { broker_set, id, attempt, address, ha_address } => {
+                self.probe(broker_set, id, attempt, Vec::from_iter([address].into_iter().chain(ha_address)))
+            }
+            Output::Reach { broker_set, id, ha_address } => self.reach(broker_set, id, ha_address),
             Output::AskWitnesses { broker_set, id } => self.ask_witnesses(broker_set, id),
             Output::Flapping { broker_set, changes, wait } => error!(
                 broker_set,
@@ -291,16 +296,22 @@ impl Task {
         }
     }
 
-    fn probe(&self, broker_set: String, id: BrokerId, attempt: u64, address: String) {
+    fn probe(&self, broker_set: String, id: BrokerId, attempt: u64, addresses: Vec<String>) {
         let queue = self.queue.clone();
         tokio::spawn(async move {
-            let result = match tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(&address)).await {
-                Ok(Ok(_)) => Probed::Alive,
-                Ok(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => Probed::Refused,
-                Ok(Err(_)) | Err(_) => Probed::Unknown,
-            };
+            let result = knock::on_all(&addresses).await;
             // When the task is gone the process is ending.
             let _ = queue.send(Ask::Probed { broker_set, id, attempt, result }).await;
+        });
+    }
+
+    fn reach(&self, broker_set: String, id: BrokerId, ha_address: String) {
+        let queue = self.queue.clone();
+        tokio::spawn(async move {
+            if knock::on(&ha_address).await == Probed::Alive {
+                // When the task is gone the process is ending.
+                let _ = queue.send(Ask::Reached { broker_set, id, ha_address }).await;
+            }
         });
     }
 

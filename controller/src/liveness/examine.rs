@@ -149,8 +149,18 @@ impl Watched {
                 let attempt = pulse.attempts;
                 pulse.probe = Probe::Waiting { backoff, attempt };
                 let (broker_set, address) = (self.view.name.clone(), registered.address.clone());
-                out.push(Output::Probe { broker_set, id: *id, attempt, address });
+                let ha_address = registered.ha_address.clone().filter(|it| pulse.has_reached(it));
+                out.push(Output::Probe { broker_set, id: *id, attempt, address, ha_address });
             }
+        }
+    }
+
+    /// After a heartbeat: every controller finds out for itself, as any of them may lead when the replica dies.
+    pub(super) fn reach(&mut self, now: Millis, id: BrokerId, settings: &Settings, out: &mut Vec<Output>) {
+        let registered = self.view.replicas.get(&id).and_then(|it| it.ha_address.as_ref());
+        let Some((pulse, ha_address)) = self.pulses.get_mut(&id).zip(registered) else { return };
+        if settings.proof_of_death && pulse.wants_to_reach(now, ha_address) {
+            out.push(Output::Reach { broker_set: self.view.name.clone(), id, ha_address: ha_address.clone() });
         }
     }
 

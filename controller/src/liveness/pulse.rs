@@ -34,6 +34,17 @@ pub struct Heartbeat {
 const PROBE_FIRST: Millis = 5;
 const PROBE_LONGEST: Millis = 500;
 
+/// How often a live replica's HA address is tried until it has accepted a connection.
+const REACH_EVERY: Millis = 10_000;
+
+/// Whether a replica's HA address can be reached from this controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reach {
+    tried: Option<Millis>,
+    /// The one that has accepted a connection.
+    accepted: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
     /// Connected, or never to be probed.
@@ -70,6 +81,7 @@ pub struct Pulse {
     pub stalled: Option<Millis>,
     pub zone: Option<String>,
     pub(super) probe: Probe,
+    reach: Reach,
     pub(super) notified: Millis,
     /// Number of the last probe.
     pub(super) attempts: u64,
@@ -93,6 +105,7 @@ impl Pulse {
             stalled: None,
             zone: None,
             probe: Probe::Wanted { at: now, backoff: PROBE_FIRST },
+            reach: Reach::default(),
             notified: 0,
             // Not from 0: a replica that is forgotten and seen again must not take an old answer for a new one.
             attempts: now,
@@ -120,6 +133,7 @@ impl Pulse {
             stalled,
             zone: it.zone.clone(),
             probe: Probe::Idle,
+            reach: std::mem::take(&mut self.reach),
             notified: self.notified,
             attempts: self.attempts,
         };
@@ -145,6 +159,23 @@ impl Pulse {
                 Probe::Wanted { at: now + backoff, backoff: (backoff * 2).min(PROBE_LONGEST) }
             }
         };
+    }
+
+    /// True when it is time to try; the next time is later.
+    pub(super) fn wants_to_reach(&mut self, now: Millis, ha_address: &str) -> bool {
+        let due = !self.has_reached(ha_address) && self.reach.tried.is_none_or(|it| now >= it + REACH_EVERY);
+        if due {
+            self.reach.tried = Some(now);
+        }
+        due
+    }
+
+    pub(super) fn on_reached(&mut self, ha_address: String) {
+        self.reach.accepted = Some(ha_address);
+    }
+
+    pub(super) fn has_reached(&self, ha_address: &str) -> bool {
+        self.reach.accepted.as_deref() == Some(ha_address)
     }
 
     /// A new leader asks again: what a follower once saw may be long ago.

@@ -52,6 +52,9 @@ enum Step {
         /// Automatic changes so far, one a second, the last now.
         #[arg(key)]
         flips: Option<i64>,
+        /// Where the replicas' replication listens: `<this><id>`.
+        #[arg(key)]
+        ha: Option<String>,
     },
     Beat {
         id: BrokerId,
@@ -77,6 +80,11 @@ enum Step {
         id: BrokerId,
         result: String,
     },
+    /// The HA address accepted a connection.
+    Reached {
+        id: BrokerId,
+        ha_address: String,
+    },
     Leading,
     Following,
     Settled,
@@ -101,9 +109,20 @@ enum Step {
     },
 }
 
-fn view(set: &[BrokerId], master: Option<BrokerId>, master_epoch: Epoch, boots: Option<&str>) -> BrokerSet {
-    let boot = |id: BrokerId| boots.map(|it| format!("{it}{id}"));
-    let replica = |id: BrokerId| Replica { address: format!("h{id}"), boot_id: boot(id), ..Default::default() };
+fn view(
+    set: &[BrokerId],
+    master: Option<BrokerId>,
+    master_epoch: Epoch,
+    boots: Option<&str>,
+    ha: Option<&str>,
+) -> BrokerSet {
+    let of = |prefix: Option<&str>, id: BrokerId| prefix.map(|it| format!("{it}{id}"));
+    let replica = |id: BrokerId| Replica {
+        address: format!("h{id}"),
+        boot_id: of(boots, id),
+        ha_address: of(ha, id),
+        ..Default::default()
+    };
     BrokerSet {
         name: "a".into(),
         replicas: (1..=3).map(|id| (id, replica(id))).collect(),
@@ -133,7 +152,9 @@ fn flipped(now: Millis, flips: i64) -> VecDeque<RoleChange> {
 fn told(output: &Output) -> String {
     match output {
         Output::Answer { lease, master_epoch, .. } => format!("answer: lease {lease:?}, epoch {master_epoch:?}"),
-        Output::Probe { id, address, .. } => format!("probe {id} at {address}"),
+        Output::Probe { id, address, ha_address: None, .. } => format!("probe {id} at {address}"),
+        Output::Probe { id, address, ha_address: Some(ha), .. } => format!("probe {id} at {address} and {ha}"),
+        Output::Reach { id, ha_address, .. } => format!("reach {id} at {ha_address}"),
         Output::Elect { expect, cause, alive, .. } => {
             let zone = |zone| if zone == Zone::Other { " (other zone)" } else { "" };
             let electable = |it: bool| if it { "" } else { "?" };
@@ -189,12 +210,12 @@ impl goldenscript::Runner for Table {
                 self.liveness.settings.proof_of_death = false;
                 return Ok(String::new());
             }
-            Step::View { set, master, epoch, boots, paused_until, flips } => {
+            Step::View { set, master, epoch, boots, paused_until, flips, ha } => {
                 let paused_until_ms = paused_until.unwrap_or(0);
                 Input::View(Arc::new(BrokerSet {
                     paused_until_ms,
                     history: flipped(self.now, flips.unwrap_or(0)),
-                    ..view(set, *master, *epoch, boots.as_deref())
+                    ..view(set, *master, *epoch, boots.as_deref(), ha.as_deref())
                 }))
             }
             Step::Beat { id, on, epoch, end, boot, disk, zone, lease } => Input::Heartbeat(Heartbeat {
@@ -223,6 +244,9 @@ impl goldenscript::Runner for Table {
                 };
                 let attempt = self.attempts.get(id).copied().unwrap_or_default();
                 Input::Probed { broker_set, id: *id, attempt, result }
+            }
+            Step::Reached { id, ha_address } => {
+                Input::Reached { broker_set, id: *id, ha_address: ha_address.clone() }
             }
             Step::Leading => Input::Leading,
             Step::Following => Input::Following,
