@@ -122,7 +122,6 @@ const BROKER: Table = &[
     (
         "this broker has no such feature",
         &[
-            "messageDelayLevel",
             "timerWheelEnable",
             "transactionTimeOut",
             "transactionCheckMax",

@@ -12,7 +12,7 @@ use ha::{Acknowledgement, HaConfig};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use store::{FlushDiskType as StoreFlush, StoreConfig};
+use store::{DelayLevels, FlushDiskType as StoreFlush, StoreConfig};
 
 /// When an acknowledged message is on this broker's disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +172,13 @@ pub struct Config {
     pub trace_on: bool,
     /// Milliseconds between writes of the consumer offsets. Default 5000.
     pub flush_consumer_offset_interval: u64,
+    /// How long each delay level waits, the first being level 1: whole numbers of s, m, h or d, separated by blanks.
+    /// The same on every replica of a set; a change holds for messages that are stored after it. Default
+    /// `1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h`.
+    pub message_delay_level: String,
+    /// Milliseconds between writes of how far the delay levels are delivered; what was delivered since the last one is
+    /// delivered again when all replicas are killed at once. Default 1000 (RocketMQ: 10000).
+    pub flush_delay_offset_interval: u64,
     /// Milliseconds without a heartbeat after which a client is forgotten. Default 120000.
     pub channel_expired_timeout: u64,
     /// What this broker signs its requests to controllers, nameservers and its master with:
@@ -242,6 +249,8 @@ impl Default for Config {
             region_id: "DefaultRegion".into(),
             trace_on: true,
             flush_consumer_offset_interval: 5000,
+            message_delay_level: DelayLevels::DEFAULT.into(),
+            flush_delay_offset_interval: 1000,
             channel_expired_timeout: 120_000,
             inner_client_authentication_credentials: String::new(),
             tls: node::tls::Settings::default(),
@@ -299,6 +308,11 @@ impl Config {
         split_list(&self.delete_when).iter().filter_map(|it| it.parse().ok()).collect()
     }
 
+    /// [`Config::validate`] has refused a list that cannot be read.
+    pub fn delay_levels(&self) -> DelayLevels {
+        DelayLevels::parse(&self.message_delay_level).unwrap_or_default()
+    }
+
     /// Strict unless the file says otherwise (controller mode), and as RocketMQ without controllers.
     pub fn acknowledgement(&self) -> Acknowledgement {
         let strict_by_default = self.enable_controller_mode && self.in_sync_replicas.is_none();
@@ -344,6 +358,7 @@ impl Config {
             },
             max_message_size: self.max_message_size,
             file_reserved_hours: self.file_reserved_time,
+            delay_levels: self.delay_levels(),
             replicated: self.enable_controller_mode,
         }
     }

@@ -37,6 +37,8 @@ pub enum ConfigProblem {
     Credentials,
     #[error("`deleteWhen={0}`: want hours from 00 to 23, several separated by `;`")]
     DeleteWhen(String),
+    #[error("`messageDelayLevel={value}`: {why}")]
+    DelayLevels { value: String, why: String },
 }
 
 pub(super) fn ip(key: &'static str, value: &str) -> Result<IpAddr, ConfigProblem> {
@@ -106,6 +108,10 @@ impl Config {
         }
         addresses("namesrvAddr", &self.nameservers())?;
         addresses("controllerAddr", &self.controllers())?;
+        store::DelayLevels::parse(&self.message_delay_level).map_err(|why| ConfigProblem::DelayLevels {
+            value: self.message_delay_level.clone(),
+            why,
+        })?;
         self.validate_roles()?;
         self.validate_numbers()
     }
@@ -133,6 +139,7 @@ impl Config {
         at_least("mappedFileSizeConsumeQueue", self.mapped_file_size_consume_queue as i64, 20, "bytes, at least 20")?;
         at_least("brokerHeartbeatInterval", self.broker_heartbeat_interval as i64, 1, "milliseconds, at least 1")?;
         at_least("registerNameServerPeriod", self.register_name_server_period as i64, 1, "milliseconds, at least 1")?;
+        at_least("flushDelayOffsetInterval", self.flush_delay_offset_interval as i64, 1, "milliseconds, at least 1")?;
         at_least("cleanResourceInterval", self.clean_resource_interval as i64, 1, "milliseconds, at least 1")?;
         let log = self.mapped_file_size_commit_log as i64;
         // One record and its end-of-file blank must fit, whatever its topic and properties.

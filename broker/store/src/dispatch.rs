@@ -4,11 +4,12 @@
 use crate::consume_queue::{ConsumeQueue, Staged};
 use crate::queue_table::is_directory_name;
 use crate::scan::{Step, Verify, step};
-use crate::{Shared, StoreError};
+use crate::{DelayLevels, Shared, StoreError};
 use proto::Offset;
 use proto::message::{Record, sys_flag};
 use proto::properties;
 use proto::queue_entry::QueueEntry;
+use proto::topic::SCHEDULE_TOPIC;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,11 +22,6 @@ const ROUND_BYTES: i64 = 1 << 20;
 const RETRY: Duration = Duration::from_millis(200);
 /// Every change of the limit wakes the thread; this is only for the one that happens while it starts.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// The delay topic, whose entries carry the delivery time.
-const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
-/// `messageDelayLevel`'s default, in seconds: 1s 5s 10s 30s 1m … 10m 20m 30m 1h 2h.
-const DELAY_LEVELS: [i64; 18] = [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
 
 /// What the dispatch lock guards.
 pub(crate) struct Dispatcher {
@@ -131,8 +127,8 @@ impl Shared {
             return Ok(Indexed::Done);
         }
         let queue = self.queues.get_or_create(record.topic, record.queue_id)?;
-        let entry =
-            QueueEntry { offset: record.physical_offset, size: record.size as i32, tags_code: tags_code(record) };
+        let tags_code = tags_code(record, &self.config.delay_levels);
+        let entry = QueueEntry { offset: record.physical_offset, size: record.size as i32, tags_code };
         if on_gap == OnGap::Report && record.queue_offset > queue.next() && entry.end() > queue.max_physical() {
             return Ok(Indexed::Gap);
         }
@@ -218,13 +214,12 @@ enum Indexed {
 }
 
 /// What the queue entry says about the tags; in the delay topic, when the message is due.
-fn tags_code(record: &Record<'_>) -> i64 {
+fn tags_code(record: &Record<'_>, levels: &DelayLevels) -> i64 {
     if record.topic == SCHEDULE_TOPIC
-        && let Some(level) = properties::get(record.properties, properties::DELAY).and_then(|v| v.parse::<usize>().ok())
-        && level > 0
+        && let Some(wanted) = properties::get(record.properties, properties::DELAY).and_then(|it| it.parse().ok())
+        && let Some(level) = levels.clip(wanted)
     {
-        let seconds = DELAY_LEVELS[level.min(DELAY_LEVELS.len()) - 1];
-        return record.store_timestamp.saturating_add(seconds * 1000);
+        return levels.due(level, record.store_timestamp);
     }
     properties::tags_code(properties::get(record.properties, properties::TAGS))
 }

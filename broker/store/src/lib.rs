@@ -10,6 +10,7 @@ mod append;
 mod checkpoint;
 mod commit_log;
 mod consume_queue;
+mod delay_levels;
 mod dispatch;
 mod durable;
 mod flush;
@@ -25,9 +26,12 @@ mod shared;
 mod truncate;
 mod wake;
 
+pub use delay_levels::DelayLevels;
+
 use mapped_file::{MappedFile, allocate_blocks};
 use parking_lot::Mutex;
 use proto::message::Message;
+use proto::queue_entry::QueueEntry;
 use proto::{Epoch, Offset};
 use shared::Shared;
 use std::path::PathBuf;
@@ -56,6 +60,8 @@ pub struct StoreConfig {
     pub max_message_size: usize,
     /// `fileReservedTime`, hours (default 72)
     pub file_reserved_hours: u64,
+    /// `messageDelayLevel`: from it follows what the delay topic's queue entries say.
+    pub delay_levels: DelayLevels,
     /// True in controller mode: dispatch and recovery are limited by the confirm offset that replication sets. False:
     /// confirm = max.
     pub replicated: bool,
@@ -297,6 +303,11 @@ impl Store {
         wanted: &dyn Fn(i64) -> bool,
     ) -> GetResult {
         self.shared.get(topic, queue_id, offset, max_messages, max_bytes, wanted)
+    }
+
+    /// Up to `count` entries from a queue offset on, within one file; empty beyond what consumers see.
+    pub fn entries(&self, topic: &str, queue_id: i32, offset: i64, count: i64) -> Result<Vec<QueueEntry>, StoreError> {
+        self.shared.entries(topic, queue_id, offset, count)
     }
 
     /// First and next queue offset that consumers see; `None` when the queue does not exist.

@@ -1,7 +1,9 @@
 //! What consumers read: a queue's entries, and the records they point to.
 
-use crate::{GetResult, GetStatus, Shared};
+use crate::durable::At;
+use crate::{GetResult, GetStatus, Shared, StoreError};
 use proto::message::store_timestamp;
+use proto::queue_entry::QueueEntry;
 
 /// Entries looked at for one request when a filter passes few of them, at least; the original's 16,000 bytes.
 const MIN_SCANNED_ENTRIES: i64 = 800;
@@ -76,6 +78,11 @@ impl Shared {
             }
         }
         result
+    }
+
+    pub fn entries(&self, topic: &str, queue_id: i32, offset: i64, count: i64) -> Result<Vec<QueueEntry>, StoreError> {
+        let Some(queue) = self.queues.get(topic, queue_id) else { return Ok(Vec::new()) };
+        queue.entries(offset, count).at(queue.dir(), "read")
     }
 
     pub fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {

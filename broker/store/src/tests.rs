@@ -23,6 +23,7 @@ pub(crate) fn config(root: &Path) -> StoreConfig {
         flush: FlushDiskType::AsyncFlush,
         max_message_size: 2048,
         file_reserved_hours: 72,
+        delay_levels: crate::DelayLevels::default(),
         replicated: false,
     }
 }

@@ -65,6 +65,7 @@ impl Broker {
             flush: FlushDiskType::AsyncFlush,
             max_message_size: 4096,
             file_reserved_hours: 72,
+            delay_levels: store::DelayLevels::default(),
             replicated,
         };
         let store = Store::open(config).unwrap().0;
