@@ -20,7 +20,7 @@ pub use disk::{Batch, Disk, MemoryDisk, Stored};
 pub use door::Door;
 pub use members::{Ask, Member, MemberRefusal, Members};
 pub use rocks::{Identity, RocksDisk};
-pub use thread::{Event, Options, start};
+pub use thread::{Event, Options, Outbox, Stepped, start};
 
 use crate::replicas::{Command, Outcome, Replicas};
 use ::raft::eraftpb::Message;

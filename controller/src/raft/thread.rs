@@ -28,7 +28,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
 
 mod membership;
+mod stepped;
 pub(super) use membership::Asker;
+pub use stepped::Stepped;
 
 /// Inputs taken into one round, hence proposals that share one disk write.
 const ROUND: usize = 4_096;
@@ -127,6 +129,9 @@ struct Driver<D> {
     ticks: usize,
     /// Votes asked for before this are ignored, see [`Driver::may_vote`].
     votes_from: Millis,
+    next_tick: Millis,
+    /// Where election timeouts come from, if not from chance.
+    election_seed: Option<u64>,
 }
 
 /// What became of a message, for raft-rs to know.
@@ -201,8 +206,11 @@ impl<D: Disk> Driver<D> {
             ticks: 0,
             // A single controller needs nobody's vote.
             votes_from: if restarted || !alone { now + options.election_timeout } else { now },
+            next_tick: now,
+            election_seed: None,
             options,
         };
+        driver.next_tick = now + driver.tick;
         driver.publish_members();
         Ok(driver)
     }
@@ -219,9 +227,9 @@ impl<D: Disk> Driver<D> {
     }
 
     fn serve(&mut self, inputs: &Receiver<Input>) -> anyhow::Result<()> {
-        let mut next_tick = monotonic_ms() + self.tick;
+        self.next_tick = monotonic_ms() + self.tick;
         loop {
-            let wait = Duration::from_millis(next_tick.saturating_sub(monotonic_ms()));
+            let wait = Duration::from_millis(self.next_tick.saturating_sub(monotonic_ms()));
             match inputs.recv_timeout(wait) {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(input) => self.on_input(input)?,
@@ -233,21 +241,27 @@ impl<D: Disk> Driver<D> {
                 }
                 self.on_input(input)?;
             }
-            let now = monotonic_ms();
-            if now >= next_tick {
-                // Never two ticks closer than one period, even after a stall: leases count on it.
-                next_tick = now + self.tick;
-                self.on_tick(now);
-            }
-            self.start_reads();
-            while self.node.has_ready() {
-                self.on_ready()?;
-            }
-            self.after_round()?;
-            if self.is_removed() {
-                bail!("this controller was removed from the group; its data directory is of no more use");
-            }
+            self.round()?;
         }
+    }
+
+    /// After the inputs of a round: what they and the time led to.
+    fn round(&mut self) -> anyhow::Result<()> {
+        let now = monotonic_ms();
+        if now >= self.next_tick {
+            // Never two ticks closer than one period, even after a stall: leases count on it.
+            self.next_tick = now + self.tick;
+            self.on_tick(now);
+        }
+        self.start_reads();
+        while self.node.has_ready() {
+            self.on_ready()?;
+        }
+        self.after_round()?;
+        if self.is_removed() {
+            bail!("this controller was removed from the group; its data directory is of no more use");
+        }
+        Ok(())
     }
 
     fn on_input(&mut self, input: Input) -> anyhow::Result<()> {
@@ -293,6 +307,7 @@ impl<D: Disk> Driver<D> {
     }
 
     fn on_tick(&mut self, now: Millis) {
+        self.choose_election_timeout();
         self.node.tick();
         self.ticks += 1;
         // Renews the lease as often as heartbeats go out.
