@@ -64,6 +64,7 @@ fn tell(gauges: &mut Gauges, it: &Status) {
     let sets = &it.cluster.broker_addr_table;
     let headless = sets.values().filter(|set| !set.broker_addrs.contains_key(&proto::MASTER_ID)).count();
     gauges.one("baton_namesrv_live_replicas", "Replicas registered", it.live_replicas as f64);
+    gauges.one("baton_namesrv_aliases", "Failover aliases registered", it.aliases as f64);
     gauges.one("baton_namesrv_topics", "Topics routed", it.topics as f64);
     gauges.one("baton_namesrv_broker_sets", "Broker sets registered", sets.len() as f64);
     gauges.one("baton_namesrv_broker_sets_without_master", "Broker sets without a master's route", headless as f64);

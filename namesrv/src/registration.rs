@@ -11,6 +11,7 @@
 
 use crate::route::{ConnectionId, Member, Registration};
 use flate2::read::ZlibDecoder;
+use proto::alias::ALIAS_OF;
 use proto::body::{DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigSerializeWrapper, TopicQueueMappingInfo};
 use proto::command::MAX_FRAME;
 use proto::header::{HeaderError, RegisterBrokerRequest};
@@ -73,6 +74,7 @@ impl Registration {
             topics,
             mappings,
             filter_servers,
+            alias_of: request.ext.get(ALIAS_OF).cloned(),
             connection,
         })
     }

@@ -7,7 +7,8 @@
 //! ```
 //! Promises: an address stands under one id of its set at most; an address whose connection closed or whose time ran
 //! out stands nowhere; of two masters of one set the one with the greater or equal state version (its epoch, S1) keeps
-//! id 0. Does not decide who is master.
+//! id 0; a failover alias ([`proto::alias`]) is in the routes of topics that its set has, and in no list and no count
+//! but where aliases are asked for. Does not decide who is master.
 
 mod lookup;
 
@@ -15,7 +16,7 @@ use proto::body::{DataVersion, QueueData, TopicConfig, TopicQueueMappingInfo};
 use proto::{BrokerId, MASTER_ID, Millis};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use lookup::{UnitTopics, Zone};
+pub(crate) use lookup::{Aliases, UnitTopics, Zone};
 
 /// A connection by its process-wide number.
 pub(crate) type ConnectionId = u64;
@@ -39,6 +40,8 @@ pub(crate) struct Registration {
     /// Static topic mappings: stored and returned untouched.
     pub(crate) mappings: BTreeMap<String, TopicQueueMappingInfo>,
     pub(crate) filter_servers: Vec<String>,
+    /// The broker set of which this is a failover alias.
+    pub(crate) alias_of: Option<String>,
     pub(crate) connection: ConnectionId,
 }
 
@@ -95,6 +98,7 @@ struct BrokerSet {
     addresses: BTreeMap<BrokerId, String>,
     zone: Option<String>,
     enable_acting_master: bool,
+    alias_of: Option<String>,
 }
 
 #[derive(Debug)]
@@ -133,6 +137,7 @@ impl RouteTable {
         }
         set.enable_acting_master = it.enable_acting_master == Some(true);
         set.zone.clone_from(&it.zone);
+        set.alias_of.clone_from(&it.alias_of);
         set.addresses.insert(broker_id, member.address.clone());
 
         let prime_slave = broker_id != MASTER_ID
@@ -181,9 +186,13 @@ impl RouteTable {
         expired.into_iter().filter_map(|(key, connection)| Some((self.unregister_key(key)?, connection))).collect()
     }
 
-    /// Replicas that are registered and neither closed nor expired.
+    /// Replicas that are registered and neither closed nor expired; aliases are no replicas.
     pub(crate) fn live_replicas(&self) -> usize {
-        self.live.len()
+        self.live.values().filter(|it| !self.is_alias(&it.broker_set)).count()
+    }
+
+    fn is_alias(&self, broker_set: &str) -> bool {
+        self.sets.get(broker_set).is_some_and(|it| it.alias_of.is_some())
     }
 
     fn unregister_key(&mut self, key: Key) -> Option<Member> {

@@ -71,7 +71,7 @@ impl Nameserver {
             GET_BROKER_MEMBER_GROUP => self.broker_member_group(it)?,
             REGISTER_TOPIC_IN_NAMESRV => self.register_topic(it)?,
             GET_ROUTEINFO_BY_TOPIC => self.route_info(now, it)?,
-            GET_BROKER_CLUSTER_INFO => self.cluster_info(),
+            GET_BROKER_CLUSTER_INFO => self.cluster_info(it),
             WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_permission(it)?,
             ADD_WRITE_PERM_OF_BROKER => self.add_write_permission(it)?,
             GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.all_topics(),

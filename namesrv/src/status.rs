@@ -2,6 +2,7 @@
 
 use crate::metrics::metrics;
 use crate::registry::Registry;
+use crate::route::Aliases;
 use crate::rpc::Nameserver;
 use axum::Router;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
@@ -18,6 +19,8 @@ pub(crate) struct Status {
     version: &'static str,
     pub(crate) uptime_ms: Millis,
     pub(crate) live_replicas: usize,
+    /// Failover aliases; in no other figure here.
+    pub(crate) aliases: usize,
     pub(crate) topics: usize,
     pub(crate) cluster: ClusterInfo,
 }
@@ -28,8 +31,9 @@ impl Status {
             version: proto::VERSION_NAME,
             uptime_ms: now.saturating_sub(nameserver.started),
             live_replicas: nameserver.table.live_replicas(),
+            aliases: nameserver.table.aliases(),
             topics: nameserver.table.topics().len(),
-            cluster: nameserver.table.cluster_info(),
+            cluster: nameserver.table.cluster_info(Aliases::Hidden),
         }
     }
 }

@@ -15,6 +15,13 @@ const SYNC_MEMBER_GROUP_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
 #[derive(Clone, Debug)]
 pub(crate) struct Zone(pub(crate) String);
 
+/// Whether failover aliases are told to whoever asks for broker sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aliases {
+    Hidden,
+    Shown,
+}
+
 /// Which topics by their unit flags (311, 312, 313).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum UnitTopics {
@@ -24,11 +31,12 @@ pub(crate) enum UnitTopics {
 }
 
 impl RouteTable {
-    /// GET_ROUTEINFO_BY_TOPIC. `None` when the topic or all its broker sets are unknown.
+    /// GET_ROUTEINFO_BY_TOPIC. `None` when the topic or all its broker sets are unknown; aliases alone do not make a
+    /// route: theirs is a topic that was deleted, or not registered by its set yet.
     pub(crate) fn route(&self, topic: &str, rules: Rules) -> Option<TopicRouteData> {
         let queues = self.topics.get(topic)?;
         let sets: Vec<_> = queues.keys().filter_map(|name| self.sets.get_key_value(name)).collect();
-        if sets.is_empty() {
+        if sets.iter().all(|(_, set)| set.alias_of.is_some()) {
             return None;
         }
         let mut broker_datas: Vec<_> = sets.iter().map(|(name, set)| broker_data(name, set)).collect();
@@ -48,13 +56,19 @@ impl RouteTable {
     }
 
     /// GET_BROKER_CLUSTER_INFO.
-    pub(crate) fn cluster_info(&self) -> ClusterInfo {
-        let mut clusters: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    pub(crate) fn cluster_info(&self, aliases: Aliases) -> ClusterInfo {
+        let mut info = ClusterInfo::default();
         for (name, set) in &self.sets {
-            clusters.entry(set.cluster.clone()).or_default().insert(name.clone());
+            if set.alias_of.is_none() || aliases == Aliases::Shown {
+                info.cluster_addr_table.entry(set.cluster.clone()).or_default().insert(name.clone());
+                info.broker_addr_table.insert(name.clone(), broker_data(name, set));
+            }
         }
-        let broker_addr_table = self.sets.iter().map(|(name, set)| (name.clone(), broker_data(name, set))).collect();
-        ClusterInfo { broker_addr_table, cluster_addr_table: clusters }
+        info
+    }
+
+    pub(crate) fn aliases(&self) -> usize {
+        self.sets.values().filter(|it| it.alias_of.is_some()).count()
     }
 
     /// GET_BROKER_MEMBER_GROUP: the cluster is echoed, not checked; an unknown set has no members.
@@ -67,11 +81,13 @@ impl RouteTable {
     }
 
     pub(crate) fn topics(&self) -> Vec<String> {
-        self.topics.keys().cloned().collect()
+        let own = |sets: &BTreeMap<String, QueueData>| sets.keys().any(|it| !self.is_alias(it));
+        self.topics.iter().filter(|(_, sets)| own(sets)).map(|(topic, _)| topic.clone()).collect()
     }
 
     pub(crate) fn topics_of_cluster(&self, cluster: &str) -> Vec<String> {
-        let in_cluster = |set: &String| self.sets.get(set).is_some_and(|it| it.cluster == cluster);
+        let in_cluster =
+            |set: &String| self.sets.get(set).is_some_and(|it| it.cluster == cluster && it.alias_of.is_none());
         self.topics.iter().filter(|(_, sets)| sets.keys().any(in_cluster)).map(|(topic, _)| topic.clone()).collect()
     }
 
@@ -82,31 +98,47 @@ impl RouteTable {
             UnitTopics::UnitSub => flag & UNIT_SUB != 0,
             UnitTopics::UnitSubButNotUnit => flag & UNIT_SUB != 0 && flag & UNIT == 0,
         };
-        let flag = |sets: &BTreeMap<String, QueueData>| sets.values().next().map_or(0, |it| it.topic_sys_flag);
+        let flag = |sets: &BTreeMap<String, QueueData>| {
+            sets.values().find(|it| !self.is_alias(&it.broker_name)).map_or(0, |it| it.topic_sys_flag)
+        };
         self.topics.iter().filter(|(_, sets)| wanted(flag(sets))).map(|(topic, _)| topic.clone()).collect()
     }
 
     /// GET_SYSTEM_TOPIC_LIST_FROM_NS: names of clusters and broker sets double as topics; and some broker's address.
     pub(crate) fn system_topics(&self) -> (Vec<String>, Option<String>) {
-        let clusters: BTreeSet<_> = self.sets.values().map(|it| it.cluster.clone()).collect();
-        let address = self.sets.values().flat_map(|it| it.addresses.values()).next().cloned();
-        (clusters.into_iter().chain(self.sets.keys().cloned()).collect(), address)
+        let sets = || self.sets.iter().filter(|(_, it)| it.alias_of.is_none());
+        let clusters: BTreeSet<_> = sets().map(|(_, it)| it.cluster.clone()).collect();
+        let address = sets().flat_map(|(_, it)| it.addresses.values()).next().cloned();
+        (clusters.into_iter().chain(sets().map(|(name, _)| name.clone())).collect(), address)
     }
 
-    /// WIPE_WRITE_PERM_OF_BROKER: how many topics were touched. Lasts until the set's next changed registration.
+    /// WIPE_WRITE_PERM_OF_BROKER: how many topics of the set were touched. Lasts until the set's next changed
+    /// registration. Its aliases are other ways to write to it.
     pub(crate) fn wipe_write_permission(&mut self, broker_set: &str) -> i32 {
+        for alias in self.aliases_of(broker_set) {
+            self.each_queue_of(&alias, |it| it.perm &= !PERM_WRITE);
+        }
         self.each_queue_of(broker_set, |it| it.perm &= !PERM_WRITE)
     }
 
-    /// ADD_WRITE_PERM_OF_BROKER.
+    /// ADD_WRITE_PERM_OF_BROKER. An alias has nothing to read, whatever its permission.
     pub(crate) fn add_write_permission(&mut self, broker_set: &str) -> i32 {
+        for alias in self.aliases_of(broker_set) {
+            self.each_queue_of(&alias, |it| it.perm |= PERM_WRITE);
+        }
         self.each_queue_of(broker_set, |it| it.perm = PERM_READ_WRITE)
     }
 
-    /// DELETE_TOPIC_IN_NAMESRV, from one cluster or from all.
+    fn aliases_of(&self, broker_set: &str) -> Vec<String> {
+        let is = |it: &BrokerSet| it.alias_of.as_deref() == Some(broker_set);
+        self.sets.iter().filter(|(_, it)| is(it)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// DELETE_TOPIC_IN_NAMESRV, from one cluster, the aliases of its sets included, or from all.
     pub(crate) fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
         let sets = &self.sets;
-        let goes = |set: &str| cluster.is_none_or(|it| sets.get(set).is_some_and(|set| set.cluster == it));
+        let own = |set: &BrokerSet| set.alias_of.as_ref().and_then(|it| sets.get(it)).unwrap_or(set).cluster.clone();
+        let goes = |set: &str| cluster.is_none_or(|it| sets.get(set).is_some_and(|set| own(set) == it));
         if let Some(queues) = self.topics.get_mut(topic) {
             queues.retain(|set, _| !goes(set));
             if queues.is_empty() {

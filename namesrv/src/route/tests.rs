@@ -36,6 +36,8 @@ enum Step {
         zone: Option<String>,
         #[arg(key, optional)]
         replaces_topics: bool,
+        #[arg(key)]
+        alias_of: Option<String>,
     },
     Heartbeat {
         address: String,
@@ -46,6 +48,8 @@ enum Step {
     Unregister {
         set: String,
         address: String,
+        #[arg(key)]
+        cluster: Option<String>,
     },
     Closed {
         conn: u64,
@@ -61,7 +65,10 @@ enum Step {
         #[arg(key, optional)]
         acting_masters: bool,
     },
-    Cluster,
+    Cluster {
+        #[arg(key, optional)]
+        aliases: bool,
+    },
     Members {
         set: String,
     },
@@ -114,6 +121,7 @@ impl goldenscript::Runner for Nameserver {
                 acting,
                 zone,
                 replaces_topics,
+                alias_of,
             } => {
                 let number = address.trim_start_matches(|c: char| !c.is_ascii_digit()).parse();
                 let registration = Registration {
@@ -125,6 +133,7 @@ impl goldenscript::Runner for Nameserver {
                     enable_acting_master: *acting,
                     version: DataVersion { state_version: *version, ..DataVersion::default() },
                     topics: topics.iter().flat_map(|it| it.split('.')).map(|it| topic(it, *perm)).collect(),
+                    alias_of: alias_of.clone(),
                     connection: conn.map_or(number, Ok)?,
                     ..Registration::default()
                 };
@@ -146,9 +155,9 @@ impl goldenscript::Runner for Nameserver {
                 Some(version) => format!("state version {}", version.state_version),
                 None => "unknown".into(),
             },
-            Step::Unregister { set, address } => {
+            Step::Unregister { set, address, cluster } => {
                 self.table.unregister(&Member {
-                    cluster: "c".into(),
+                    cluster: cluster_of(cluster),
                     address: address.clone(),
                     broker_set: set.clone(),
                 });
@@ -179,8 +188,8 @@ impl goldenscript::Runner for Nameserver {
                     .map(|it| format!("{} w{} perm {}", it.broker_name, it.write_queue_nums, it.perm));
                 lines(sets.chain(queues))
             }
-            Step::Cluster => {
-                let info = self.table.cluster_info();
+            Step::Cluster { aliases } => {
+                let info = self.table.cluster_info(if *aliases { Aliases::Shown } else { Aliases::Hidden });
                 let sets = info
                     .broker_addr_table
                     .values()

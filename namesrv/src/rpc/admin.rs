@@ -1,8 +1,9 @@
 //! What operators ask and order about brokers and topics (106, 205, 327, 206, 224, 304, 311–313, 216).
 
 use super::{Nameserver, Result, success};
-use crate::route::UnitTopics;
+use crate::route::{Aliases, UnitTopics};
 use proto::Command;
+use proto::alias::WITH_ALIASES;
 use proto::body::TopicList;
 use proto::code::{request, response};
 use proto::header::{
@@ -12,8 +13,10 @@ use proto::header::{
 use tracing::info;
 
 impl Nameserver {
-    pub(super) fn cluster_info(&self) -> Command {
-        success().with_body(proto::json::to_vec(&self.table.cluster_info()))
+    pub(super) fn cluster_info(&self, request: &Command) -> Command {
+        let asked = request.ext.get(WITH_ALIASES).is_some_and(|it| it == "true");
+        let aliases = if asked { Aliases::Shown } else { Aliases::Hidden };
+        success().with_body(proto::json::to_vec(&self.table.cluster_info(aliases)))
     }
 
     pub(super) fn wipe_write_permission(&mut self, request: &Command) -> Result {

@@ -127,6 +127,20 @@ fn order_topics_travel_back_to_the_broker() {
 }
 
 #[test]
+fn an_alias_is_shown_to_those_who_ask_for_it() {
+    let mut ns = with_master();
+    let names = [("clusterName", "c@alias"), ("brokerName", "broker-a@2"), ("batonAliasOf", "broker-a")];
+    let alias = names.iter().fold(registration(0, "10.0.0.2:10911", 1), |it, (key, value)| it.with_ext(key, value));
+    check(&mut ns, alias, expect!["0"]);
+    let plain = r#"0
+{"brokerAddrTable":{"broker-a":{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"c","enableActingMaster":false}},"clusterAddrTable":{"c":["broker-a"]}}"#;
+    assert_eq!(ask(&mut ns, &request(106, &[])), plain);
+    assert_eq!(ask(&mut ns, &request(106, &[("batonAliases", "false")])), plain);
+    let all = ask(&mut ns, &request(106, &[("batonAliases", "true")]));
+    assert!(all.contains(r#""c@alias":["broker-a@2"]"#), "{all}");
+}
+
+#[test]
 fn a_route_has_two_forms_chosen_by_the_askers_version() {
     let mut ns = with_master();
     let ask_route = |version, fields: &[(&str, &str)]| Command { version, ..request(105, fields) };
