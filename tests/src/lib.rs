@@ -10,6 +10,7 @@ pub mod history;
 pub mod http;
 pub mod load;
 pub mod logs;
+pub mod netns;
 pub mod process;
 pub mod queries;
 pub mod record;
