@@ -12,7 +12,7 @@ DIR ?= $(TARGET)/quick-start
 export ROCKSDB_LIB_DIR := $(CACHE)/rocksdb
 export ROCKSDB_STATIC := 1
 
-.PHONY: model help build test interop-long lint demo up down rocksdb cargo libclang
+.PHONY: failover model help build test interop-long lint demo up down rocksdb cargo libclang
 
 help:
 	@echo "make demo    build, run a cluster of 3 controllers and 3 brokers, kill its master under load, show what became of every message"
@@ -21,6 +21,7 @@ help:
 	@echo "make build   release binaries in $(BIN)"
 	@echo "make test    format, lints and all tests"
 	@echo "make interop-long  a set of our brokers and Java's that copies more than 256 MiB, switched both ways"
+	@echo "make failover  what Java's clients go through when brokers die, measured; ROW=name for one row, RUNS=20"
 	@echo "make lint    format and lints only"
 	@echo "make model   check the safety rules exhaustively, deeper than make test does"
 
@@ -34,6 +35,10 @@ test: lint
 interop-long: rocksdb
 	cargo build -p baton
 	cargo test -p baton-tests --test interop -- --ignored --nocapture
+
+# The table of docs/FAILOVER.md, with RUNS=20 a quarter of an hour and more; with Java's servers as control.
+failover: build
+	RUNS=$(or $(RUNS),20) ROW=$(ROW) cargo test --release -p baton-tests --test interop -- --ignored failover_figures --nocapture
 
 lint: rocksdb
 	cargo fmt --all --check

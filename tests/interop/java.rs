@@ -66,10 +66,23 @@ impl Java {
 
     /// Starts one of `java/*.java` from its source.
     pub fn start(&self, program: &str, arguments: &[&str]) -> Process {
+        Process::start(program, self.program(program, arguments), &self.log(program))
+    }
+
+    /// The same for one that takes commands on its standard input.
+    pub fn start_told(&self, program: &str, arguments: &[&str]) -> Process {
+        Process::start_told(program, self.program(program, arguments), &self.log(program))
+    }
+
+    fn program(&self, program: &str, arguments: &[&str]) -> Command {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/java").join(program);
         let mut command = self.command();
         command.arg(source).args(arguments);
-        Process::start(program, command, &self.home.path().join(format!("{program}.log")))
+        command
+    }
+
+    fn log(&self, program: &str) -> PathBuf {
+        self.home.path().join(format!("{program}.log"))
     }
 
     /// Runs Java's mqadmin and returns what it printed, without its logging framework's own lines.

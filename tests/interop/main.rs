@@ -2,11 +2,14 @@
 //! is wrong here, whatever our own client thinks.
 
 mod admin_tool;
+mod application;
 mod client;
 mod controller_tool;
 mod doors;
+mod figures;
 mod java;
 mod java_brokers;
 mod java_controllers;
 mod mixed_set;
+mod nobody_notices;
 mod store;

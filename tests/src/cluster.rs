@@ -1,5 +1,6 @@
 //! A cluster of real processes in a temporary folder: controllers, nameservers and the replicas of one broker set.
 
+use crate::netns::Network;
 use crate::process::{Process, binary, tail};
 use crate::queries::{self, Epochs, Replicas};
 use crate::{PATIENCE, wait_for, wait_until};
@@ -7,11 +8,12 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 
 pub const BROKER_SET: &str = "broker-a";
 pub const CLUSTER_NAME: &str = "test-cluster";
+const LOOPBACK: &str = "127.0.0.1";
 
 /// What to start. Extra keys are `key=value` lines added to every file of that kind.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct ClusterSpec {
     pub controller_keys: Vec<String>,
     pub broker_keys: Vec<String>,
     pub form: ControllerForm,
+    /// Each process on the host of its own name; `None`: all on loopback.
+    pub network: Option<Arc<Network>>,
 }
 
 /// How the controllers are deployed.
@@ -44,6 +48,7 @@ impl Default for ClusterSpec {
             controller_keys: Vec::new(),
             broker_keys: Vec::new(),
             form: ControllerForm::Independent,
+            network: None,
         }
     }
 }
@@ -58,6 +63,24 @@ impl ClusterSpec {
     pub fn broker_key(mut self, line: &str) -> ClusterSpec {
         self.broker_keys.push(line.to_owned());
         self
+    }
+
+    pub fn controller_key(mut self, line: &str) -> ClusterSpec {
+        self.controller_keys.push(line.to_owned());
+        self
+    }
+
+    /// Every process on a host of its own. `None`, said loudly, where networks cannot be made.
+    pub fn on_a_network(mut self) -> Option<ClusterSpec> {
+        let alone = if self.form == ControllerForm::InNameservers { 0 } else { self.nameservers };
+        let kinds = [("controller-n", self.controllers), ("namesrv-", alone), ("broker-n", self.brokers)];
+        let names: Vec<_> = kinds.iter().flat_map(|(kind, n)| (0..*n).map(move |i| format!("{kind}{i}"))).collect();
+        self.network = Some(Arc::new(Network::of(&names.iter().map(String::as_str).collect::<Vec<_>>())?));
+        Some(self)
+    }
+
+    fn host(&self, name: &str) -> &str {
+        self.network.as_ref().map_or(LOOPBACK, |it| it.ip(name))
     }
 }
 
@@ -89,9 +112,34 @@ impl Node {
         Node { name: name.to_owned(), address: address.to_owned(), folder, program, boot_line, process: None }
     }
 
+    /// Runs on the host of its own name.
+    fn on(mut self, network: Option<&Arc<Network>>, program: &'static str) -> Node {
+        if let Some(network) = network.cloned() {
+            let name = self.name.clone();
+            self.run_with(move || network.command(&name, &binary(program)));
+        }
+        self
+    }
+
     /// From the next start on another program runs here, with the same configuration, folder and boot line.
     pub fn run_with(&mut self, program: impl Fn() -> Command + 'static) {
         self.program = Box::new(program);
+    }
+
+    /// From the next start on the process is a supervisor and what serves is its child.
+    pub fn supervise(&mut self) {
+        let program = std::mem::replace(&mut self.program, Box::new(|| unreachable!()));
+        self.program = Box::new(move || {
+            let mut command = program();
+            command.arg("--supervised");
+            command
+        });
+    }
+
+    /// SIGKILL of a supervisor's child.
+    #[track_caller]
+    pub fn kill_supervised(&mut self) {
+        self.process().kill_children();
     }
 
     pub fn config(&self) -> PathBuf {
@@ -196,9 +244,14 @@ impl Cluster {
     pub fn prepare(spec: &ClusterSpec) -> Cluster {
         let folder = tempfile::Builder::new().prefix("baton-test-").tempdir().expect("temporary folder");
         let root = folder.path();
-        let addresses = |n: usize| (0..n).map(|_| format!("127.0.0.1:{}", free_port())).collect::<Vec<_>>();
-        let controllers = addresses(spec.controllers);
-        let nameservers = addresses(spec.nameservers);
+        let network = spec.network.as_ref();
+        let addresses = |kind: &str, n: usize| {
+            let address = |i: usize| format!("{}:{}", spec.host(&format!("{kind}{i}")), free_port());
+            (0..n).map(address).collect::<Vec<_>>()
+        };
+        let controllers = addresses("controller-n", spec.controllers);
+        let with_controller = spec.form == ControllerForm::InNameservers;
+        let nameservers = addresses(if with_controller { "controller-n" } else { "namesrv-" }, spec.nameservers);
         let peers: Vec<_> = controllers.iter().enumerate().map(|(i, it)| format!("n{i}-{it}")).collect();
         let controller = |(i, address): (usize, &String)| {
             let name = format!("controller-n{i}");
@@ -206,27 +259,30 @@ impl Cluster {
                 ControllerForm::JRaftFiles => jraft_config(root, &name, &controllers, i, &spec.controller_keys),
                 _ => controller_config(root, &name, &peers.join(";"), i, &spec.controller_keys),
             };
-            if spec.form != ControllerForm::InNameservers {
-                return Node::new(root, &name, "mqcontroller", address, &config);
+            if !with_controller {
+                return Node::new(root, &name, "mqcontroller", address, &config).on(network, "mqcontroller");
             }
             config += &format!("enableControllerInNamesrv=true\n{}", nameserver_config(&nameservers[i]));
-            Node::new(root, &name, "mqnamesrv", address, &config)
+            Node::new(root, &name, "mqnamesrv", address, &config).on(network, "mqnamesrv")
         };
         let nameserver = |(i, address): (usize, &String)| {
-            Node::new(root, &format!("namesrv-{i}"), "mqnamesrv", address, &nameserver_config(address))
+            let node = Node::new(root, &format!("namesrv-{i}"), "mqnamesrv", address, &nameserver_config(address));
+            node.on(network, "mqnamesrv")
         };
         let broker = |i: usize| {
             let name = format!("broker-n{i}");
             let port = free_broker_port();
-            let mut config = broker_config(root, &name, BROKER_SET, port, &nameservers, &spec.broker_keys);
+            let config = broker_config(root, &name, BROKER_SET, port, &nameservers, &spec.broker_keys);
+            let host = spec.host(&name);
+            let mut config = config.replace(LOOPBACK, host);
             if !controllers.is_empty() {
                 let addresses = controllers.join(";");
                 config +=
                     &format!("brokerId=-1\nbrokerRole=SLAVE\nenableControllerMode=true\ncontrollerAddr={addresses}\n");
             }
-            Node::new(root, &name, "mqbroker", &format!("127.0.0.1:{port}"), &config)
+            Node::new(root, &name, "mqbroker", &format!("{host}:{port}"), &config).on(network, "mqbroker")
         };
-        let alone = if spec.form == ControllerForm::InNameservers { &[][..] } else { &nameservers[..] };
+        let alone = if with_controller { &[][..] } else { &nameservers[..] };
         Cluster {
             controllers: controllers.iter().enumerate().map(controller).collect(),
             nameservers: alone.iter().enumerate().map(nameserver).collect(),
@@ -399,7 +455,8 @@ pub fn controller_config(root: &Path, name: &str, peers: &str, id: usize, keys: 
 }
 
 fn nameserver_config(address: &str) -> String {
-    format!("listenPort={}\nbindAddress=127.0.0.1\n", port_of(address))
+    let (host, port) = address.rsplit_once(':').expect("host:port");
+    format!("listenPort={port}\nbindAddress={host}\n")
 }
 
 /// What Java's JRaft controller would be given. Nobody listens on the addresses of its own protocol.
@@ -474,8 +531,4 @@ fn reserve(ports: &[u16]) -> bool {
 
 fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
-}
-
-fn port_of(address: &str) -> &str {
-    address.rsplit(':').next().expect("host:port")
 }

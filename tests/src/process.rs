@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -31,9 +31,20 @@ pub struct Process {
 impl Process {
     /// Starts `command` with its output appended to `log`.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Process {
+        command.stdin(Stdio::null());
+        Process::start_as_is(name, command, log)
+    }
+
+    /// The same for a program that takes [commands](Process::tell).
+    pub fn start_told(name: &str, mut command: Command, log: &Path) -> Process {
+        command.stdin(Stdio::piped());
+        Process::start_as_is(name, command, log)
+    }
+
+    fn start_as_is(name: &str, mut command: Command, log: &Path) -> Process {
         let out = OpenOptions::new().create(true).append(true).open(log).expect("log file");
         let log_start = out.metadata().expect("log file").len();
-        command.stdin(Stdio::null()).stdout(out.try_clone().expect("log file")).stderr(out).process_group(0);
+        command.stdout(out.try_clone().expect("log file")).stderr(out).process_group(0);
         // SAFETY: only one async-signal-safe system call between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -47,6 +58,14 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a line to the standard input of a process of [`Process::start_told`].
+    #[track_caller]
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("started with an input");
+        let told = input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush());
+        told.unwrap_or_else(|error| panic!("{} does not listen ({error}):\n{}", self.name, tail(&self.output(), 40)));
     }
 
     /// What this run has written so far.
@@ -100,6 +119,19 @@ impl Process {
         if self.has_ended().is_none() {
             self.signal(Signal::KILL);
             self.ended = Some(self.child.wait().expect("a child can be waited for"));
+        }
+    }
+
+    /// SIGKILL of the processes that this one has started.
+    #[track_caller]
+    pub fn kill_children(&mut self) {
+        let pid = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let children: Vec<i32> = children.split_whitespace().filter_map(|it| it.parse().ok()).collect();
+        assert!(!children.is_empty(), "{} has no child:\n{}", self.name, tail(&self.output(), 40));
+        for child in children {
+            let child = Pid::from_raw(child).expect("a process id is positive");
+            rustix::process::kill_process(child, Signal::KILL).expect("our own grandchild can be signalled");
         }
     }
 
