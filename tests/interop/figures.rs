@@ -1,4 +1,4 @@
-//! The table of docs/FAILOVER.md: what Java clients go through, measured. `make failover` runs it, `make test` does not.
+//! The table of docs/FAILOVER.md: what Java clients go through, measured. `make failover` runs it, not `make test`.
 //!
 //! `RUNS=n` sets how often each row's fault strikes our servers (Java's: a tenth of it, at least twice), `ROW=name`
 //! measures one row.
