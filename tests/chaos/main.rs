@@ -10,4 +10,5 @@ mod master_hangs;
 mod metadata_follows;
 mod others_die;
 mod planned_change;
+mod supervised;
 mod tail_diverges;

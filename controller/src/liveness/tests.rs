@@ -245,9 +245,7 @@ impl goldenscript::Runner for Table {
                 let attempt = self.attempts.get(id).copied().unwrap_or_default();
                 Input::Probed { broker_set, id: *id, attempt, result }
             }
-            Step::Reached { id, ha_address } => {
-                Input::Reached { broker_set, id: *id, ha_address: ha_address.clone() }
-            }
+            Step::Reached { id, ha_address } => Input::Reached { broker_set, id: *id, ha_address: ha_address.clone() },
             Step::Leading => Input::Leading,
             Step::Following => Input::Following,
             Step::Witnessed { id, ago } => {
