@@ -154,7 +154,9 @@ fn libraries() -> Result<PathBuf, String> {
     succeeds(Command::new("java").arg("-version"))?;
     let home = std::env::var("HOME").map_err(|_| "HOME is not set".to_owned())?;
     let cache = Path::new(&home).join(".cache/baton");
-    let libraries = cache.join(format!("java-peer-{VERSION}"));
+    // Another list of what is needed is another folder.
+    let list = crc32fast::hash(include_bytes!("java/pom.xml"));
+    let libraries = cache.join(format!("java-peer-{VERSION}-{list:08x}"));
     if libraries.exists() {
         return Ok(libraries);
     }
