@@ -15,7 +15,7 @@ use proto::{BrokerId, Millis, Offset};
 const LONGEST_MS: i64 = 10_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub enum Progress {
     Waits,
     /// Put out once.
     Drained(Offset),
@@ -24,7 +24,7 @@ pub(crate) enum Progress {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Drain {
+pub struct Drain {
     pub target: BrokerId,
     /// Where the log ends; nothing is appended meanwhile.
     end: Offset,
@@ -35,7 +35,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    pub(crate) fn new(now: Millis, request: &HoldWritesRequest, end: Offset) -> Drain {
+    pub fn new(now: Millis, request: &HoldWritesRequest, end: Offset) -> Drain {
         let bounded = |ms: i64| ms.clamp(0, LONGEST_MS) as Millis;
         Drain {
             target: request.target_broker_id,
@@ -48,12 +48,12 @@ impl Drain {
 
     /// An election that this drain allows may be committed until then by a controller that was paused. Until then this
     /// master acknowledges, in the relaxed profile too, only what its whole set has: the target is one of them.
-    pub(crate) fn trust_lease_from(&self) -> Millis {
+    pub fn trust_lease_from(&self) -> Millis {
         self.drain_until + self.hold + DOUBT_MS
     }
 
     /// `acked`: what the target has acknowledged, if it is connected.
-    pub(crate) fn step(&mut self, now: Millis, acked: Option<Offset>, confirmed: Offset) -> Progress {
+    pub fn step(&mut self, now: Millis, acked: Option<Offset>, confirmed: Offset) -> Progress {
         match self.drained {
             None if acked.is_some_and(|it| it >= self.end) && confirmed >= self.end => {
                 self.drained = Some(now);

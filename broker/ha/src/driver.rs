@@ -14,7 +14,7 @@ use crate::role::{self, Answer, Ask, Role, View};
 use crate::shared::{Gate, Shared};
 use crate::{HaError, HaStatus, SlaveStatus, slave_io};
 use node::clock::monotonic_ms;
-use proto::ha::{EpochEntry, SlaveKind};
+use proto::ha::SlaveKind;
 use proto::header::{BrokerHeartbeatResponse, HoldWritesRequest};
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -461,11 +461,7 @@ impl Driver {
     /// S2: the epoch is durable before anything is served at it. The file's entry is the promise.
     fn start_epoch(&self, epoch: Epoch) -> anyhow::Result<()> {
         let start = self.shared.store.seal_tail()?;
-        let mut history = (*self.shared.epochs.current()).clone();
-        history.trim_to(start);
-        if history.last_epoch() < epoch {
-            history.push(EpochEntry { epoch, start })?;
-        }
+        let history = self.shared.epochs.current().begin(epoch, start)?;
         Ok(self.shared.epochs.save(history)?)
     }
 

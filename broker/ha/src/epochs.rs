@@ -75,6 +75,16 @@ impl EpochHistory {
         self.0.len() != before
     }
 
+    /// A master's history when its epoch begins at the log's end (S2).
+    pub fn begin(&self, epoch: Epoch, start: Offset) -> Result<EpochHistory, NotAfterLast> {
+        let mut history = self.clone();
+        history.trim_to(start);
+        if history.last_epoch() < epoch {
+            history.push(EpochEntry { epoch, start })?;
+        }
+        Ok(history)
+    }
+
     /// The last offset up to which `self` and `other` provably hold the same bytes, or `None` when they share no epoch.
     /// `end` and `other_end` are where each log ends.
     pub fn common_point(&self, end: Offset, other: &EpochHistory, other_end: Offset) -> Option<CommonPoint> {

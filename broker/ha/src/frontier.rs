@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
 #[derive(Default)]
-pub(crate) struct Frontier(Mutex<Inner>);
+pub struct Frontier(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -23,19 +23,19 @@ struct Inner {
 }
 
 /// Either known at once or to be waited for.
-pub(crate) enum Standing {
+pub enum Standing {
     Known(Ack),
     Waits(oneshot::Receiver<Ack>),
 }
 
 impl Frontier {
-    pub(crate) fn open(&self, term: u64, confirmed: Offset) {
+    pub fn open(&self, term: u64, confirmed: Offset) {
         let mut inner = self.0.lock();
         inner.term = term;
         inner.confirmed = confirmed;
     }
 
-    pub(crate) fn advance(&self, confirmed: Offset) {
+    pub fn advance(&self, confirmed: Offset) {
         let mut inner = self.0.lock();
         inner.confirmed = confirmed;
         while let Some(first) = inner.waiting.first_entry().filter(|it| it.key().0 <= confirmed) {
@@ -44,7 +44,7 @@ impl Frontier {
     }
 
     /// The mastership is over: whatever has not been acknowledged has an unknown outcome.
-    pub(crate) fn depose(&self) {
+    pub fn depose(&self) {
         let mut inner = self.0.lock();
         inner.term = 0;
         for (_, waiter) in std::mem::take(&mut inner.waiting) {
@@ -52,7 +52,7 @@ impl Frontier {
         }
     }
 
-    pub(crate) fn wait(&self, term: u64, end: Offset) -> Standing {
+    pub fn wait(&self, term: u64, end: Offset) -> Standing {
         let mut inner = self.0.lock();
         if inner.term != term {
             return Standing::Known(Ack::Deposed);
@@ -68,7 +68,7 @@ impl Frontier {
     }
 
     /// Forgets waiters that have given up (timeout, closed connection); returns how many wait still.
-    pub(crate) fn sweep(&self) -> usize {
+    pub fn sweep(&self) -> usize {
         let mut inner = self.0.lock();
         inner.waiting.retain(|_, waiter| !waiter.is_closed());
         inner.waiting.len()

@@ -4,18 +4,18 @@
 //! Pure cores (`epochs`, `in_sync`, `master`, `slave`, `role`) decide; drivers (`epoch_file`, `master_io`, `slave_io`,
 //! `controllers`) own files, sockets and timers. The broker sees one handle: [`Replication`].
 
+pub mod drain;
 pub mod epochs;
+pub mod frontier;
 pub mod in_sync;
 pub mod master;
 pub mod role;
 pub mod slave;
 
 mod controllers;
-mod drain;
 mod driver;
 mod durable_file;
 mod epoch_file;
-mod frontier;
 mod identity;
 mod master_io;
 mod promise_file;

@@ -300,16 +300,11 @@ fn unassigned() -> RoleState {
     }
 }
 
-/// The newest of the promise and the epoch file's last entry: a new master's entry *is* its promise. Entries beyond the
-/// log's end are forgotten, but not before what they promised is kept elsewhere.
+/// Entries beyond the log's end are forgotten, but not before what they promised is kept elsewhere.
 fn load_promise(config: &HaConfig, store: &Store, epochs: &EpochFile) -> Result<(PromiseFile, Promise), HaError> {
     let (mut file, kept) = PromiseFile::open(config.promise_file.clone())?;
-    let mut promise = kept.unwrap_or_default();
     let mut history: EpochHistory = (*epochs.current()).clone();
-    let last: Epoch = history.last_epoch();
-    if last > promise.epoch {
-        promise = Promise { epoch: last, master: None };
-    }
+    let promise = Promise::found(kept, history.last_epoch());
     if history.trim_to(store.max_offset()) {
         warn!(log_end = store.max_offset(), "the log has lost its tail: forgetting the epochs that began in it");
         file.save(promise)?;

@@ -26,6 +26,15 @@ pub struct Promise {
     pub master: Option<BrokerId>,
 }
 
+impl Promise {
+    /// What a restarted process is bound by: the newest of the kept promise and the log's last epoch, since a new
+    /// master's entry *is* its promise.
+    pub fn found(kept: Option<Promise>, last_epoch: Epoch) -> Promise {
+        let kept = kept.unwrap_or_default();
+        if last_epoch > kept.epoch { Promise { epoch: last_epoch, master: None } } else { kept }
+    }
+}
+
 /// What a controller says about the broker set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
