@@ -131,6 +131,10 @@ pub struct Config {
     pub register_name_server_period: u64,
     /// Milliseconds one registration may take. Default 24000.
     pub register_broker_timeout_mills: u64,
+    /// Controller mode: announce this replica, while it is a slave, as a write-only broker `<brokerName>@<id>` as well,
+    /// so that a client's retry finds a live replica when the master has died; that passes the message on. See
+    /// docs/FAILOVER.md for what it costs. Default false.
+    pub enable_failover_alias: bool,
     /// Create a topic when a producer sends to one that does not exist. Default true.
     pub auto_create_topic_enable: bool,
     /// Create a group when a consumer of an unknown one appears. Default true.
@@ -229,6 +233,7 @@ impl Default for Config {
             broker_zone: None,
             register_name_server_period: 30_000,
             register_broker_timeout_mills: 24_000,
+            enable_failover_alias: false,
             auto_create_topic_enable: true,
             auto_create_subscription_group: true,
             default_topic_queue_nums: 8,

@@ -17,6 +17,9 @@ pub struct Metrics {
     throughput_in: Counters,
     messages_out: Counters,
     throughput_out: Counters,
+    alias_sends: Counters,
+    delivered: Counters,
+    dead_letters: Counters,
     rpc_latency: Latencies,
     put_latency: Histogram,
     get_latency: Histogram,
@@ -39,6 +42,9 @@ impl Metrics {
             throughput_in: Counters::default(),
             messages_out: Counters::default(),
             throughput_out: Counters::default(),
+            alias_sends: Counters::default(),
+            delivered: Counters::default(),
+            dead_letters: Counters::default(),
             rpc_latency: Latencies::new_with_constructor(millis),
             put_latency: micros(),
             get_latency: micros(),
@@ -48,6 +54,12 @@ impl Metrics {
         registry.register("rocketmq_throughput_in", "Bytes appended", it.throughput_in.clone());
         registry.register("rocketmq_messages_out", "Messages handed to consumers", it.messages_out.clone());
         registry.register("rocketmq_throughput_out", "Bytes handed to consumers", it.throughput_out.clone());
+        let help = "Sends that came through a failover alias";
+        registry.register("baton_alias_sends", help, it.alias_sends.clone());
+        let help = "Delayed messages that were delivered to their topics";
+        registry.register("baton_delayed_messages_delivered", help, it.delivered.clone());
+        let help = "Messages that a group failed to consume too often";
+        registry.register("rocketmq_send_to_dlq_messages", help, it.dead_letters.clone());
         let help = "Time to answer a request; pulls, which may be held, are left out";
         registry.register("rocketmq_rpc_latency_milliseconds", help, it.rpc_latency.clone());
         let help = "From a send's arrival to its answer, the wait for disks and replicas included";
@@ -61,6 +73,19 @@ impl Metrics {
         let labels = labels(topic);
         self.messages_in.get_or_create(&labels).inc_by(messages as u64);
         self.throughput_in.get_or_create(&labels).inc_by(bytes as u64);
+    }
+
+    pub fn sent_through_alias(&self) {
+        self.alias_sends.get_or_create(&Labels::new()).inc();
+    }
+
+    pub fn delivered(&self, messages: usize) {
+        self.delivered.get_or_create(&Labels::new()).inc_by(messages as u64);
+    }
+
+    pub fn dead_letter(&self, topic: &str, group: &str) {
+        let labels = labels(topic).into_iter().chain([("consumer_group", group.to_owned())]).collect();
+        self.dead_letters.get_or_create(&labels).inc();
     }
 
     pub fn got(&self, topic: &str, group: &str, messages: usize, bytes: usize, took: Duration) {
@@ -82,6 +107,7 @@ impl Metrics {
             request::UPDATE_AND_CREATE_TOPIC => "update_and_create_topic",
             request::HEART_BEAT => "heart_beat",
             request::LOCK_BATCH_MQ => "lock_batch_mq",
+            request::CONSUMER_SEND_MSG_BACK => "consumer_send_msg_back",
             request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => return,
             // Bounded, whatever peers send.
             _ => "other",

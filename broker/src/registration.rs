@@ -2,7 +2,10 @@
 //!
 //! One task per nameserver, so that one that cannot be reached delays no other. Registers when something changed, when
 //! the connection is lost (a nameserver that restarts has forgotten everything), soon again after a failure, else once
-//! per period. Nothing is registered before this replica has a role: a broker nobody can use yet is in no route.
+//! per period. Nothing is registered before this replica has a role: a broker nobody can use yet is in no route. With
+//! `enableFailoverAlias` a slave is announced a second time (`alias`).
+
+mod alias;
 
 use crate::broker::Broker;
 use ha::Role;
@@ -25,7 +28,11 @@ const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Runs until cancelled, then unregisters everywhere at once.
 pub async fn run(broker: Arc<Broker>, client: Client, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
+    let apart = client.apart();
     for nameserver in broker.config.nameservers() {
+        if broker.config.enable_failover_alias {
+            tasks.spawn(alias::keep_announced(broker.clone(), apart.clone(), nameserver.clone(), stop.clone()));
+        }
         tasks.spawn(keep_registered(broker.clone(), client.clone(), nameserver, stop.clone()));
     }
     while tasks.join_next().await.is_some() {}

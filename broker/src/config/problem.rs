@@ -28,6 +28,8 @@ pub enum ConfigProblem {
         "`brokerRole=SLAVE` without controllers is not supported: set `enableControllerMode=true` and `controllerAddr`"
     )]
     StaticSlave,
+    #[error("`enableFailoverAlias=true` needs `enableControllerMode=true`: only a slave of a set has an alias")]
+    AliasWithoutControllers,
     #[error("`haListenPort={0}` equals `listenPort`: leave it out to use listenPort + 1")]
     SamePort(u16),
     #[error(
@@ -122,6 +124,9 @@ impl Config {
         }
         if !self.enable_controller_mode && (self.broker_role == super::BrokerRole::Slave || self.broker_id != 0) {
             return Err(ConfigProblem::StaticSlave);
+        }
+        if self.enable_failover_alias && !self.enable_controller_mode {
+            return Err(ConfigProblem::AliasWithoutControllers);
         }
         match self.acknowledgement() {
             Acknowledgement::InSyncReplicas(want) if self.min_in_sync_replicas > want => {

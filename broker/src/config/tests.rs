@@ -88,6 +88,7 @@ fn each_mistake_names_the_key_and_the_cure() {
         (Config { broker_heartbeat_interval: 2000, ..base() }, "controllerHeartBeatTimeoutMills=2000"),
         (Config { mapped_file_size_commit_log: 1, ..base() }, "mappedFileSizeCommitLog=1"),
         (Config { enable_controller_mode: false, broker_role: BrokerRole::Slave, ..base() }, "brokerRole=SLAVE"),
+        (Config { enable_controller_mode: false, enable_failover_alias: true, ..base() }, "enableFailoverAlias=true"),
     ];
     for (config, names) in mistakes {
         let problem = config.validate().expect_err(names);

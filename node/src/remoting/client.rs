@@ -82,6 +82,11 @@ impl Client {
         Client { pool: Arc::new(Pool::new(self.pool.options.clone(), Some(handler))) }
     }
 
+    /// The same options, and connections of its own.
+    pub fn apart(&self) -> Client {
+        Client { pool: Arc::new(Pool::new(self.pool.options.clone(), self.pool.handler.clone())) }
+    }
+
     /// Sends and waits; connects first if need be.
     pub async fn call(&self, address: &str, request: Command, timeout: Duration) -> Result<Command, CallError> {
         let code = request.code;
