@@ -9,6 +9,7 @@ mod master_dies;
 mod master_hangs;
 mod metadata_follows;
 mod others_die;
+mod partition;
 mod planned_change;
 mod supervised;
 mod tail_diverges;

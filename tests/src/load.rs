@@ -37,7 +37,14 @@ pub struct Load {
 impl Load {
     pub fn start(nameserver: &str, topic: &str, producers: usize) -> Load {
         Load::of(topic, producers, nameserver, |id, history, stop, _, nameserver| {
-            produce(id, history, stop, nameserver)
+            produce(id, history, stop, || connect(nameserver, &history.topic))
+        })
+    }
+
+    /// Producers that stay with this broker, whoever is master.
+    pub fn faithful(broker: &str, topic: &str, producers: usize) -> Load {
+        Load::of(topic, producers, broker, |id, history, stop, _, broker| {
+            produce(id, history, stop, || Connection::open(broker, SEND_TIMEOUT).ok())
         })
     }
 
@@ -96,12 +103,12 @@ impl Drop for Load {
     }
 }
 
-fn produce(id: usize, history: &History, stop: &AtomicBool, nameserver: &str) {
+fn produce(id: usize, history: &History, stop: &AtomicBool, connect: impl Fn() -> Option<Connection>) {
     let mut sequence = 1;
     let mut connection = None;
     while !stop.load(Relaxed) {
         if connection.is_none() {
-            connection = connect(nameserver, &history.topic);
+            connection = connect();
         }
         let Some(open) = &mut connection else {
             std::thread::sleep(Duration::from_millis(10));

@@ -118,7 +118,7 @@ impl Network {
         other.iter().for_each(|it| self.silence(it, one));
     }
 
-    /// These hosts and nobody else are cut off; the test still reaches everyone.
+    /// These hosts hear each other and nobody else; the test still reaches everyone.
     #[track_caller]
     pub fn isolate(&self, apart: &[&str]) {
         let rest: Vec<_> = self.names().filter(|it| !apart.contains(it)).collect();

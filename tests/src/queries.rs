@@ -81,6 +81,12 @@ pub fn elect(leader: &str, cluster: &str, broker_set: &str, id: i64) -> std::io:
     wire::call(leader, request, Duration::from_secs(5))
 }
 
+/// 31011: what a controller says about a broker set, in words. Empty if it says nothing.
+pub fn explain(controller: &str, broker_set: &str) -> String {
+    let answer = ask(controller, Command::request(31011).with_ext("brokerName", broker_set));
+    answer.map(|it| String::from_utf8_lossy(&it.body).into_owned()).unwrap_or_default()
+}
+
 /// 1007.
 pub fn epochs(broker: &str) -> Option<Epochs> {
     let answer = ask(broker, Command::request(1007))?;
