@@ -1,7 +1,7 @@
 //! The table of docs/FAILOVER.md: what Java clients go through, measured. `make failover` runs it, not `make test`.
 //!
-//! `RUNS=n` sets how often each row's fault strikes our servers (Java's: a tenth of it, at least twice), `ROW=name`
-//! measures one row.
+//! `RUNS=n` sets how often each row's fault strikes our servers (Java's: a tenth of it, at least three times),
+//! `ROW=name` measures one row.
 
 use crate::application::{Application, Period, stored};
 use crate::java::Java;
@@ -127,7 +127,7 @@ fn failover_figures() {
     assert!(!rows.is_empty(), "ROW={wanted}: want one of {:?}", ROWS.map(|it| it.name));
     let mut table = Vec::new();
     for row in rows {
-        let runs = if row.servers == Servers::Java { (runs / 10).max(2) } else { runs };
+        let runs = if row.servers == Servers::Java { (runs / 10).max(3) } else { runs };
         table.extend(row.measure(&java, runs));
     }
     println!(
