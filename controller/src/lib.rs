@@ -18,11 +18,13 @@ pub mod raft;
 pub mod replicas;
 mod rpc;
 mod status;
+mod switchover;
 mod watch;
 mod witness_io;
 
 pub use config::Config;
 
+use crate::switchover::Switchover;
 use ::raft::eraftpb::Message;
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -96,10 +98,19 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     let transport = raft::transport::service(&identity, raft.clone(), door);
     let router = tonic::service::Routes::new(transport).into_axum_router();
     info!(%local, group, self_id = peers.name(peers.self_id), peers = ?peers.addresses, "controller serving");
-    let (client, access) = (Client::new(options), rpc::Access::new(credentials));
-    let raft_handle = raft.clone();
-    let service = rpc::Service { config, peers, raft: raft_handle, watch, client, metrics, local, black_list, access };
-    let service = Arc::new(service);
+    let switchover =
+        Switchover { raft: raft.clone(), watch: watch.clone(), client: Client::new(options), metrics: metrics.clone() };
+    let service = Arc::new(rpc::Service {
+        config,
+        peers,
+        raft: raft.clone(),
+        watch,
+        switchover,
+        metrics,
+        local,
+        black_list,
+        access: rpc::Access::new(credentials),
+    });
     let router = status::routes(router, service.clone());
     let server =
         tokio::spawn(listener.serve(Arc::new(rpc::Rpc(service)), Some(router), Limits::default(), stop.clone()));

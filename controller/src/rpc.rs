@@ -18,9 +18,10 @@ use crate::config::{Config, Peers};
 use crate::metrics::{Metrics, common_labels};
 use crate::raft::{Raft, RaftError};
 use crate::replicas::{Command as Change, Outcome, Refusal, SetSummary};
+use crate::switchover::Switchover;
 use crate::watch::Watch;
 use arc_swap::ArcSwap;
-use node::remoting::{Client, Connection, Handler, Reply};
+use node::remoting::{Connection, Handler, Reply};
 use proto::Command;
 use proto::body::SyncStateSet;
 use proto::code::{request, response};
@@ -35,8 +36,8 @@ pub(crate) struct Service {
     pub(crate) peers: Peers,
     pub(crate) raft: Raft,
     pub(crate) watch: Watch,
-    /// For requests to brokers (S10).
-    pub(crate) client: Client,
+    /// Planned changes (S10).
+    pub(crate) switchover: Switchover,
     pub(crate) metrics: Arc<Metrics>,
     /// Where this controller listens.
     pub(crate) local: SocketAddr,

@@ -106,6 +106,10 @@ pub enum Cause {
     Switchover {
         drained_to: Offset,
     },
+    /// The controller moved mastership to the preferred replica (`enablePreferredMaster`): drained first (S10).
+    Preferred {
+        drained_to: Offset,
+    },
 }
 
 impl BrokerSet {

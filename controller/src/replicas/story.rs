@@ -190,6 +190,9 @@ fn cause_text(cause: &Cause, from: Option<BrokerId>) -> String {
         Cause::Switchover { drained_to } => {
             format!("it was moved as planned, after the successor had the whole log (up to {drained_to})")
         }
+        Cause::Preferred { drained_to } => {
+            format!("it returned to the preferred replica, after that one had the whole log (up to {drained_to})")
+        }
     }
 }
 

@@ -1,44 +1,15 @@
 //! Planned changes (S10): switchover (31004), drain (31005), pause (31006).
-//!
-//! ```text
-//! leader ──hold writes──▶ master: appends wait, the target gets the whole log ──▶ its end
-//!        ──Elect(Designated, expect this master at this epoch)──▶ Raft ──▶ notifications as after any election
-//! ```
-//! Whatever fails before the election leaves the master as it was. If this leader dies in between, the master goes on
-//! by its own clock, and acknowledges nothing meanwhile that the target does not have.
 
 use super::{Failure, Service, code_of, unexpected};
-use crate::replicas::{
-    BrokerSet, Cause, Command as Change, Drain, Drained, Elect, ElectMode, NoSuccessor, Outcome, Pause, SetSummary,
-    Successor, UncleanElection,
-};
+use crate::replicas::{BrokerSet, Command as Change, Drain, Drained, NoSuccessor, Outcome, Pause, Successor};
+use crate::switchover::{Reason, SwitchError};
 use node::clock::wall_ms;
-use proto::code::{request, response};
-use proto::header::{
-    DrainRequest, HoldWritesRequest, HoldWritesResponse, PauseRequest, ReleaseWritesRequest, SwitchoverRequest,
-    SwitchoverResponse,
-};
-use proto::{BrokerId, Command, Offset};
-use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use proto::code::response;
+use proto::header::{DrainRequest, PauseRequest, SwitchoverRequest, SwitchoverResponse};
+use proto::{BrokerId, Command};
 
-/// How long a target may take to get what it lacks. Clients' sends wait meanwhile.
-const DRAIN_MS: i64 = 1_000;
-/// How long the master waits for the election afterwards: a commit takes milliseconds.
-const HOLD_MS: i64 = 1_000;
-/// An answer that is this much later than the drain's limit is lost.
-const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 /// A pause that is forgotten ends by itself.
 const LONGEST_PAUSE_MS: i64 = 30 * 86_400_000;
-
-/// What a switchover came to.
-struct Switched {
-    plan: Successor,
-    summary: SetSummary,
-    end: Offset,
-    drained_in: Duration,
-    elected_in: Duration,
-}
 
 impl From<NoSuccessor> for Failure {
     fn from(why: NoSuccessor) -> Failure {
@@ -47,6 +18,17 @@ impl From<NoSuccessor> for Failure {
             _ => response::CONTROLLER_ELECT_MASTER_FAILED,
         };
         Failure::Text(code, why.to_string())
+    }
+}
+
+impl From<SwitchError> for Failure {
+    fn from(why: SwitchError) -> Failure {
+        match why {
+            SwitchError::NoSuccessor(why) => why.into(),
+            SwitchError::Raft(why) => why.into(),
+            SwitchError::Refused(ref refusal) => Failure::Text(code_of(refusal), why.to_string()),
+            SwitchError::Failed(text) => failed(text),
+        }
     }
 }
 
@@ -66,10 +48,10 @@ impl Service {
             return Err(NoSuccessor::NotTheMaster { broker_set: set.name, asked, master }.into());
         }
         if it.dry_run.unwrap_or(false) {
-            let plan = self.plan(&set, wanted).await?;
+            let plan = self.switchover.plan(&set, wanted).await?;
             return Ok(Command::response(response::SUCCESS).with_header(&planned(&set, &plan)));
         }
-        let done = self.switch(&set, wanted).await?;
+        let done = self.switchover.run(&set, wanted, Reason::Asked).await?;
         let header = SwitchoverResponse {
             master_epoch: done.summary.master_epoch,
             end_offset: Some(done.end),
@@ -87,106 +69,6 @@ impl Service {
             let text = format!("no broker set {broker_set} is registered in this controller group");
             Failure::Text(response::CONTROLLER_BROKER_METADATA_NOT_EXIST, text)
         })
-    }
-
-    async fn plan(&self, set: &BrokerSet, wanted: Option<BrokerId>) -> Result<Successor, Failure> {
-        let name = set.name.clone();
-        let alive = self.watch.look(move |now, it| it.liveness.candidates(now, &name)).await.unwrap_or_default();
-        Ok(set.successor(&alive, wanted)?)
-    }
-
-    /// Drain, then elect.
-    async fn switch(&self, set: &BrokerSet, wanted: Option<BrokerId>) -> Result<Switched, Failure> {
-        let plan = self.plan(set, wanted).await?;
-        let begun = Instant::now();
-        let end = self.hold_writes(set, &plan).await?;
-        let drained_in = begun.elapsed();
-        let elected = self.elect_designated(set, &plan, end).await;
-        let elected_in = begun.elapsed() - drained_in;
-        match elected {
-            Ok(summary) => {
-                let (broker_set, epoch) = (&set.name, summary.master_epoch);
-                info!(
-                    broker_set,
-                    from = plan.from,
-                    to = plan.to,
-                    epoch,
-                    end,
-                    ?drained_in,
-                    ?elected_in,
-                    "switched over"
-                );
-                Ok(Switched { plan, summary, end, drained_in, elected_in })
-            }
-            Err(why) => {
-                // An election whose outcome is unknown may still happen: then the master's own clock decides.
-                if !matches!(why, Failure::Raft(_)) {
-                    self.release_writes(set, plan.from).await;
-                }
-                Err(why)
-            }
-        }
-    }
-
-    /// Ends when the target has the master's whole log and the master appends no more, or with the reason why not.
-    async fn hold_writes(&self, set: &BrokerSet, plan: &Successor) -> Result<Offset, Failure> {
-        let header = HoldWritesRequest {
-            broker_name: set.name.clone(),
-            master_epoch: set.master_epoch,
-            target_broker_id: plan.to,
-            drain_mills: DRAIN_MS,
-            hold_mills: HOLD_MS,
-        };
-        let address = set.replicas.get(&plan.from).map(|it| it.address.as_str()).unwrap_or_default();
-        let limit = Duration::from_millis(DRAIN_MS as u64) + ANSWER_MARGIN;
-        let request = Command::request(request::BATON_HOLD_WRITES).with_header(&header);
-        let answer = self.client.call(address, request, limit).await;
-        let answer = answer.map_err(|e| failed(format!("nothing was changed: the master did not answer: {e}")))?;
-        if answer.code != response::SUCCESS {
-            let why = answer.remark.unwrap_or_default();
-            return Err(failed(format!("nothing was changed: the master at {address} did not drain: {why}")));
-        }
-        Ok(answer.header::<HoldWritesResponse>()?.end_offset)
-    }
-
-    async fn release_writes(&self, set: &BrokerSet, master: BrokerId) {
-        let header = ReleaseWritesRequest { broker_name: set.name.clone(), master_epoch: set.master_epoch };
-        let address = set.replicas.get(&master).map(|it| it.address.as_str()).unwrap_or_default();
-        let request = Command::request(request::BATON_RELEASE_WRITES).with_header(&header);
-        if let Err(e) = self.client.call(address, request, ANSWER_MARGIN).await {
-            warn!(broker_set = set.name, %e, "the master was not told to go on; it does by itself within {HOLD_MS} ms");
-        }
-    }
-
-    async fn elect_designated(
-        &self,
-        set: &BrokerSet,
-        plan: &Successor,
-        drained_to: Offset,
-    ) -> Result<SetSummary, Failure> {
-        let name = set.name.clone();
-        let alive = self.watch.look(move |now, it| it.liveness.candidates(now, &name)).await.unwrap_or_default();
-        let at_ms = wall_ms();
-        let elect = Elect {
-            broker_set: set.name.clone(),
-            requester: Some(plan.to),
-            mode: ElectMode::Designated,
-            alive,
-            // The target is a member of the set or is not elected.
-            unclean: UncleanElection::Forbidden,
-            expect: Some((Some(plan.from), set.master_epoch)),
-            cause: Cause::Switchover { drained_to },
-            detected_ms: at_ms,
-            at_ms,
-        };
-        match self.propose(Change::Elect(elect)).await? {
-            Outcome::Elected(summary, _) => Ok(summary),
-            Outcome::Refused(why) => Err(Failure::Text(code_of(&why), format!("nothing was changed: {why}"))),
-            Outcome::Unchanged | Outcome::MasterStillAlive(_) => {
-                Err(failed(format!("the master of {} has changed meanwhile; look and try again", set.name)))
-            }
-            other => Err(unexpected(&other)),
-        }
     }
 
     // ---- drain
@@ -261,7 +143,7 @@ impl Service {
         if set.master != Some(id) {
             return Ok(format!("replica {id} of {name}: drained{before}\n"));
         }
-        let done = self.switch(&set, None).await?;
+        let done = self.switchover.run(&set, None, Reason::Asked).await?;
         let (to, epoch) = (done.plan.to, done.summary.master_epoch);
         Ok(format!("replica {id} of {name}: drained{before}; {to} is master at epoch {epoch}\n"))
     }
