@@ -10,6 +10,7 @@ pub mod batch;
 pub mod body;
 pub mod code;
 pub mod command;
+pub mod forward;
 pub mod ha;
 pub mod header;
 pub mod json;

@@ -121,6 +121,11 @@ impl Replication {
         self.shared.admit()
     }
 
+    /// Whether appends are held for a planned change (S10).
+    pub fn is_held(&self) -> bool {
+        self.shared.is_held()
+    }
+
     /// While appends are held for a planned change (S10): ends when they are not any more, at the latest after `limit`.
     /// `None` if nothing is held.
     pub fn held(&self, limit: Duration) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
@@ -230,6 +235,11 @@ impl Replication {
         let entries = history.entries();
         let ends = entries.iter().skip(1).map(|it| it.start).chain(std::iter::once(i64::MAX));
         entries.iter().zip(ends).map(|(it, end)| EpochSpan { epoch: it.epoch, start: it.start, end }).collect()
+    }
+
+    /// Of the log: when it is the role's epoch, what this replica has below the epoch's start is what the master had.
+    pub fn log_epoch(&self) -> Epoch {
+        self.shared.epochs.current().last_epoch()
     }
 
     pub fn status(&self) -> HaStatus {

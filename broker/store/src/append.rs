@@ -93,7 +93,8 @@ fn encode(config: &StoreConfig, messages: &[Message]) -> Result<Encoded, PutErro
 }
 
 impl Shared {
-    pub fn append(&self, messages: &[Message]) -> Result<Appended, PutError> {
+    /// With an epoch given: under that one or not at all.
+    pub fn append(&self, messages: &[Message], only: Option<Epoch>) -> Result<Appended, PutError> {
         let mut encoded = encode(&self.config, messages)?;
         let (topic, queue_id) = (&*messages[0].topic, messages[0].queue_id);
         let mut writer = self.writer.lock();
@@ -101,6 +102,9 @@ impl Shared {
             Gate::Open(epoch) => *epoch,
             Gate::Closed(why) => return Err(PutError::NotWritable(why.clone())),
         };
+        if let Some(only) = only.filter(|it| *it != epoch) {
+            return Err(PutError::NotWritable(format!("the epoch is {epoch}, not {only}")));
+        }
         if let Some(why) = self.failed.get() {
             return Err(PutError::NotWritable(why.clone()));
         }

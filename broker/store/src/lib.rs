@@ -211,7 +211,12 @@ impl Store {
     /// Appends messages of one topic and queue with consecutive queue offsets, all in one file. The caller has
     /// validated topic and queue. Short critical section; does not wait for flush or replicas.
     pub fn append(&self, messages: &[Message]) -> Result<Appended, PutError> {
-        self.shared.append(messages)
+        self.shared.append(messages, None)
+    }
+
+    /// The same, but under `epoch` or not at all.
+    pub fn append_at(&self, epoch: Epoch, messages: &[Message]) -> Result<Appended, PutError> {
+        self.shared.append(messages, Some(epoch))
     }
 
     // ---- slave
@@ -334,6 +339,17 @@ impl Store {
     /// long-poll driver).
     pub async fn dispatched(&self) -> Vec<Grown> {
         self.shared.take_grown().await
+    }
+
+    /// Calls `each` for the records from `from`, where one begins, to `to`; answers how far it came, which is `to`
+    /// unless what is there is no record.
+    pub fn walk(&self, from: Offset, to: Offset, each: &mut dyn FnMut(&proto::message::Record<'_>)) -> Offset {
+        self.shared.walk(from, to, each)
+    }
+
+    /// Up to here the log is in the consume queues: the beginning of a record, not beyond what is confirmed.
+    pub fn dispatched_offset(&self) -> Offset {
+        self.shared.dispatched_offset()
     }
 
     /// Bytes that are confirmed but not dispatched yet.

@@ -1,8 +1,10 @@
 //! What consumers read: a queue's entries, and the records they point to.
 
 use crate::durable::At;
+use crate::scan::{Step, Verify, step};
 use crate::{GetResult, GetStatus, Shared, StoreError};
-use proto::message::store_timestamp;
+use proto::Offset;
+use proto::message::{Record, store_timestamp};
 use proto::queue_entry::QueueEntry;
 
 /// Entries looked at for one request when a filter passes few of them, at least; the original's 16,000 bytes.
@@ -83,6 +85,23 @@ impl Shared {
     pub fn entries(&self, topic: &str, queue_id: i32, offset: i64, count: i64) -> Result<Vec<QueueEntry>, StoreError> {
         let Some(queue) = self.queues.get(topic, queue_id) else { return Ok(Vec::new()) };
         queue.entries(offset, count).at(queue.dir(), "read")
+    }
+
+    pub fn walk(&self, from: Offset, to: Offset, each: &mut dyn FnMut(&Record<'_>)) -> Offset {
+        let (mut at, to) = (from.max(self.log.min()), to.min(self.log.max()));
+        while at < to {
+            let Some(file) = self.log.find(at) else { break };
+            let rest = file.bytes(file.position(at)..file.size());
+            match step(rest, (to - at) as usize, at, Verify::Layout) {
+                Step::Record(record) => {
+                    each(&record);
+                    at += record.size as Offset;
+                }
+                Step::NextFile(next) => at = next,
+                Step::Partial | Step::Unwritten | Step::Invalid(_) => break,
+            }
+        }
+        at
     }
 
     pub fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
