@@ -9,6 +9,10 @@ pub use inert::Program;
 
 pub mod offline;
 
+pub mod notify;
+
+pub mod supervise;
+
 use anyhow::Context;
 use clap::Parser;
 use node::properties::{self, Loaded, UnknownKey};
@@ -38,6 +42,9 @@ pub struct BrokerArgs {
     /// Nameservers, host:port separated by `;`. Default: the file's namesrvAddr, then the environment's NAMESRV_ADDR
     #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
     pub namesrv: Option<String>,
+    /// Keep the listening port open and start the broker again when it dies; SIGUSR2 restarts it in an orderly way
+    #[arg(long)]
+    pub supervised: bool,
 }
 
 /// Parses the command line; what cannot be parsed ends the process with code 1.
@@ -73,6 +80,17 @@ pub fn warn_unknown(programs: &[Program], path: Option<&Path>, unknown: &[Unknow
 /// Prints `key=value` lines for `-p`.
 pub fn print_config<T: Serialize>(config: &T) -> anyhow::Result<()> {
     say(properties::print(config).trim_end())
+}
+
+/// The server serves: says so on stdout and to whoever started the process.
+pub fn serving(line: &str) -> anyhow::Result<()> {
+    say(line)?;
+    notify::ready();
+    for address in node::listener::handed::unclaimed() {
+        tracing::warn!(%address, "a socket was handed over that no port in the configuration is for; connections to it \
+            are never answered");
+    }
+    Ok(())
 }
 
 /// A line on stdout, written at once: scripts wait for the success line.

@@ -42,6 +42,8 @@ use store::{Recovery, Store};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+/// Said with a `listenPort` that cannot be bound.
+pub const PORT_TAKEN: &str = "another broker may be running; choose another `listenPort`";
 /// How long a master that is told to end waits for another replica to take over.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
@@ -66,7 +68,7 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
     // Bound first: a port in use is an error before anything is touched.
     let listener = Listener::bind(&format!("{}:{}", config.bind_address, config.listen_port))
         .await
-        .context("another broker may be running; choose another `listenPort`")?
+        .context(PORT_TAKEN)?
         .with_tls(tls.server.clone());
     let vip = vip_listener(&config).await.map(|it| it.with_tls(tls.server));
     let port = listener.local.port();

@@ -1,6 +1,6 @@
 //! `mqcontroller`: one of the processes that decide who is master of each broker set.
 
-use baton::{Program, ServerArgs, finish, load, offline, parse, print_config, say, serve, warn_unknown};
+use baton::{Program, ServerArgs, finish, load, offline, parse, print_config, serve, serving, warn_unknown};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             return print_config(&loaded.config);
         }
         let running = controller::start(loaded.config, stop).await?;
-        say("The Controller Server boot success. serializeType=JSON")?;
+        serving("The Controller Server boot success. serializeType=JSON")?;
         running.finished().await
     })
 }

@@ -1,7 +1,7 @@
 //! `mqnamesrv`: the route registry. With `enableControllerInNamesrv=true` it also runs a controller, configured in the
 //! same file.
 
-use baton::{Program, ServerArgs, load, parse, print_config, say, serve, warn_unknown};
+use baton::{Program, ServerArgs, load, parse, print_config, serve, serving, warn_unknown};
 use node::properties::{Loaded, UnknownKey};
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             Some(embedded) => Some(controller::start(embedded.config, stop.clone()).await?),
             None => None,
         };
-        say(&format!("The Name Server boot success. serializeType=JSON, address {}", running.address))?;
+        serving(&format!("The Name Server boot success. serializeType=JSON, address {}", running.address))?;
         let namesrv = async {
             let ended = running.finished().await;
             stop.cancel(); // neither runs without the other
