@@ -28,7 +28,7 @@ pub enum Command {
     /// Measure failover, start and memory on quick-start clusters of its own; exit status 1 if an acknowledged message
     /// was lost
     Figures(FiguresArgs),
-    /// Commands and heartbeats that a running group of controllers carries; its made-up broker sets are removed again
+    /// What three controllers carry, and how fast thousands of broker sets are failed over, on made-up brokers
     Controller(ControllerArgs),
     /// Start the quick-start cluster and leave it running
     Up(UpArgs),
@@ -38,19 +38,31 @@ pub enum Command {
 
 #[derive(Debug, Clone, ClapArgs)]
 pub struct ControllerArgs {
-    /// Controllers, host:port separated by `;`
-    #[arg(short = 'a', long, value_name = "ADDRESSES")]
-    pub controllers: String,
-    /// Made-up broker sets
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub sets: u32,
+    #[command(flatten)]
+    pub programs: Programs,
+    /// Load these controllers, host:port separated by `;`, instead of three of our own: commands and heartbeats only;
+    /// the made-up broker sets are removed again
+    #[arg(short = 'a', long, value_name = "ADDRESSES", conflicts_with_all = ["only", "rounds", "commands", "bin_dir"])]
+    pub controllers: Option<String>,
+    /// Only these; may be repeated
+    #[arg(long, value_name = "SCENARIO")]
+    pub only: Vec<super::controller::Scenario>,
+    /// How often each is measured; commands once
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Made-up broker sets [default: 10,000 for the heartbeats, else 1,000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub sets: Option<u32>,
     /// Replicas of each, heartbeating each second
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
+    #[arg(long, default_value_t = 3, requires = "controllers", value_parser = clap::value_parser!(u32).range(1..=9))]
     pub replicas: u32,
-    /// How long heartbeats are sent, such as 10s
+    /// How long heartbeats are measured in each round, such as 10s
     #[arg(long, value_parser = duration, default_value = "10s")]
     pub duration: Duration,
-    /// Print one JSON object last on stdout
+    /// Commands to commit
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub commands: u32,
+    /// Print JSON instead of the table
     #[arg(long)]
     pub json: bool,
 }
@@ -88,6 +100,9 @@ pub struct SendArgs {
     pub common: Common,
     #[command(flatten)]
     pub sending: Sending,
+    /// Send to the queues of failover aliases as well, as RocketMQ's own clients do
+    #[arg(long)]
+    pub aliases: bool,
 }
 
 /// What only senders have.

@@ -162,7 +162,7 @@ async fn start(cluster: &QuickStart, figures: &mut Figures) -> anyhow::Result<()
     Ok(())
 }
 
-fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+pub(super) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("/proc has no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;

@@ -3,6 +3,7 @@
 use super::account::Sent;
 use super::body::Mark;
 use super::meter::Meter;
+use client::routing::Aliases;
 use client::{Message, MessageQueue, Producer, ProducerOptions, SendResult, SendStatus};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -27,6 +28,7 @@ pub struct Load {
     pub send_timeout: Duration,
     /// Queue of each producer, by its number modulo their count; empty: the next queue in turn for every message.
     pub queues: Vec<MessageQueue>,
+    pub aliases: Aliases,
 }
 
 /// Runs all producers until `stop`, then waits for what is under way. The result is in producer order.
@@ -48,6 +50,7 @@ async fn produce(load: Arc<Load>, number: u32, meter: Arc<Meter>, stop: Cancella
         namesrv: load.namesrv.clone(),
         group: "mqbench".into(),
         send_timeout: load.send_timeout,
+        aliases: load.aliases,
         compress_over: 0, // the filling would shrink to nothing, and the figures would flatter
         ..ProducerOptions::default()
     };

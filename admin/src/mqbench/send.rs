@@ -4,6 +4,7 @@ use super::args::SendArgs;
 use super::load::{self, Load};
 use super::meter::Meter;
 use super::{print_result, topic};
+use client::routing::Aliases;
 use client::{Admin, AdminOptions};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
         rate: args.sending.rate,
         send_timeout: args.sending.send_timeout,
         queues: Vec::new(),
+        aliases: if args.aliases { Aliases::Used } else { Aliases::Ignored },
     };
     let meter = Arc::new(Meter::start());
     let stop = node::shutdown::on_signals();

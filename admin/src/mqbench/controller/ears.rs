@@ -1,0 +1,63 @@
+//! Where made-up brokers listen: takes the notifications (1008) of who is master now.
+
+use bytes::BytesMut;
+use proto::Command;
+use proto::code::request;
+use proto::header::NotifyBrokerRoleChangedRequest;
+use std::time::Instant;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// A host was told who is master of its set.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) host: usize,
+    pub(super) master: Option<i64>,
+    pub(super) epoch: i32,
+    pub(super) sync_state_set_epoch: i32,
+    pub(super) at: Instant,
+}
+
+/// Accepts until dropped, and with it every connection it has accepted.
+pub(super) async fn listen(host: usize, listener: TcpListener, told: mpsc::UnboundedSender<Told>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(hear(host, stream, told.clone()))),
+                // No descriptor left: others may close theirs first.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// A probe of the controller's closes without a word.
+async fn hear(host: usize, mut stream: TcpStream, told: mpsc::UnboundedSender<Told>) {
+    let mut buffer = BytesMut::new();
+    loop {
+        match Command::decode(&mut buffer) {
+            Ok(Some(command)) => {
+                // Nobody listens any more when the measurement is over.
+                let _ = read(host, &command).map(|it| told.send(it));
+            }
+            Ok(None) if matches!(stream.read_buf(&mut buffer).await, Ok(read) if read > 0) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+fn read(host: usize, command: &Command) -> Option<Told> {
+    let it: NotifyBrokerRoleChangedRequest =
+        command.header().ok().filter(|_| command.code == request::NOTIFY_BROKER_ROLE_CHANGED)?;
+    Some(Told {
+        host,
+        master: it.master_broker_id,
+        epoch: it.master_epoch?,
+        sync_state_set_epoch: it.sync_state_set_epoch?,
+        at: Instant::now(),
+    })
+}
