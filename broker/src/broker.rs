@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
-use store::Store;
+use store::{DelayLevels, Store};
 use tokio::sync::watch;
 
 /// A new master takes over its tables within a millisecond; longer means that it is stopping.
@@ -39,6 +39,7 @@ pub struct Broker {
     pub clients: Mutex<ClientTable>,
     pub locks: Mutex<QueueLocks>,
     pub hold: Hold,
+    pub delay_levels: DelayLevels,
     pub statistics: Statistics,
     pub metrics: Metrics,
     /// Changes whenever the nameservers should hear from us before the period is over.
@@ -77,6 +78,7 @@ impl Broker {
             role: replication.state(),
             statistics: Statistics::new(monotonic_ms(), wall_ms()),
             metrics: Metrics::new(&config.broker_cluster_name, &config.broker_name),
+            delay_levels: config.delay_levels(),
             config,
             address,
             ha_address,

@@ -102,6 +102,13 @@ pub async fn save_offsets(broker: Arc<Broker>, stop: CancellationToken) {
     }
 }
 
+pub async fn save_delays(broker: Arc<Broker>, stop: CancellationToken) {
+    let period = Duration::from_millis(broker.config.flush_delay_offset_interval.max(1));
+    while !stopped(&stop, period).await {
+        broker.metadata.save_delays().await;
+    }
+}
+
 /// Deletes expired files at the hours of `deleteWhen`, and at any hour when the disk is nearly full.
 pub async fn clean_up(broker: Arc<Broker>, stop: CancellationToken) {
     let period = Duration::from_millis(broker.config.clean_resource_interval);

@@ -9,6 +9,7 @@
 mod alias;
 mod broker;
 mod config;
+mod delay;
 mod disk;
 mod duties;
 mod files;
@@ -19,6 +20,7 @@ mod meta;
 mod metadata;
 mod metadata_sync;
 mod metrics;
+mod put;
 mod registration;
 mod rpc;
 mod statistics;
@@ -145,6 +147,8 @@ async fn run(
     tasks.spawn(duties::every_second(broker.clone(), inner.clone()));
     tasks.spawn(duties::publish_offsets(broker.clone(), inner.clone()));
     tasks.spawn(duties::save_offsets(broker.clone(), inner.clone()));
+    tasks.spawn(duties::save_delays(broker.clone(), inner.clone()));
+    tasks.spawn(delay::run(broker.clone(), inner.clone()));
     tasks.spawn(duties::clean_up(broker.clone(), inner.clone()));
     tasks.spawn(hold::drive(broker.clone(), broker.store.clone(), inner.clone()));
     tasks.spawn(metadata_sync::run(broker.clone(), client.clone(), inner.clone()));
@@ -166,6 +170,7 @@ async fn run(
         ended.context("a task of the broker")?;
     }
     broker.metadata.save_offsets().await;
+    broker.metadata.save_delays().await;
     let store = broker.store.clone();
     tokio::task::spawn_blocking(move || store.shutdown()).await??;
     tracing::info!("stopped");

@@ -1,10 +1,11 @@
-//! What a broker knows beside its messages: topics, groups, consumer offsets, clients, queue locks.
+//! What a broker knows beside its messages: topics, groups, consumer offsets, delivered delays, clients, queue locks.
 //!
 //! Pure tables. [`Settings`] (topics and groups) changes only by [`Change`]s, in one order, and travels to the slaves
 //! (S13);
 //! [`OffsetTable`] follows in batches; clients and locks live and die with the process.
 
 pub mod clients;
+pub mod delays;
 pub mod groups;
 pub mod locks;
 pub mod offsets;

@@ -61,6 +61,7 @@ enum Command {
     Follow { epoch: Epoch },
     Replace { version: SyncVersion, body: Box<SyncBody>, done: oneshot::Sender<Result<Replaced, MetadataError>> },
     SaveOffsets { done: oneshot::Sender<()> },
+    SaveDelays { done: oneshot::Sender<()> },
 }
 
 /// What a master's answer did to a slave's tables.
@@ -155,6 +156,14 @@ impl Metadata {
         }
     }
 
+    /// The same for how far the delay levels are delivered.
+    pub async fn save_delays(&self) {
+        let (done, saved) = oneshot::channel();
+        if self.ask(Command::SaveDelays { done }).await.is_ok() {
+            let _ = saved.await;
+        }
+    }
+
     /// Lets the slaves have what was committed since the last call.
     pub fn publish_offsets(&self) {
         let sequence = self.offsets.lock().sequence();
@@ -180,6 +189,7 @@ impl Metadata {
         version.offsets = offsets.sequence();
         body.whole_offsets = offsets.is_whole(since);
         body.offsets = offsets.newer_than(since);
+        body.delays = offsets.delays_newer_than(since);
         Some((version, body))
     }
 

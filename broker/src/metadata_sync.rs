@@ -8,7 +8,9 @@ use crate::meta::topics::TopicFile;
 use crate::sync_wire::{SyncBody, SyncRequest, SyncResponse, SyncVersion};
 use ha::{Master, Role};
 use node::remoting::Client;
-use proto::body::{ConsumerOffsetTable, SubscriptionGroupWrapper, TopicConfigSerializeWrapper};
+use proto::body::{
+    ConsumerOffsetTable, DelayOffsetTable, SubscriptionGroupWrapper, TopicConfigSerializeWrapper,
+};
 use proto::code::{request, response};
 use proto::{BrokerId, Command, Epoch};
 use serde::de::DeserializeOwned;
@@ -166,6 +168,12 @@ async fn poll_java(broker: &Arc<Broker>, client: &Client, following: &Following)
         Err(SyncError::Refused { code: response::SYSTEM_ERROR, .. }) => None,
         Err(error) => return Err(error),
     };
+    let delays: Option<DelayOffsetTable> = match ask(client, following, request::GET_ALL_DELAY_OFFSET).await {
+        Ok(delays) => Some(delays),
+        // Java answers a table that was never written so.
+        Err(SyncError::Refused { code: response::SYSTEM_ERROR, .. }) => None,
+        Err(error) => return Err(error),
+    };
     let settings = broker.metadata.settings();
     let same_topics = settings.topics.version == topics.data_version;
     let same_groups = settings.groups.version == groups.data_version;
@@ -175,6 +183,7 @@ async fn poll_java(broker: &Arc<Broker>, client: &Client, following: &Following)
         groups: (!same_groups).then_some(groups),
         whole_offsets: offsets.is_some(),
         offsets: offsets.map(|it| it.offset_table).unwrap_or_default(),
+        delays,
     };
     let version = SyncVersion { master_epoch: following.epoch, settings: 0, offsets: 0 };
     apply(broker, version, body).await

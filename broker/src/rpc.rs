@@ -13,6 +13,7 @@ mod pull;
 mod queues;
 mod runtime;
 mod send;
+mod send_back;
 mod slave_sync;
 mod topics;
 
@@ -66,6 +67,7 @@ impl Rpc {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
                 send::send(broker, connection, command)
             }
+            request::CONSUMER_SEND_MSG_BACK => send_back::send_back(broker, &command),
             request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull::pull(broker, command),
             request::BATON_HOLD_WRITES => ha::hold_writes(broker, &command),
             request::BATON_RELEASE_WRITES => ha::release_writes(broker, &command),
@@ -115,7 +117,7 @@ impl Rpc {
             request::EXCHANGE_BROKER_HA_INFO => ha::exchange(broker, command),
             request::NOTIFY_BROKER_ROLE_CHANGED => ha::role_changed(broker, command),
             request::GET_ALL_CONSUMER_OFFSET => slave_sync::consumer_offsets(broker),
-            request::GET_ALL_DELAY_OFFSET => slave_sync::delay_offsets(),
+            request::GET_ALL_DELAY_OFFSET => slave_sync::delay_offsets(broker),
             request::GET_ALL_MESSAGE_REQUEST_MODE => slave_sync::request_modes(),
             request::GET_TIMER_METRICS => slave_sync::timer_metrics(),
             request::GET_TIMER_CHECK_POINT => slave_sync::timer_check_point(),

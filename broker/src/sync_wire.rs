@@ -5,7 +5,7 @@
 //! after `waitMills` with nothing. A Java master answers 3 (not supported).
 
 use crate::meta::topics::TopicFile;
-use proto::body::SubscriptionGroupWrapper;
+use proto::body::{DelayOffsetTable, SubscriptionGroupWrapper};
 use proto::command::ExtFields;
 use proto::header::{Header, HeaderError, Member};
 use proto::{BrokerId, Epoch, Millis};
@@ -47,6 +47,9 @@ pub struct SyncBody {
     pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
     /// `offsets` replaces the slave's table instead of adding to it.
     pub whole_offsets: bool,
+    /// How far each delay level is delivered; always the whole table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delays: Option<DelayOffsetTable>,
 }
 
 const REQUEST: &str = "MetadataSyncRequest";

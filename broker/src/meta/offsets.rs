@@ -1,10 +1,11 @@
-//! Consumer offsets: how far each group has consumed each queue.
+//! Consumer offsets: how far each group has consumed each queue; and how far each delay level is delivered.
 //!
 //! Every change gets the next number of a sequence, so that a slave can ask for what is newer than what it has.
 //! Removals cannot be told
 //! that way: they set `removed_at`, and who is older than that gets the whole table.
 
-use proto::body::{ConsumerOffsetTable, DataVersion};
+use super::delays::DelayTable;
+use proto::body::{ConsumerOffsetTable, DataVersion, DelayOffsetTable};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Commits per step of the table's DataVersion (`consumerOffsetUpdateVersionStep`).
@@ -16,6 +17,7 @@ pub struct OffsetTable {
     pub version: DataVersion,
     /// `topic@group` → queue → offset. No inner map is empty.
     table: BTreeMap<String, BTreeMap<i32, Committed>>,
+    delays: DelayTable,
     /// Grows with every change.
     sequence: u64,
     /// Sequence of the last removal.
@@ -41,6 +43,10 @@ impl OffsetTable {
 
     pub fn to_file(&self) -> ConsumerOffsetTable {
         ConsumerOffsetTable { data_version: self.version, offset_table: self.newer_than(None) }
+    }
+
+    pub fn with_delays(self, file: DelayOffsetTable) -> OffsetTable {
+        OffsetTable { delays: DelayTable::from_file(file), ..self }
     }
 
     pub fn sequence(&self) -> u64 {
@@ -135,6 +141,47 @@ impl OffsetTable {
             self.put(key.clone(), *queue_id, *to);
         }
         clamped
+    }
+
+    // ---- delay levels
+
+    pub fn delays(&self) -> &DelayTable {
+        &self.delays
+    }
+
+    pub fn delays_version(&mut self) -> &mut DataVersion {
+        &mut self.delays.version
+    }
+
+    /// Everything of a level below `offset` is delivered and confirmed. Never goes back: whoever says less is late.
+    pub fn delivered(&mut self, level: i32, offset: i64) {
+        if offset > self.delays.get(level) {
+            self.put_delay(level, offset);
+        }
+    }
+
+    /// A level's queue ends earlier than was delivered: what comes there next must not be skipped.
+    pub fn clamp_delay(&mut self, level: i32, end: i64) {
+        if end < self.delays.get(level) {
+            self.put_delay(level, end);
+        }
+    }
+
+    fn put_delay(&mut self, level: i32, offset: i64) {
+        self.sequence += 1;
+        self.delays.put(level, offset, self.sequence);
+    }
+
+    /// The delay levels' table if it changed after `sequence`, as [`OffsetTable::newer_than`].
+    pub fn delays_newer_than(&self, sequence: Option<u64>) -> Option<DelayOffsetTable> {
+        self.delays.newer_than(sequence)
+    }
+
+    pub fn replace_delays(&mut self, file: DelayOffsetTable) {
+        if self.delays.to_file() != file {
+            self.sequence += 1;
+            self.delays.replace(file, self.sequence);
+        }
     }
 
     pub fn groups_of(&self, topic: &str) -> BTreeSet<String> {

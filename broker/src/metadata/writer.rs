@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use node::clock::wall_ms;
 use parking_lot::Mutex;
 use proto::Epoch;
-use proto::body::{ConsumerOffsetTable, SubscriptionGroupWrapper, TopicConfig};
+use proto::body::{ConsumerOffsetTable, DelayOffsetTable, SubscriptionGroupWrapper, TopicConfig};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -28,6 +28,7 @@ pub(super) struct Writer {
     topics_file: JsonFile,
     groups_file: JsonFile,
     offsets_file: JsonFile,
+    delays_file: JsonFile,
     system: Vec<TopicConfig>,
     settings: Settings,
     allegiance: Allegiance,
@@ -36,6 +37,9 @@ pub(super) struct Writer {
     /// Sequence of the offsets that the file has, and at which their DataVersion was last bumped.
     saved_offsets: u64,
     versioned_offsets: u64,
+    /// The same of the delay levels' table, in its changes.
+    saved_delays: u64,
+    versioned_delays: u64,
 }
 
 impl Writer {
@@ -43,19 +47,24 @@ impl Writer {
         let topics_file = JsonFile::new(folder, "topics.json");
         let groups_file = JsonFile::new(folder, "subscriptionGroup.json");
         let offsets_file = JsonFile::new(folder, "consumerOffset.json");
+        let delays_file = JsonFile::new(folder, "delayOffset.json");
         let topics = TopicTable::from_file(topics_file.load::<TopicFile>()?.unwrap_or_default());
         let groups = GroupTable::from_file(groups_file.load::<SubscriptionGroupWrapper>()?.unwrap_or_default());
-        let offsets = OffsetTable::from_file(offsets_file.load::<ConsumerOffsetTable>()?.unwrap_or_default());
+        let offsets = OffsetTable::from_file(offsets_file.load::<ConsumerOffsetTable>()?.unwrap_or_default())
+            .with_delays(delays_file.load::<DelayOffsetTable>()?.unwrap_or_default());
         let mut writer = Writer {
             topics_file,
             groups_file,
             offsets_file,
+            delays_file,
             system,
             settings: Settings { topics, groups },
             allegiance: Allegiance::Nobody,
             version: 0,
             saved_offsets: offsets.sequence(),
             versioned_offsets: offsets.sequence(),
+            saved_delays: offsets.delays().changes(),
+            versioned_delays: offsets.delays().changes(),
         };
         let (settings, touched) = writer.with_system_settings(0);
         writer.save(&settings, touched)?;
@@ -85,6 +94,10 @@ impl Writer {
                 }
                 Command::SaveOffsets { done } => {
                     self.save_offsets(offsets);
+                    let _ = done.send(());
+                }
+                Command::SaveDelays { done } => {
+                    self.save_delays(offsets);
                     let _ = done.send(());
                 }
             }
@@ -176,6 +189,9 @@ impl Writer {
             true => table.replace(body.offsets),
             false => table.merge(body.offsets),
         }
+        if let Some(delays) = body.delays {
+            table.replace_delays(delays);
+        }
         drop(table);
         self.settings = next.clone();
         published.store(Arc::new(next));
@@ -228,17 +244,40 @@ impl Writer {
             }
             if offsets.due_for_version(self.versioned_offsets) {
                 self.versioned_offsets = offsets.sequence();
-                let epoch = match self.allegiance {
-                    Allegiance::Own(epoch) | Allegiance::Master(epoch) => epoch,
-                    Allegiance::Nobody => 0,
-                };
-                offsets.version = self.stamp(epoch).after(&offsets.version);
+                offsets.version = self.stamp(self.epoch()).after(&offsets.version);
             }
             (offsets.to_file(), offsets.sequence())
         };
         match self.offsets_file.save(&file) {
             Ok(()) => self.saved_offsets = sequence,
             Err(error) => tracing::error!(%error, "consumer offsets are not written; tried again in some seconds"),
+        }
+    }
+
+    fn save_delays(&mut self, offsets: &Mutex<OffsetTable>) {
+        let (file, changes) = {
+            let mut offsets = offsets.lock();
+            let changes = offsets.delays().changes();
+            if changes == self.saved_delays {
+                return;
+            }
+            // A slave keeps its master's version.
+            if matches!(self.allegiance, Allegiance::Own(_)) && offsets.delays().due_for_version(self.versioned_delays) {
+                self.versioned_delays = changes;
+                *offsets.delays_version() = self.stamp(self.epoch()).after(&offsets.delays().version);
+            }
+            (offsets.delays().to_file(), changes)
+        };
+        match self.delays_file.save(&file) {
+            Ok(()) => self.saved_delays = changes,
+            Err(error) => tracing::error!(%error, "delivered delays are not written; tried again soon"),
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        match self.allegiance {
+            Allegiance::Own(epoch) | Allegiance::Master(epoch) => epoch,
+            Allegiance::Nobody => 0,
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 use ha::Role;
 use node::remoting::Reply;
 use proto::Command;
-use proto::body::{DataVersion, DelayOffsetTable};
+use proto::body::DataVersion;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,9 +67,8 @@ pub(super) fn consumer_offsets(broker: &Broker) -> Answer {
     Ok(json(&broker.metadata.offsets().to_file()))
 }
 
-/// This broker delays nothing: the tables are there, and empty.
-pub(super) fn delay_offsets() -> Answer {
-    Ok(json(&DelayOffsetTable::default()))
+pub(super) fn delay_offsets(broker: &Broker) -> Answer {
+    Ok(json(&broker.metadata.offsets().delays().to_file()))
 }
 
 #[derive(Default, Serialize)]

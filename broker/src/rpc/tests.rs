@@ -11,6 +11,7 @@ use proto::{Command, batch};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+mod redelivery;
 mod second_port;
 mod settings;
 mod traffic;

@@ -3,6 +3,7 @@
 use super::super::refuse;
 use super::Send;
 use crate::broker::Broker;
+use crate::delay;
 use crate::unique_key;
 use bytes::Bytes;
 use proto::Command;
@@ -50,7 +51,8 @@ impl Send {
             if unique_key.is_none() {
                 unique_key = properties::get(&properties, properties::UNIQ_KEY).map(str::to_owned);
             }
-            messages.push(self.message(broker.address, topic.clone(), queue_id, flag, config, body, properties));
+            let message = self.message(broker.address, topic.clone(), queue_id, flag, config, body, properties);
+            messages.push(delay::scheduled(message, &broker.delay_levels));
         }
         Ok(Encoded { messages, queue_id, unique_key, waits })
     }
@@ -85,8 +87,11 @@ impl Send {
 
     /// What is stored of a producer's properties, with what the broker adds.
     fn properties(&self, broker: &Broker, given: String) -> Result<String, Command> {
-        self.refuse_unserved(&given)?;
+        self.refuse_unserved(broker, &given)?;
         let mut stored = properties::stored(&given).into_owned();
+        if self.dead_letter && properties::get(&stored, properties::DELAY).is_some() {
+            stored = properties::set(&stored, properties::DELAY, "-1");
+        }
         let trace_on = broker.config.trace_on.to_string();
         let own = [
             (properties::MSG_REGION, broker.config.region_id.as_str()),
@@ -111,18 +116,22 @@ impl Send {
     }
 
     /// Delivering such a message at once, or as an ordinary one, would be worse than refusing it.
-    fn refuse_unserved(&self, given: &str) -> Result<(), Command> {
+    fn refuse_unserved(&self, broker: &Broker, given: &str) -> Result<(), Command> {
         let transaction = properties::get(given, properties::TRANSACTION_PREPARED).is_some_and(|it| it == "true");
         if transaction || self.header.sys_flag & sys_flag::TRANSACTION_PREPARED != 0 {
             let remark = "the broker does not serve transaction messages";
             return Err(refuse(response::NO_PERMISSION, remark));
         }
-        let delayed = [properties::TIMER_DELAY_SEC, properties::TIMER_DELAY_MS, properties::TIMER_DELIVER_MS]
+        let delayed = delay::level(given, &broker.delay_levels).is_some();
+        if delayed && self.header.batch == Some(true) {
+            return Err(refuse(response::MESSAGE_ILLEGAL, "the messages of a batch cannot be delayed"));
+        }
+        let timer = [properties::TIMER_DELAY_SEC, properties::TIMER_DELAY_MS, properties::TIMER_DELIVER_MS]
             .iter()
             .any(|it| properties::get(given, it).is_some());
-        let level = properties::get(given, properties::DELAY).and_then(|it| it.parse::<i64>().ok()).unwrap_or(0);
-        if !self.dead_letter && (delayed || level > 0) {
-            return Err(refuse(response::MESSAGE_ILLEGAL, "the broker does not serve delayed messages"));
+        // A delay level counts more than a timer.
+        if timer && !delayed && !self.dead_letter {
+            return Err(refuse(response::MESSAGE_ILLEGAL, "the broker does not serve timers, only delay levels"));
         }
         Ok(())
     }
