@@ -5,6 +5,7 @@
 
 use crate::message::{CorruptMessage, MessageView};
 use crate::routes::{RouteError, Routes, Urgency};
+use crate::routing::Aliases;
 use node::remoting::{CallError, Client, ClientOptions};
 use node::tls::ClientTls;
 use proto::Command;
@@ -120,7 +121,7 @@ impl PullConsumer {
             tls: options.tls.clone(),
             ..ClientOptions::default()
         });
-        let routes = Routes::new(client.clone(), options.namesrv.clone(), None);
+        let routes = Routes::new(client.clone(), options.namesrv.clone(), None, Aliases::Ignored);
         PullConsumer { options, client, routes }
     }
 

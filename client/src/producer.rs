@@ -15,7 +15,7 @@ mod request;
 
 use crate::message::Message;
 use crate::routes::{RouteError, Routes, Snapshot, Topic, Urgency};
-use crate::routing::{Successor, pick};
+use crate::routing::{Aliases, Successor, pick};
 use attempt::Attempt;
 use node::remoting::{Client, ClientOptions};
 use node::tls::ClientTls;
@@ -45,6 +45,7 @@ pub struct ProducerOptions {
     pub compress_over: usize,
     /// Larger bodies are refused before they are sent.
     pub max_message_size: usize,
+    pub aliases: Aliases,
     /// Access key and secret.
     pub credentials: Option<(String, String)>,
     /// `None`: plain text.
@@ -61,6 +62,7 @@ impl Default for ProducerOptions {
             patience: Duration::from_millis(100),
             compress_over: 4096,
             max_message_size: 4 * 1024 * 1024,
+            aliases: Aliases::Ignored,
             credentials: None,
             tls: None,
         }
@@ -149,7 +151,8 @@ impl Producer {
             tls: options.tls.clone(),
             ..ClientOptions::default()
         });
-        let routes = Routes::new(client.clone(), options.namesrv.clone(), Some(AUTO_CREATE_TOPIC_KEY_TOPIC.into()));
+        let default_topic = Some(AUTO_CREATE_TOPIC_KEY_TOPIC.into());
+        let routes = Routes::new(client.clone(), options.namesrv.clone(), default_topic, options.aliases);
         Producer {
             shared: Arc::new(Shared {
                 options,

@@ -4,7 +4,7 @@
 //! request is overdue watches: every 100 ms. Otherwise every 30 s, as Java's clients do. However many wait, they share
 //! the one look-up.
 
-use crate::routing::TopicRoute;
+use crate::routing::{Aliases, TopicRoute};
 use node::remoting::{CallError, Client};
 use parking_lot::Mutex;
 use proto::Command;
@@ -73,6 +73,7 @@ struct Shared {
     nameservers: Vec<String>,
     /// Whose queues a topic that does not exist yet will get; consumers have none.
     default_topic: Option<String>,
+    aliases: Aliases,
     topics: Mutex<BTreeMap<String, Arc<Topic>>>,
     stop: CancellationToken,
     /// Ends the tasks with the last handle.
@@ -97,12 +98,16 @@ impl Drop for Demand<'_> {
 }
 
 impl Routes {
-    pub(crate) fn new(client: Client, nameservers: Vec<String>, default_topic: Option<String>) -> Routes {
+    pub(crate) fn new(
+        client: Client,
+        nameservers: Vec<String>,
+        default_topic: Option<String>,
+        aliases: Aliases,
+    ) -> Routes {
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
-        Routes {
-            shared: Arc::new(Shared { client, nameservers, default_topic, topics: Mutex::default(), stop, _guard }),
-        }
+        let topics = Mutex::default();
+        Routes { shared: Arc::new(Shared { client, nameservers, default_topic, aliases, topics, stop, _guard }) }
     }
 
     /// The topic's entry; the first caller starts its task.
@@ -123,6 +128,7 @@ impl Routes {
             client: self.shared.client.clone(),
             nameservers: self.shared.nameservers.clone(),
             default_topic: self.shared.default_topic.clone(),
+            aliases: self.shared.aliases,
             preferred: 0,
         };
         tokio::spawn(keep_fresh(asker, topic.clone(), self.shared.stop.clone()));
@@ -234,6 +240,7 @@ struct Asker {
     client: Client,
     nameservers: Vec<String>,
     default_topic: Option<String>,
+    aliases: Aliases,
     preferred: usize,
 }
 
@@ -253,7 +260,7 @@ impl Asker {
         for turn in 0..self.nameservers.len() {
             let at = (self.preferred + turn) % self.nameservers.len();
             let nameserver = &self.nameservers[at];
-            match ask_one(&self.client, nameserver, topic).await {
+            match ask_one(&self.client, nameserver, topic, self.aliases).await {
                 Ok(found) => {
                     self.preferred = at;
                     let unknown = || RouteError::NoTopic { topic: topic.to_owned(), nameserver: nameserver.clone() };
@@ -273,7 +280,12 @@ impl Asker {
 }
 
 /// `None`: that nameserver does not know the topic.
-async fn ask_one(client: &Client, nameserver: &str, topic: &str) -> Result<Option<TopicRoute>, String> {
+async fn ask_one(
+    client: &Client,
+    nameserver: &str,
+    topic: &str,
+    aliases: Aliases,
+) -> Result<Option<TopicRoute>, String> {
     let header = GetRouteInfoRequest {
         topic: Some(topic.to_owned()),
         accept_standard_json_only: Some(true),
@@ -293,7 +305,7 @@ async fn ask_one(client: &Client, nameserver: &str, topic: &str) -> Result<Optio
         response::SUCCESS => {
             let data: TopicRouteData =
                 proto::json::from_slice(&answer.body).map_err(|e| format!("{nameserver}: route: {e}"))?;
-            Ok(Some(TopicRoute::new(data)))
+            Ok(Some(TopicRoute::new(data, aliases)))
         }
         response::TOPIC_NOT_EXIST => Ok(None),
         code => Err(format!("{nameserver}: code {code}: {}", answer.remark.unwrap_or_default())),

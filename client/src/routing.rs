@@ -10,6 +10,16 @@ use proto::body::{BrokerData, MessageQueue, QueueData, TopicRouteData};
 const PERM_WRITE: i32 = 2;
 const PERM_READ: i32 = 4;
 
+/// What a producer does with failover aliases ([`proto::alias`]): write-only brokers that stand for live slaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aliases {
+    /// It finds a new master faster without them, and saves their detour.
+    #[default]
+    Ignored,
+    /// As RocketMQ's clients, which know no difference between them and other brokers.
+    Used,
+}
+
 /// One topic's route, sorted, so that it differs from another only if something changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicRoute {
@@ -17,7 +27,10 @@ pub struct TopicRoute {
 }
 
 impl TopicRoute {
-    pub fn new(mut data: TopicRouteData) -> TopicRoute {
+    pub fn new(mut data: TopicRouteData, aliases: Aliases) -> TopicRoute {
+        if aliases == Aliases::Ignored {
+            data.leave_out_aliases();
+        }
         data.broker_datas.sort_by(|a, b| a.broker_name.cmp(&b.broker_name));
         data.queue_datas.sort_by(|a, b| a.broker_name.cmp(&b.broker_name));
         TopicRoute { data }

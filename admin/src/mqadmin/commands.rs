@@ -30,6 +30,7 @@ use std::time::Duration;
 pub(crate) type Run = fn(Context, Given) -> BoxFuture<'static, anyhow::Result<()>>;
 
 const CONTROLLER: Opt = Opt::value("a", "controllerAddress", "the address of controller").required();
+const ALIASES: Opt = Opt::flag("aliases", "aliases", "Baton: show failover aliases too");
 const INTERVAL: Opt = Opt::value("i", "interval", "the interval(second) of get info");
 
 /// In RocketMQ's order.
@@ -57,6 +58,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[
             Opt::value("t", "topic", "topic name").required(),
             Opt::flag("l", "list", "Use list format to print data"),
+            ALIASES,
         ],
         run: |context, given| Box::pin(topics::route(context, given)),
     },
@@ -76,6 +78,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             Opt::flag("m", "moreStats", "Print more stats"),
             Opt::value("i", "interval", "specify intervals numbers, it is in seconds"),
             Opt::value("c", "clusterName", "which cluster"),
+            ALIASES,
         ],
         run: |context, given| Box::pin(cluster::list(context, given)),
     },

@@ -2,6 +2,7 @@
 
 use super::{Admin, AdminError, Result};
 use proto::Command;
+use proto::alias::WITH_ALIASES;
 use proto::body::{BrokerMemberGroup, ClusterInfo, GetBrokerMemberGroupResponseBody, TopicList, TopicRouteData};
 use proto::code::{request, response};
 use proto::header::{
@@ -9,13 +10,25 @@ use proto::header::{
 };
 
 impl Admin {
-    /// 106.
+    /// 106, without failover aliases: RocketMQ's nameservers know no difference.
     pub async fn cluster_info(&self) -> Result<ClusterInfo> {
-        self.namesrv_body(Command::request(request::GET_BROKER_CLUSTER_INFO)).await
+        let mut info: ClusterInfo = self.namesrv_body(Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
+        info.leave_out_aliases();
+        Ok(info)
     }
 
-    /// 105. A topic without a route is [`AdminError::Refused`] with code 17.
+    pub async fn cluster_info_with_aliases(&self) -> Result<ClusterInfo> {
+        self.namesrv_body(Command::request(request::GET_BROKER_CLUSTER_INFO).with_ext(WITH_ALIASES, true)).await
+    }
+
+    /// 105, without failover aliases. A topic without a route is [`AdminError::Refused`] with code 17.
     pub async fn topic_route(&self, topic: &str) -> Result<TopicRouteData> {
+        let mut route = self.topic_route_with_aliases(topic).await?;
+        route.leave_out_aliases();
+        Ok(route)
+    }
+
+    pub async fn topic_route_with_aliases(&self, topic: &str) -> Result<TopicRouteData> {
         let header = GetRouteInfoRequest {
             topic: Some(topic.to_owned()),
             accept_standard_json_only: Some(true),

@@ -15,11 +15,27 @@ fn queue_data(name: &str, perm: i32, read: i32, write: i32) -> QueueData {
 }
 
 fn route(sets: &[BrokerData], queues: &[QueueData]) -> TopicRoute {
-    TopicRoute::new(TopicRouteData {
-        broker_datas: sets.to_vec(),
-        queue_datas: queues.to_vec(),
-        ..TopicRouteData::default()
-    })
+    TopicRoute::new(route_data(sets, queues), Aliases::Ignored)
+}
+
+fn route_data(sets: &[BrokerData], queues: &[QueueData]) -> TopicRouteData {
+    TopicRouteData { broker_datas: sets.to_vec(), queue_datas: queues.to_vec(), ..TopicRouteData::default() }
+}
+
+#[test]
+fn aliases_are_used_by_those_who_want_them_and_never_read() {
+    let alias = BrokerData { cluster: "c@alias".into(), ..set("a@2", &[(0, "a2")]) };
+    // Named like an alias, but in a cluster of its own name: somebody's broker set.
+    let other = BrokerData { cluster: "c".into(), ..set("b@1", &[(0, "b1")]) };
+    let sets = [set("a", &[(0, "a0"), (2, "a2")]), alias, other];
+    let queues = [queue_data("a", 6, 2, 2), queue_data("a@2", 2, 0, 1), queue_data("b@1", 6, 1, 1)];
+    let ignoring = route(&sets, &queues);
+    assert_eq!(names(&ignoring.publish_queues("T")), "a/0 a/1 b@1/0");
+    assert_eq!(ignoring.master("a@2"), None);
+    let using = TopicRoute::new(route_data(&sets, &queues), Aliases::Used);
+    assert_eq!(names(&using.publish_queues("T")), "a/0 a/1 a@2/0 b@1/0");
+    assert_eq!(names(&using.subscribe_queues("T")), "a/0 a/1 b@1/0");
+    assert_eq!(names(&using.inherited(4).publish_queues("T")), "a/0 a/1 a@2/0 b@1/0");
 }
 
 fn names(queues: &[MessageQueue]) -> String {
@@ -49,7 +65,7 @@ fn only_writable_sets_with_a_master_take_messages() {
 fn an_ordered_topic_names_its_queues() {
     let mut data = route(&[set("a", &[(0, "a0")])], &[queue_data("a", 6, 8, 8)]).data;
     data.order_topic_conf = Some("a:2;b:1;nonsense;c:x".into());
-    assert_eq!(names(&TopicRoute::new(data).publish_queues("T")), "a/0 a/1 b/0");
+    assert_eq!(names(&TopicRoute::new(data, Aliases::Ignored).publish_queues("T")), "a/0 a/1 b/0");
 }
 
 #[test]

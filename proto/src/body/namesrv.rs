@@ -1,5 +1,6 @@
 //! Bodies of nameserver RPCs, and of a broker's registration.
 
+use crate::alias;
 use super::{BrokerMemberGroup, TopicConfigSerializeWrapper};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,17 @@ pub struct TopicRouteData {
     pub queue_datas: Vec<QueueData>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic_queue_mapping_by_broker: Option<BTreeMap<String, TopicQueueMappingInfo>>,
+}
+
+impl TopicRouteData {
+    /// Takes out the failover aliases ([`crate::alias`]) with their queues.
+    pub fn leave_out_aliases(&mut self) {
+        let is_alias = |it: &BrokerData| alias::is_alias(&it.cluster, &it.broker_name);
+        let names: BTreeSet<_> =
+            self.broker_datas.iter().filter(|it| is_alias(it)).map(|it| it.broker_name.clone()).collect();
+        self.broker_datas.retain(|it| !is_alias(it));
+        self.queue_datas.retain(|it| !names.contains(&it.broker_name));
+    }
 }
 
 /// A broker set as clients see it.
@@ -70,6 +82,18 @@ pub struct TopicQueueMappingInfo {
 pub struct ClusterInfo {
     pub broker_addr_table: BTreeMap<String, BrokerData>,
     pub cluster_addr_table: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl ClusterInfo {
+    /// Takes out the clusters and brokers that are failover aliases ([`crate::alias`]).
+    pub fn leave_out_aliases(&mut self) {
+        self.broker_addr_table.retain(|name, it| !alias::is_alias(&it.cluster, name));
+        let left = &self.broker_addr_table;
+        for sets in self.cluster_addr_table.values_mut() {
+            sets.retain(|it| left.contains_key(it));
+        }
+        self.cluster_addr_table.retain(|_, sets| !sets.is_empty());
+    }
 }
 
 /// Answer of 206, 224, 304, 305, 311–313, 343.

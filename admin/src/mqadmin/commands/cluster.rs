@@ -8,7 +8,10 @@ use proto::header::ElectMasterRequest;
 pub(crate) async fn list(context: Context, given: Given) -> anyhow::Result<()> {
     let interval = interval(&given)?;
     loop {
-        let info = context.admin.cluster_info().await?;
+        let info = match given.has("aliases") {
+            true => context.admin.cluster_info_with_aliases().await?,
+            false => context.admin.cluster_info().await?,
+        };
         if let Some(cluster) = given.get("c") {
             sets_of(&info, cluster)?;
         }

@@ -1,5 +1,6 @@
 //! `clusterList`: every broker with its load.
 
+use proto::alias;
 use proto::body::{BrokerData, ClusterInfo};
 use std::collections::BTreeMap;
 
@@ -17,9 +18,11 @@ pub struct Row {
 }
 
 /// Rows without runtime information, in the order in which they are printed: clusters and sets by name, replicas by id.
+/// A cluster's failover aliases, if they are in `info`, are in a cluster of their own that comes with it.
 pub fn rows(info: &ClusterInfo, cluster: Option<&str>) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (name, sets) in info.cluster_addr_table.iter().filter(|(name, _)| cluster.is_none_or(|it| it == *name)) {
+    let wanted = |name: &str| cluster.is_none_or(|it| it == name || alias::cluster(it) == name);
+    for (name, sets) in info.cluster_addr_table.iter().filter(|(name, _)| wanted(name)) {
         for data in sets.iter().filter_map(|set| info.broker_addr_table.get(set)) {
             rows.extend(replicas(name, data));
         }
@@ -237,6 +240,26 @@ mod tests {
             DefaultCluster    broker-a                                      0              0              0              0
         "]]
         .assert_eq(&totals_table(&rows));
+    }
+
+    #[test]
+    fn aliases_come_with_their_cluster() {
+        let mut info = info();
+        let data = BrokerData {
+            broker_addrs: BTreeMap::from([(0, "10.0.0.2:10911".into())]),
+            broker_name: "broker-a@2".into(),
+            cluster: "DefaultCluster@alias".into(),
+            ..BrokerData::default()
+        };
+        info.broker_addr_table.insert("broker-a@2".into(), data);
+        info.cluster_addr_table.insert("DefaultCluster@alias".into(), ["broker-a@2".into()].into());
+        let names = |cluster| rows(&info, cluster).iter().map(|it| it.broker_set.clone()).collect::<Vec<_>>();
+        assert_eq!(names(None), ["broker-a", "broker-a", "broker-a@2"]);
+        assert_eq!(names(Some("DefaultCluster")), names(None));
+        assert_eq!(names(Some("DefaultCluster@alias")), ["broker-a@2"]);
+        info.leave_out_aliases();
+        assert_eq!(rows(&info, None).len(), 2);
+        assert_eq!(info.cluster_addr_table.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `topicRoute`: which brokers have a topic.
 
 use crate::mqadmin::java_text::pretty_json;
+use proto::alias;
 use proto::body::TopicRouteData;
 use std::collections::BTreeMap;
 
@@ -14,18 +15,21 @@ fn line(cells: [&str; 6]) -> String {
     format!("{cluster:<45} {set:<32} {addresses:<50} {read:<10} {write:<11} {perm:<5}\n")
 }
 
-/// The table of `-l`.
+/// The table of `-l`. Failover aliases are ways to queues that others have: they are in no total.
 pub fn table(route: &TopicRouteData) -> String {
     let mut out = line(["#ClusterName", "#BrokerName", "#BrokerAddrs", "#ReadQueue", "#WriteQueue", "#Perm"]);
     let queues: BTreeMap<&str, _> = route.queue_datas.iter().map(|it| (it.broker_name.as_str(), it)).collect();
     let mut brokers: Vec<_> = route.broker_datas.iter().collect();
     brokers.sort_by(|left, right| left.broker_name.cmp(&right.broker_name));
-    let (mut read, mut write) = (0, 0);
+    let (mut sets, mut read, mut write) = (0, 0, 0);
     for broker in brokers {
         // A set without queues cannot come from a nameserver; Java would fail on it.
         let Some(queue) = queues.get(broker.broker_name.as_str()) else { continue };
-        read += queue.read_queue_nums;
-        write += queue.write_queue_nums;
+        if !alias::is_alias(&broker.cluster, &broker.broker_name) {
+            sets += 1;
+            read += queue.read_queue_nums;
+            write += queue.write_queue_nums;
+        }
         let addresses: Vec<String> =
             broker.broker_addrs.iter().map(|(id, address)| format!("{id}={address}")).collect();
         out += &line([
@@ -39,7 +43,7 @@ pub fn table(route: &TopicRouteData) -> String {
     }
     out += &"-".repeat(158);
     out.push('\n');
-    out + &line(["Total:", &queues.len().to_string(), "", &read.to_string(), &write.to_string(), ""])
+    out + &line(["Total:", &sets.to_string(), "", &read.to_string(), &write.to_string(), ""])
 }
 
 #[cfg(test)]
@@ -82,5 +86,30 @@ mod tests {
             Total:                                        1                                                                                   8          8                
         "]]
         .assert_eq(&table(&route()));
+    }
+
+    #[test]
+    fn aliases_are_in_no_total() {
+        let mut route = route();
+        route.broker_datas.push(BrokerData {
+            broker_addrs: BTreeMap::from([(0, "127.0.0.1:10921".into())]),
+            broker_name: "broker-a@2".into(),
+            cluster: "DefaultCluster@alias".into(),
+            ..BrokerData::default()
+        });
+        route.queue_datas.push(QueueData {
+            broker_name: "broker-a@2".into(),
+            perm: 2,
+            write_queue_nums: 1,
+            ..QueueData::default()
+        });
+        expect![[r#"
+            #ClusterName                                  #BrokerName                      #BrokerAddrs                                       #ReadQueue #WriteQueue #Perm
+            DefaultCluster                                broker-a                         {0=127.0.0.1:10911, 2=127.0.0.1:10921}             8          8           6    
+            DefaultCluster@alias                          broker-a@2                       {0=127.0.0.1:10921}                                0          1           2    
+            --------------------------------------------------------------------------------------------------------------------------------------------------------------
+            Total:                                        1                                                                                   8          8                
+        "#]]
+        .assert_eq(&table(&route));
     }
 }

@@ -24,7 +24,10 @@ pub(crate) async fn update(context: Context, given: Given) -> anyhow::Result<()>
 }
 
 pub(crate) async fn route(context: Context, given: Given) -> anyhow::Result<()> {
-    let route = context.admin.topic_route(given.required("t")).await?;
+    let route = match given.has("aliases") {
+        true => context.admin.topic_route_with_aliases(given.required("t")).await?,
+        false => context.admin.topic_route(given.required("t")).await?,
+    };
     print(&match given.has("l") {
         true => topic_route::table(&route),
         false => topic_route::json(&route)?,
