@@ -13,6 +13,7 @@ use super::report::{Summary, millis};
 use super::timeline::{Phase, Timeline};
 use super::{print_result, status, topic};
 use anyhow::{Context, bail};
+use client::routing::Aliases;
 use client::{Admin, AdminOptions, MessageQueue};
 use rustix::process::Signal;
 use serde::Serialize;
@@ -119,6 +120,7 @@ impl Trial {
             rate: setup.rate,
             send_timeout: setup.send_timeout,
             queues,
+            aliases: Aliases::Ignored,
         };
         let meter = Arc::new(Meter::start());
         let stop = CancellationToken::new();

@@ -1,7 +1,7 @@
 //! Bodies of nameserver RPCs, and of a broker's registration.
 
-use crate::alias;
 use super::{BrokerMemberGroup, TopicConfigSerializeWrapper};
+use crate::alias;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
