@@ -74,6 +74,13 @@ pub struct Config {
     /// longer each time, and the log says so as an error. What an operator asks for does not wait. 0: no limit.
     pub max_automatic_master_changes: usize,
     pub automatic_master_changes_window_mills: u64,
+    /// Let mastership return to the preferred replica of each set, as a planned change that loses nothing: the one with
+    /// the smallest `brokerElectionPriority`, among equals the one on whose host the fewest other sets have their
+    /// master, then the one with the smallest id. Default false: a master stays until it fails or is moved.
+    pub enable_preferred_master: bool,
+    /// For how long, in milliseconds, without a break, a replica has to be in the SyncStateSet and preferred to the
+    /// master before it takes over. Default 60000. When short, a replica that comes and goes takes mastership along.
+    pub preferred_master_delay_mills: u64,
     /// A snapshot of the state is taken, and the Raft log cut, after this many entries …
     pub snapshot_entries: u64,
     /// … or this many bytes.
@@ -111,6 +118,8 @@ impl Default for Config {
             witness_wait_mills: 10_000,
             max_automatic_master_changes: 5,
             automatic_master_changes_window_mills: 60_000,
+            enable_preferred_master: false,
+            preferred_master_delay_mills: 60_000,
             snapshot_entries: 10_000,
             snapshot_bytes: 4 * 1024 * 1024,
             access: Access::default(),

@@ -16,11 +16,13 @@
 
 mod examine;
 mod life;
+mod preferred;
 mod pulse;
 mod restraint;
 
 pub use pulse::{Heartbeat, Pulse, RaftLease};
 
+use preferred::{Hosts, Returns, Wish};
 use restraint::{Patience, Witnesses};
 
 use crate::replicas::{BrokerSet, Candidate, Cause, UncleanElection};
@@ -63,6 +65,10 @@ pub enum Input {
     /// This controller leads and has applied everything committed before its term.
     Leading,
     Following,
+    /// The move that [`Output::Return`] asked for is over, whatever became of it.
+    Returned {
+        broker_set: String,
+    },
     /// A proposal of ours was decided and did not change the set.
     Settled {
         broker_set: String,
@@ -120,6 +126,12 @@ pub enum Output {
         master_epoch: Epoch,
         sync_state_set_epoch: i32,
     },
+    /// Move mastership to the preferred replica, drained first (S10).
+    Return {
+        broker_set: String,
+        from: BrokerId,
+        to: BrokerId,
+    },
     /// Ask the other controllers when they heard this master last.
     AskWitnesses {
         broker_set: String,
@@ -156,6 +168,8 @@ pub struct Settings {
     /// From this many automatic changes of a set's master within the window on, elections wait; 0: never.
     pub flap_changes: usize,
     pub flap_window: Millis,
+    /// How long a replica has to be preferred to the master before it takes over; none: it does not.
+    pub preferred_delay: Option<Millis>,
 }
 
 /// The table. One task owns it.
@@ -168,6 +182,8 @@ pub struct Liveness {
     connections: BTreeMap<u64, BTreeSet<(String, BrokerId)>>,
     /// When each set is to be examined next, at the latest.
     agenda: BTreeSet<(Millis, String)>,
+    hosts: Hosts,
+    returns: Returns,
 }
 
 /// One set under watch.
@@ -181,6 +197,7 @@ struct Watched {
     changed: Millis,
     witnesses: Witnesses,
     patience: Patience,
+    wish: Option<Wish>,
 }
 
 /// What a new view brings that brokers should hear of.
@@ -211,6 +228,8 @@ impl Liveness {
             sets: BTreeMap::new(),
             connections: BTreeMap::new(),
             agenda: BTreeSet::new(),
+            hosts: Hosts::default(),
+            returns: Returns::default(),
         }
     }
 
@@ -227,6 +246,7 @@ impl Liveness {
             Input::Removed { broker_set } => self.forget(&broker_set),
             Input::Leading => self.on_leading(now, out),
             Input::Following => self.on_following(),
+            Input::Returned { broker_set } => self.on_returned(now, &broker_set, out),
             Input::Settled { broker_set } => self.on_settled(&broker_set),
             Input::Tick => self.on_tick(now, out),
         }
@@ -338,6 +358,8 @@ impl Liveness {
 
     fn on_view(&mut self, now: Millis, view: Arc<BrokerSet>, out: &mut Vec<Output>) {
         let name = view.name.clone();
+        let before = self.view(&name).cloned();
+        self.hosts.moved(before.as_ref().and_then(|it| it.master_host()), view.master_host());
         let news = match self.sets.get_mut(&name) {
             Some(set) => set.renew(now, view),
             None => {
@@ -374,6 +396,7 @@ impl Liveness {
     fn forget(&mut self, broker_set: &str) {
         if let Some(set) = self.sets.remove(broker_set) {
             self.agenda.remove(&(set.due, broker_set.to_owned()));
+            self.hosts.moved(set.view.master_host(), None);
         }
     }
 
@@ -381,6 +404,7 @@ impl Liveness {
     /// is probed at once.
     fn on_leading(&mut self, now: Millis, out: &mut Vec<Output>) {
         self.leading = Some(now);
+        self.forget_returns();
         for set in self.sets.values_mut() {
             set.proposed = None;
             for pulse in set.pulses.values_mut() {
@@ -397,6 +421,7 @@ impl Liveness {
 
     fn on_following(&mut self) {
         self.leading = None;
+        self.forget_returns();
         for set in self.sets.values_mut() {
             set.proposed = None;
         }

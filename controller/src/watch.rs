@@ -11,6 +11,7 @@ use crate::raft::{Event, Raft};
 use crate::replicas::{
     BrokerSet, Command, Elect, ElectMode, Outcome, Promoted, RemoveDead, RoleChange, UncleanElection,
 };
+use crate::switchover::{Reason, Switchover};
 use arc_swap::ArcSwap;
 use node::clock::{monotonic_ms, wall_ms};
 use proto::header::BrokerHeartbeatResponse;
@@ -33,6 +34,7 @@ enum Ask {
     Probed { broker_set: String, id: BrokerId, attempt: u64, result: Probed },
     Reached { broker_set: String, id: BrokerId, ha_address: String },
     Settled(String),
+    Returned(String),
     Witnessed { broker_set: String, id: BrokerId, heard: Option<(Millis, String)> },
     Look(Look),
 }
@@ -164,6 +166,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         witness_wait: config.witness_wait_mills,
         flap_changes: config.max_automatic_master_changes,
         flap_window: config.automatic_master_changes_window_mills,
+        preferred_delay: config.enable_preferred_master.then_some(config.preferred_master_delay_mills),
     }
 }
 
@@ -237,6 +240,7 @@ impl Task {
                 self.step(Input::Reached { broker_set, id, ha_address }, None)
             }
             Ask::Witnessed { broker_set, id, heard } => self.step(Input::Witnessed { broker_set, id, heard }, None),
+            Ask::Returned(broker_set) => self.step(Input::Returned { broker_set }, None),
             Ask::Settled(broker_set) => self.step(Input::Settled { broker_set }, None),
             Ask::Look(question) => question(monotonic_ms(), &self.table),
         }
@@ -263,6 +267,7 @@ impl Task {
                 self.probe(broker_set, id, attempt, Vec::from_iter([address].into_iter().chain(ha_address)))
             }
             Output::Reach { broker_set, id, ha_address } => self.reach(broker_set, id, ha_address),
+            Output::Return { broker_set, from, to } => self.return_to(broker_set, from, to),
             Output::AskWitnesses { broker_set, id } => self.ask_witnesses(broker_set, id),
             Output::Flapping { broker_set, changes, wait } => error!(
                 broker_set,
@@ -313,6 +318,31 @@ impl Task {
                 let _ = queue.send(Ask::Reached { broker_set, id, ha_address }).await;
             }
         });
+    }
+
+    /// Whether it succeeded is seen by the view that follows.
+    fn return_to(&self, broker_set: String, from: BrokerId, to: BrokerId) {
+        let (queue, switchover, view) = (self.queue.clone(), self.switchover(), self.table.liveness.view(&broker_set));
+        let view = view.cloned();
+        tokio::spawn(async move {
+            if let Some(view) = view.filter(|it| it.master == Some(from)) {
+                info!(broker_set, from, to, "mastership returns to the preferred replica");
+                if let Err(why) = switchover.run(&view, Some(to), Reason::Preferred).await {
+                    warn!(broker_set, to, %why, "the preferred replica is not master yet; it is tried again later");
+                }
+            }
+            // When the task is gone the process is ending.
+            let _ = queue.send(Ask::Returned(broker_set)).await;
+        });
+    }
+
+    fn switchover(&self) -> Switchover {
+        Switchover {
+            raft: self.raft.clone(),
+            watch: Watch { queue: self.queue.clone() },
+            client: self.notifier.client.clone(),
+            metrics: self.metrics.clone(),
+        }
     }
 
     fn ask_witnesses(&self, broker_set: String, id: BrokerId) {

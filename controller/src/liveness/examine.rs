@@ -26,6 +26,10 @@ impl Liveness {
             set.seed(now, &self.settings);
             set.probe(now, &self.settings, out);
             set.repair(now, leading, &self.settings, out);
+            self.prefer(now, broker_set, out);
+        }
+        let Some(set) = self.sets.get_mut(broker_set) else { return };
+        if let Some(leading) = self.leading {
             set.due = set.next_due(now, leading, &self.settings);
         }
         self.agenda.insert((set.due, broker_set.to_owned()));
@@ -42,6 +46,7 @@ impl Watched {
             changed: now,
             witnesses: Default::default(),
             patience: Default::default(),
+            wish: None,
         }
     }
 
@@ -239,7 +244,7 @@ impl Watched {
     }
 
     /// Until when an operator has stopped elections, on the monotonic clock.
-    fn paused_until(&self, settings: &Settings) -> Millis {
+    pub(super) fn paused_until(&self, settings: &Settings) -> Millis {
         self.view.paused_until_ms.saturating_sub(settings.wall_ahead).max(0) as Millis
     }
 
@@ -277,8 +282,10 @@ impl Watched {
         let resumed = Some(self.paused_until(settings)).filter(|it| *it > now);
         let patient = Some(self.patience.until).filter(|it| *it > now);
         let restrained = patient.into_iter().chain(self.witnesses_due(settings).filter(|it| *it > now));
+        let wished = self.wish_due(settings).filter(|it| *it > now);
         let soonest = probes
             .chain(restrained)
+            .chain(wished)
             .chain(resumed)
             .chain(expiry)
             .chain(retry)

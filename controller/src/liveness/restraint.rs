@@ -52,6 +52,7 @@ impl Liveness {
         Waiting {
             patience_ms: set.patience.until.checked_sub(now).filter(|it| *it > 0),
             witness,
+            preferred: set.wished(now, &self.settings),
             paused_until_ms: Some(paused).filter(|it| it.saturating_sub(self.settings.wall_ahead) > now as i64),
         }
     }

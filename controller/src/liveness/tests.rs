@@ -31,6 +31,7 @@ impl Default for Table {
             witness_wait: 0,
             flap_changes: 0,
             flap_window: 60_000,
+            preferred_delay: None,
         };
         Table { liveness: Liveness::new(settings), now: 10_000, attempts: BTreeMap::new() }
     }
@@ -55,6 +56,8 @@ enum Step {
         /// Where the replicas' replication listens: `<this><id>`.
         #[arg(key)]
         ha: Option<String>,
+        #[arg(key)]
+        drained: Option<BrokerId>,
     },
     Beat {
         id: BrokerId,
@@ -70,6 +73,10 @@ enum Step {
         disk: Option<Millis>,
         #[arg(key)]
         zone: Option<String>,
+        #[arg(key)]
+        priority: Option<i32>,
+        #[arg(key)]
+        set: Option<String>,
         #[arg(key)]
         lease: Option<String>,
     },
@@ -88,6 +95,21 @@ enum Step {
     Leading,
     Following,
     Settled,
+    /// Mastership returns to whom it is preferred for so long.
+    Prefer {
+        delay: Millis,
+    },
+    /// Another set, whose master is on the host of this one's replica `on`.
+    Elsewhere {
+        name: String,
+        #[arg(key)]
+        on: BrokerId,
+    },
+    /// What `return` asked for is over.
+    Returned {
+        #[arg(key)]
+        set: Option<String>,
+    },
     /// Lets time pass, with ticks when they are due.
     Pass {
         ms: Millis,
@@ -164,6 +186,7 @@ fn told(output: &Output) -> String {
         Output::RemoveDead { ids, .. } => format!("remove dead {ids:?}"),
         Output::Notify { id, .. } => format!("notify {id}"),
         Output::AskWitnesses { id, .. } => format!("ask witnesses about {id}"),
+        Output::Return { broker_set, from, to } => format!("{broker_set} returns from {from} to {to}"),
         Output::Flapping { changes, wait, .. } => format!("flapping: {changes} changes, wait {wait}"),
     }
 }
@@ -206,20 +229,30 @@ impl goldenscript::Runner for Table {
                 self.liveness.settings.flap_changes = *most;
                 return Ok(String::new());
             }
+            Step::Prefer { delay } => {
+                self.liveness.settings.preferred_delay = Some(*delay);
+                return Ok(String::new());
+            }
+            Step::Elsewhere { name, on } => {
+                let other = view(&[1, 2], Some(*on), 1, Some("b"), None);
+                Input::View(Arc::new(BrokerSet { name: name.clone(), ..other }))
+            }
+            Step::Returned { set } => Input::Returned { broker_set: set.clone().unwrap_or(broker_set) },
             Step::NoProof => {
                 self.liveness.settings.proof_of_death = false;
                 return Ok(String::new());
             }
-            Step::View { set, master, epoch, boots, paused_until, flips, ha } => {
+            Step::View { set, master, epoch, boots, paused_until, flips, ha, drained } => {
                 let paused_until_ms = paused_until.unwrap_or(0);
                 Input::View(Arc::new(BrokerSet {
                     paused_until_ms,
+                    drained: drained.iter().copied().collect(),
                     history: flipped(self.now, flips.unwrap_or(0)),
                     ..view(set, *master, *epoch, boots.as_deref(), ha.as_deref())
                 }))
             }
-            Step::Beat { id, on, epoch, end, boot, disk, zone, lease } => Input::Heartbeat(Heartbeat {
-                broker_set,
+            Step::Beat { id, on, epoch, end, boot, disk, zone, priority, set, lease } => Input::Heartbeat(Heartbeat {
+                broker_set: set.clone().unwrap_or(broker_set),
                 id: *id,
                 connection: *on,
                 address: format!("h{id}"),
@@ -227,7 +260,7 @@ impl goldenscript::Runner for Table {
                 epoch: epoch.unwrap_or(1),
                 max_offset: end.unwrap_or(100),
                 confirm_offset: 0,
-                priority: i32::MAX,
+                priority: priority.unwrap_or(i32::MAX),
                 boot_id: boot.clone(),
                 min_in_sync: None,
                 disk_probe_age: *disk,

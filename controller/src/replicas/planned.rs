@@ -4,7 +4,7 @@ use super::Replicas;
 use super::command::{Drain, Drained, Pause};
 use super::elect::Candidate;
 use super::outcome::{Outcome, Refusal};
-use super::set::BrokerSet;
+use super::set::{BrokerSet, Replica};
 use proto::{BrokerId, Offset};
 
 /// Who would take over, and how things stand.
@@ -106,10 +106,17 @@ impl BrokerSet {
 
     /// Replicas whose address is this one, or which are on this host.
     pub fn on_host<'a>(&'a self, host: &'a str) -> impl Iterator<Item = BrokerId> + 'a {
-        let is_there = move |address: &str| {
-            address == host || address.rsplit_once(':').is_some_and(|(its_host, _)| its_host == host)
-        };
-        self.replicas.iter().filter(move |(_, it)| is_there(&it.address)).map(|it| *it.0)
+        let is_there = move |it: &Replica| it.address == host || it.host() == host;
+        self.replicas.iter().filter(move |(_, it)| is_there(it)).map(|it| *it.0)
+    }
+
+    pub fn host_of(&self, id: BrokerId) -> Option<&str> {
+        self.replicas.get(&id).map(Replica::host)
+    }
+
+    /// Where the master is, if there is one.
+    pub fn master_host(&self) -> Option<&str> {
+        self.host_of(self.master?)
     }
 
     pub fn is_paused(&self, at_ms: i64) -> bool {

@@ -55,6 +55,11 @@ impl Replica {
     pub fn is_baton(&self) -> bool {
         self.boot_id.is_some()
     }
+
+    /// Its address without the port.
+    pub fn host(&self) -> &str {
+        self.address.rsplit_once(':').map_or(&self.address, |it| it.0)
+    }
 }
 
 /// One line of a set's history.

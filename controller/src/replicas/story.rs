@@ -41,6 +41,8 @@ pub struct Waiting {
     pub witness: Option<String>,
     /// An operator's pause that is not over yet (S10).
     pub paused_until_ms: Option<i64>,
+    /// Who is preferred to the master, and in how many milliseconds it takes over.
+    pub preferred: Option<(BrokerId, u64)>,
 }
 
 /// `2026-11-21 12:03:07.120`.
@@ -263,6 +265,9 @@ fn present(set: &BrokerSet, now: &[Life], waiting: &Waiting) -> String {
             " The master changed too often: automatic elections wait for {ms} ms more. `mqadmin electMaster` still \
              works."
         );
+    }
+    if let Some((id, ms)) = waiting.preferred {
+        text += &format!(" Broker {id} is preferred as master and takes over in {ms} ms if it stays in sync.");
     }
     if set.master.is_none() && set.master_epoch > 0 {
         text += &cure(set, now);

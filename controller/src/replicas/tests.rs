@@ -294,8 +294,12 @@ impl goldenscript::Runner for Machine {
                 Ok(events.map(|it| format!("{} {}\n", story::time(it.at_ms), story::line(it))).collect())
             }
             Step::Explain { at, lives, witness, patience, paused } => {
-                let waiting =
-                    story::Waiting { patience_ms: *patience, witness: witness.clone(), paused_until_ms: *paused };
+                let waiting = story::Waiting {
+                    patience_ms: *patience,
+                    witness: witness.clone(),
+                    paused_until_ms: *paused,
+                    preferred: None,
+                };
                 Ok(self.explain(*at, lives.as_deref().unwrap_or_default(), &waiting))
             }
             Step::SnapshotRoundTrip => {
