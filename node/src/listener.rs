@@ -5,6 +5,7 @@
 
 pub mod handed;
 mod http;
+mod opening;
 mod places;
 mod sniff;
 
@@ -12,15 +13,13 @@ use crate::remoting::{Connection, Handler, server};
 use crate::socket::{Rewound, Socket};
 use crate::throttle::Throttle;
 use crate::tls::ServerTls;
-use bytes::BytesMut;
+use opening::{Opening, Protocol, first_bytes};
 use places::{Full, Places};
 use proto::command::MAX_FRAME;
-use sniff::{Sniffed, sniff};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +29,9 @@ use tracing::{debug, info, warn};
 const BACKLOG: u32 = 1024;
 /// How long connections may take to notice that the process stops.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
+/// After a goodbye: how long a connection that has not said yet what it wants may still do so, and an HTTP exchange may
+/// take.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// After a failed accept (usually: no file descriptor left) others may close theirs first.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -69,6 +71,7 @@ pub struct Listener {
     pub local: SocketAddr,
     socket: TcpListener,
     tls: Option<Arc<ServerTls>>,
+    goodbye: CancellationToken,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +88,8 @@ impl Listener {
         let socket = Listener::socket(address).await?;
         let failed = |e: io::Error| BindError { address: address.to_owned(), why: cure(&e) };
         let socket = TcpListener::from_std(socket).map_err(failed)?;
-        Ok(Listener { local: socket.local_addr().map_err(failed)?, socket, tls: None })
+        let local = socket.local_addr().map_err(failed)?;
+        Ok(Listener { local, socket, tls: None, goodbye: CancellationToken::new() })
     }
 
     /// What [`Listener::bind`] listens on, for whoever only keeps it open for another process.
@@ -104,6 +108,12 @@ impl Listener {
         Listener { tls, ..self }
     }
 
+    /// When `goodbye` is cancelled nobody is let in any more, and every connection ends as soon as what was asked is
+    /// answered; peers are told to connect anew. Then [`Listener::serve`] ends by itself.
+    pub fn with_goodbye(self, goodbye: CancellationToken) -> Listener {
+        Listener { goodbye, ..self }
+    }
+
     /// Serves until cancelled. HTTP requests (both versions) go to `http`; without one they are refused.
     pub async fn serve(
         self,
@@ -113,17 +123,30 @@ impl Listener {
         stop: CancellationToken,
     ) {
         let connections = TaskTracker::new();
-        let tls = self.tls;
-        let serving = Serving { handler, http, limits, tls: tls.clone(), local: self.local, stop: stop.clone() };
+        let (tls, goodbye) = (self.tls, self.goodbye);
+        let serving = Serving {
+            handler,
+            http,
+            limits,
+            tls: tls.clone(),
+            local: self.local,
+            stop: stop.clone(),
+            goodbye: goodbye.clone(),
+        };
         let accepting = async {
             tokio::select! {
                 () = accept(&self.socket, serving, &connections) => {}
                 () = follow_files(tls.as_deref()) => {}
             }
         };
-        stop.run_until_cancelled(accepting).await;
+        tokio::select! {
+            () = accepting => {}
+            () = stop.cancelled() => {}
+            () = goodbye.cancelled() => {}
+        }
         drop(self.socket);
         connections.close();
+        stop.run_until_cancelled(connections.wait()).await;
         if tokio::time::timeout(STOP_WITHIN, connections.wait()).await.is_err() {
             warn!(local = %self.local, open = connections.len(), "connections are still open at the end");
         }
@@ -170,6 +193,7 @@ struct Serving {
     tls: Option<Arc<ServerTls>>,
     local: SocketAddr,
     stop: CancellationToken,
+    goodbye: CancellationToken,
 }
 
 async fn accept(socket: &TcpListener, serving: Serving, connections: &TaskTracker) {
@@ -215,7 +239,7 @@ impl Serving {
             return debug!(%peer, error = %e, "connection lost");
         }
         let first = tokio::time::timeout(self.limits.opening.min(self.limits.idle), self.open(stream));
-        let (socket, opening) = match self.stop.run_until_cancelled(first).await {
+        let (socket, opening) = match self.until_silent(first).await {
             Some(Ok(Ok(opened))) => opened,
             Some(Ok(Err(e))) => {
                 STRANGERS.say(|unsaid| debug!(%peer, why = %e, unsaid, "connection closed before its first request"));
@@ -224,19 +248,33 @@ impl Serving {
             Some(Err(_)) => return debug!(%peer, "connection closed: it never said enough"),
             None => return,
         };
-        match (opening.protocol, self.http) {
+        match (opening.protocol, &self.http) {
             (Protocol::Http, Some(router)) => {
                 let header = self.limits.opening.min(self.limits.idle);
-                self.stop.run_until_cancelled(http::serve(socket, opening.input, router, header)).await;
+                self.until_silent(http::serve(socket, opening.input, router.clone(), header)).await;
             }
             (Protocol::Http, None) => {
                 STRANGERS.say(|unsaid| info!(%peer, unsaid, "connection closed: HTTP is not served on this port"));
             }
             _ => {
                 let peer = opening.peer.unwrap_or(peer);
-                let (connection, outbound) = Connection::new(peer, self.local, self.stop.child_token());
+                let (connection, outbound) =
+                    Connection::new(peer, self.local, self.stop.child_token(), self.goodbye.clone());
                 server::serve(socket, opening.input, connection, outbound, self.handler, self.limits).await;
             }
+        }
+    }
+
+    /// `None` when the server stops, or has said goodbye and nothing came of it for a moment.
+    async fn until_silent<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let silent = async {
+            self.goodbye.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            done = work => Some(done),
+            () = self.stop.cancelled() => None,
+            () = silent => None,
         }
     }
 
@@ -258,49 +296,5 @@ impl Serving {
             }
             _ => Ok((stream.into(), opening)),
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Protocol {
-    Remoting,
-    Http,
-    Tls,
-}
-
-struct Opening {
-    protocol: Protocol,
-    /// What a PROXY header says.
-    peer: Option<SocketAddr>,
-    /// Read already, to be looked at again by the protocol.
-    input: BytesMut,
-}
-
-/// Reads until it is clear who speaks, usually one read.
-async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Opening> {
-    let mut opening = Opening { protocol: Protocol::Remoting, peer: None, input: BytesMut::new() };
-    let mut proxied = false;
-    loop {
-        opening.protocol = match sniff(&opening.input) {
-            Sniffed::NeedMore => {
-                if stream.read_buf(&mut opening.input).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                continue;
-            }
-            // Only once: what a client wraps in a header of its own is not ours to believe.
-            Sniffed::Proxy { used, peer } if !proxied => {
-                proxied = true;
-                opening.peer = peer;
-                let _ = opening.input.split_to(used);
-                continue;
-            }
-            Sniffed::Proxy { .. } => return Err(io::Error::other("a second PROXY header")),
-            Sniffed::BadProxy(why) => return Err(io::Error::other(why)),
-            Sniffed::Http => Protocol::Http,
-            Sniffed::Remoting => Protocol::Remoting,
-            Sniffed::Tls => Protocol::Tls,
-        };
-        return Ok(opening);
     }
 }

@@ -1,6 +1,7 @@
 //! RocketMQ remoting over TCP: [`server`] answers, [`client`] asks. Both read and write many frames per system call.
 
 pub mod client;
+mod farewell;
 mod frames;
 mod idle;
 mod patience;

@@ -84,12 +84,15 @@ struct Server {
     address: SocketAddr,
     handler: Arc<Scripted>,
     stop: CancellationToken,
+    goodbye: CancellationToken,
 }
 
 impl Server {
     async fn start(limits: Limits) -> Server {
         let listener = Listener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server { address: listener.local, handler: Arc::default(), stop: CancellationToken::new() };
+        let (stop, goodbye) = (CancellationToken::new(), CancellationToken::new());
+        let listener = listener.with_goodbye(goodbye.clone());
+        let server = Server { address: listener.local, handler: Arc::default(), stop, goodbye };
         let http = node::health::router(|| Err("no leader yet".to_owned()));
         tokio::spawn(listener.serve(server.handler.clone(), Some(http), limits, server.stop.clone()));
         server
@@ -155,6 +158,27 @@ async fn a_slow_answer_does_not_hold_up_others() {
     assert_eq!(connection.start(numbered(ECHO, 2), LONG).await.unwrap().body, "2");
     server.handler.gate().add_permits(1);
     assert_eq!(slow.await.unwrap().body, "1");
+}
+
+#[tokio::test]
+async fn a_goodbye_answers_what_was_asked_and_sends_others_away() {
+    let server = Server::start(Limits::default()).await;
+    let client = client();
+    let connection = client.connection(&server.address()).await.unwrap();
+    let slow = connection.start(numbered(WAIT, 1), LONG);
+    until("it is under way", || server.handler.waiting.load(Ordering::SeqCst) == 1).await;
+    server.goodbye.cancel();
+
+    let sent_away = connection.start(numbered(ECHO, 2), LONG).await.unwrap();
+    assert_eq!((sent_away.code, sent_away.remark.as_deref()), (1500, Some("please go away")));
+    let old_peer = Command { version: 475, ..numbered(ECHO, 3) };
+    assert_eq!(connection.start(old_peer, LONG).await.unwrap().body, "3", "it does not know the code");
+    until("nobody is let in", || std::net::TcpStream::connect(server.address).is_err()).await;
+
+    server.handler.gate().add_permits(1);
+    assert_eq!(slow.await.unwrap().body, "1");
+    tokio::time::timeout(LONG, connection.closed()).await.expect("closed when all is answered");
+    assert_eq!(*server.handler.seen.lock(), ["1", "3"]);
 }
 
 #[tokio::test]

@@ -77,6 +77,11 @@ impl Client {
         Client { pool: Arc::new(Pool::new(options, None)) }
     }
 
+    /// With the same options and connections of its own: what is sent over these waits behind nothing else.
+    pub fn separate(&self) -> Client {
+        Client { pool: Arc::new(Pool::new(self.pool.options.clone(), self.pool.handler.clone())) }
+    }
+
     /// Requests that a server sends *to us* over our connections go to this handler (client role: 39, 40, 220, …).
     pub fn with_handler(self, handler: PeerHandler) -> Client {
         Client { pool: Arc::new(Pool::new(self.pool.options.clone(), Some(handler))) }

@@ -51,6 +51,8 @@ pub struct Connection {
     pending: Pending,
     /// Asks the task to end.
     stop: CancellationToken,
+    /// Asks the task to end when everything is answered.
+    goodbye: CancellationToken,
     /// The task has ended.
     ended: CancellationToken,
 }
@@ -61,6 +63,7 @@ impl Connection {
         peer: SocketAddr,
         local: SocketAddr,
         stop: CancellationToken,
+        goodbye: CancellationToken,
     ) -> (Arc<Connection>, mpsc::Receiver<Command>) {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let (outbound, queue) = mpsc::channel(PUSH_CAPACITY);
@@ -71,6 +74,7 @@ impl Connection {
             outbound,
             pending: Pending::new(peer.to_string()),
             stop,
+            goodbye,
             ended: CancellationToken::new(),
         };
         (Arc::new(connection), queue)
@@ -78,7 +82,8 @@ impl Connection {
 
     /// A connection without a socket, for trying handlers by hand, and what is pushed to it.
     pub fn detached(peer: SocketAddr) -> (Arc<Connection>, mpsc::Receiver<Command>) {
-        Connection::new(peer, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), CancellationToken::new())
+        let never = CancellationToken::new;
+        Connection::new(peer, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), never(), never())
     }
 
     /// Queues a one-way request to the peer. False when the connection is closed or its queue (bounded) is full.

@@ -2,6 +2,7 @@
 
 use super::{Connection, Handler, Reply};
 use crate::listener::Limits;
+use crate::remoting::farewell::Farewell;
 use crate::remoting::frames::{Ended, Frames};
 use crate::remoting::idle::Idle;
 use crate::remoting::patience::Patience;
@@ -45,6 +46,7 @@ pub(crate) async fn serve(
         patience: Patience::new(limits.opening),
         later: FuturesUnordered::new(),
         in_flight: limits.in_flight,
+        farewell: Farewell::new(connection.goodbye.clone()),
         connection,
         outbound,
         handler,
@@ -85,6 +87,7 @@ struct Task {
     in_flight: usize,
     idle: Idle,
     patience: Patience,
+    farewell: Farewell,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -136,6 +139,8 @@ impl Task {
         if self.stop.as_mut().poll(cx).is_ready() {
             return Err(Ended::Closed);
         }
+        // Before the requests that have arrived meanwhile: they are the first to be told.
+        self.farewell.listen(cx);
         // Answers first: they make room for requests.
         self.collect(cx);
         let full = self.receive(cx)? == Reading::Full;
@@ -154,6 +159,11 @@ impl Task {
         }
         if full && self.has_room() {
             cx.waker().wake_by_ref(); // nothing else would make it read on
+        }
+        while self.farewell.poll_quiet(cx).is_ready() {
+            if self.later.is_empty() && self.frames.output.is_empty() {
+                return Err(Ended::Closed);
+            }
         }
         while let Poll::Ready(limit) = self.idle.poll(cx) {
             if self.later.is_empty() {
@@ -198,6 +208,9 @@ impl Task {
 
     fn handle(&mut self, request: Command) {
         let asked = Asked { opaque: request.opaque, one_way: request.is_one_way() };
+        if let Some(answer) = self.farewell.answer(&request) {
+            return self.write(answer, asked);
+        }
         match self.handler.handle(&self.connection, request) {
             Reply::Now(answer) => self.write(answer, asked),
             Reply::Later(answer) => self.later.push(Later { answer, request: asked }),
