@@ -2,7 +2,9 @@
 //!
 //! Each case starts a cluster of its own: three controllers, a nameserver and the three replicas of one broker set.
 
+mod aliases;
 mod controllers_die;
+mod delayed;
 mod explained;
 mod forms;
 mod master_dies;
@@ -11,5 +13,8 @@ mod metadata_follows;
 mod others_die;
 mod partition;
 mod planned_change;
+mod preferred;
+mod scenarios;
+mod stub;
 mod supervised;
 mod tail_diverges;
