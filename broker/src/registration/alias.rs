@@ -96,7 +96,9 @@ impl Nameserver {
         }
         let announced = Announced { name, version, topics: configs.keys().cloned().collect() };
         self.register(&announced, configs).await?;
-        tracing::info!(nameserver = self.address, alias = announced.name, topics = announced.topics.len(), "announced");
+        if self.announced.is_none() {
+            tracing::info!(nameserver = self.address, alias = announced.name, "alias announced");
+        }
         self.announced = Some(announced);
         Ok(if obsolete { RETRY } else { CHECK_PERIOD })
     }
