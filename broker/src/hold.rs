@@ -7,6 +7,7 @@
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use store::{Grown, Store};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ type Queue = (Arc<str>, i32);
 #[derive(Default)]
 pub struct Hold {
     table: Arc<Mutex<Table>>,
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -75,6 +77,16 @@ impl Hold {
         for pull in self.table.lock().waiting.drain().flat_map(|(_, it)| it) {
             let _ = pull.wake.send(());
         }
+    }
+
+    /// The broker is ending: whoever waits is answered, and nobody waits any more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub fn count(&self) -> usize {

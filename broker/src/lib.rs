@@ -48,6 +48,8 @@ use tokio_util::sync::CancellationToken;
 pub const PORT_TAKEN: &str = "another broker may be running; choose another `listenPort`";
 /// How long a master that is told to end waits for another replica to take over.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// How long peers have to go away after that; clients that know how take milliseconds.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A started broker.
 pub struct Running {
@@ -139,10 +141,12 @@ async fn run(
     let mut tasks = JoinSet::new();
     let handler = Arc::new(rpc::Rpc { broker: broker.clone() });
     let http = status::router(broker.clone());
-    if let Some(vip) = vip {
-        tasks.spawn(vip.serve(handler.clone(), None, Limits::default(), inner.clone()));
+    let (mut listening, goodbye) = (JoinSet::new(), CancellationToken::new());
+    if let Some(vip) = vip.map(|it| it.with_goodbye(goodbye.clone())) {
+        listening.spawn(vip.serve(handler.clone(), None, Limits::default(), inner.clone()));
     }
-    tasks.spawn(listener.serve(handler, Some(http), Limits::default(), inner.clone()));
+    let listener = listener.with_goodbye(goodbye.clone());
+    listening.spawn(listener.serve(handler, Some(http), Limits::default(), inner.clone()));
     tasks.spawn(duties::follow_role(broker.clone(), inner.clone()));
     tasks.spawn(duties::every_second(broker.clone(), inner.clone()));
     tasks.spawn(duties::publish_offsets(broker.clone(), inner.clone()));
@@ -162,12 +166,21 @@ async fn run(
         tracing::warn!(why, "stopping as the master: no other replica has taken over");
     }
     leaving.cancel();
+    // Whoever asks from now on is told to ask anew: the next process on this address, or another replica.
+    goodbye.cancel();
+    broker.hold.close();
+    let gone = async { while listening.join_next().await.is_some() {} };
+    if tokio::time::timeout(GOODBYE, gone).await.is_err() {
+        tracing::info!("some peers have not gone away");
+    }
     broker.stopping.store(true, Ordering::Release);
     registration.await.context("the registration task")?;
     broker.replication.shutdown().await;
     inner.cancel();
-    while let Some(ended) = tasks.join_next().await {
-        ended.context("a task of the broker")?;
+    for tasks in [&mut listening, &mut tasks] {
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a task of the broker")?;
+        }
     }
     broker.metadata.save_offsets().await;
     broker.metadata.save_delays().await;

@@ -220,6 +220,9 @@ impl Pull {
                     answer
                 }
             };
+            if broker.hold.is_closed() {
+                return answer;
+            }
             let sweep = deadline.min(Instant::now() + SWEEP);
             tokio::select! {
                 () = parked.woken() => {}
