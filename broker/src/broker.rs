@@ -1,6 +1,7 @@
 //! What every request handler shares: the handles of store and replication, the tables, and who is connected.
 
 use crate::config::Config;
+use crate::forward::Forward;
 use crate::hold::Hold;
 use crate::members::{Members, NotSettled};
 use crate::meta::clients::{ConnectionId, Rebalance};
@@ -39,6 +40,7 @@ pub struct Broker {
     pub clients: Mutex<ClientTable>,
     pub locks: Mutex<QueueLocks>,
     pub hold: Hold,
+    pub forward: Forward,
     pub delay_levels: DelayLevels,
     pub statistics: Statistics,
     pub metrics: Metrics,
@@ -60,6 +62,13 @@ pub enum ChangeError {
     Metadata(#[from] MetadataError),
     #[error(transparent)]
     NotSettled(#[from] NotSettled),
+}
+
+impl ChangeError {
+    /// Whether another replica is, or is about to be, the master.
+    pub fn is_deposition(&self) -> bool {
+        matches!(self, ChangeError::Metadata(MetadataError::NotMaster) | ChangeError::NotSettled(NotSettled::Deposed))
+    }
 }
 
 pub struct Parts {
@@ -89,6 +98,7 @@ impl Broker {
             clients: Mutex::default(),
             locks: Mutex::default(),
             hold: Hold::default(),
+            forward: Forward::default(),
             registration: watch::Sender::new(0),
             connections: Mutex::default(),
             promoted_at: AtomicI64::new(0),

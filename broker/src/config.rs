@@ -183,6 +183,14 @@ pub struct Config {
     /// Milliseconds between writes of how far the delay levels are delivered; what was delivered since the last one is
     /// delivered again when all replicas are killed at once. Default 1000 (RocketMQ: 10000).
     pub flush_delay_offset_interval: u64,
+    /// Milliseconds that a client's write waits at a replica that is not the master for a new one to be elected; then
+    /// it is refused. Below the 3 s that clients wait, so that they hear of it. Default 2500.
+    pub forward_hold_millis: u64,
+    /// Requests of clients that may be on their way to the master, or wait for one, at a time. More are refused. Default
+    /// 10000.
+    pub forward_hold_count: usize,
+    /// Bytes of those requests. Default 67108864 (64 MiB).
+    pub forward_hold_bytes: usize,
     /// Milliseconds without a heartbeat after which a client is forgotten. Default 120000.
     pub channel_expired_timeout: u64,
     /// What this broker signs its requests to controllers, nameservers and its master with:
@@ -256,6 +264,9 @@ impl Default for Config {
             flush_consumer_offset_interval: 5000,
             message_delay_level: DelayLevels::DEFAULT.into(),
             flush_delay_offset_interval: 1000,
+            forward_hold_millis: 2_500,
+            forward_hold_count: 10_000,
+            forward_hold_bytes: 64 << 20,
             channel_expired_timeout: 120_000,
             inner_client_authentication_credentials: String::new(),
             tls: node::tls::Settings::default(),

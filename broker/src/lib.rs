@@ -13,6 +13,7 @@ mod delay;
 mod disk;
 mod duties;
 mod files;
+mod forward;
 mod hold;
 mod members;
 mod memory;

@@ -2,6 +2,7 @@
 
 use crate::broker::Broker;
 use crate::disk;
+use crate::forward::Measures;
 use ha::Role;
 use node::metrics::{Counters, Gauges, Labels, Latencies, Registry, as_micros, micros, page};
 use prometheus_client::metrics::histogram::Histogram;
@@ -23,6 +24,7 @@ pub struct Metrics {
     rpc_latency: Latencies,
     put_latency: Histogram,
     get_latency: Histogram,
+    pub forward: Measures,
 }
 
 /// 1 ms to 10 s, as RocketMQ's.
@@ -35,8 +37,11 @@ impl Metrics {
     pub fn new(cluster: &str, broker_set: &str) -> Metrics {
         let constant =
             [("cluster", cluster.to_owned()), ("node_type", "broker".to_owned()), ("node_id", broker_set.to_owned())];
+        let mut registry = Registry::with_labels(constant.iter().map(|(k, v)| ((*k).into(), v.clone().into())));
+        let forward = Measures::new(&mut registry);
         let mut it = Metrics {
-            registry: Registry::with_labels(constant.iter().map(|(k, v)| ((*k).into(), v.clone().into()))),
+            registry,
+            forward,
             constant,
             messages_in: Counters::default(),
             throughput_in: Counters::default(),
@@ -139,6 +144,8 @@ pub fn metrics(broker: &Broker) -> impl axum::response::IntoResponse + use<> {
     gauges.one("rocketmq_producer_connections", "Producers connected", producers as f64);
     gauges.one("rocketmq_consumer_connections", "Consumers connected", consumers as f64);
     gauges.one("baton_held_pulls", "Pulls that wait for a message", broker.hold.count() as f64);
+    let help = "Requests on their way to the master, or waiting for one";
+    gauges.one("baton_forward_waiting", help, broker.forward.count() as f64);
     gauges.process();
     page(&[&broker.metrics.registry], &gauges)
 }

@@ -40,7 +40,7 @@ impl Broker {
         let (topic, bytes) = (message.topic.clone(), message.body.len());
         let appended = self.store.append(&[message]).map_err(|error| match error {
             PutError::Illegal(_) => NotPut::Illegal(error.to_string()),
-            PutError::NotWritable(_) | PutError::DiskFull(_) => NotPut::NotNow(error.to_string()),
+            PutError::Closed(_) | PutError::NotWritable(_) | PutError::DiskFull(_) => NotPut::NotNow(error.to_string()),
         })?;
         self.statistics.put(1, bytes);
         self.metrics.put(&topic, 1, bytes);

@@ -18,13 +18,14 @@ mod slave_sync;
 mod topics;
 
 use crate::broker::{Broker, ChangeError};
+use crate::forward::{self, Origin, Road};
 use crate::members::NotSettled;
 use crate::meta::Change;
 use crate::metadata::MetadataError;
 use node::remoting::{Connection, Handler, Reply};
 use proto::Command;
 use proto::code::{request, response};
-use proto::header::Header;
+use proto::header::{Header, MSG_REGION, TRACE_ON};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub struct Rpc {
 impl Handler for Rpc {
     fn handle(&self, connection: &Arc<Connection>, command: Command) -> Reply {
         let (code, began) = (command.code, Instant::now());
-        match self.dispatch(connection, command) {
+        match self.answer(connection, command) {
             Reply::Now(answer) => {
                 self.broker.metrics.answered(code, answer.code, began.elapsed());
                 Reply::Now(answer)
@@ -61,7 +62,19 @@ impl Handler for Rpc {
 }
 
 impl Rpc {
-    fn dispatch(&self, connection: &Arc<Connection>, command: Command) -> Reply {
+    fn answer(&self, connection: &Arc<Connection>, command: Command) -> Reply {
+        match forward::road(&self.broker, connection, &command) {
+            Ok(Road::Here) => self.dispatch(connection, command),
+            Ok(Road::Elsewhere(nature)) => match Origin::new(&self.broker, connection, command) {
+                Ok(origin) => forward::enter(&self.broker, origin, nature),
+                Err(refused) => Reply::Now(refused),
+            },
+            Err(refused) => Reply::Now(refused),
+        }
+    }
+
+    /// By this replica, whatever it is.
+    pub(crate) fn dispatch(&self, connection: &Arc<Connection>, command: Command) -> Reply {
         let broker = &self.broker;
         match command.code {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
@@ -144,6 +157,11 @@ fn header<H: Header>(command: &Command) -> Result<H, Command> {
 fn body<T: DeserializeOwned>(command: &Command) -> Result<T, Command> {
     let what = "the request's body cannot be read";
     proto::json::from_slice(&command.body).map_err(|error| refuse(response::SYSTEM_ERROR, format!("{what}: {error}")))
+}
+
+/// Clients read these two fields of every answer to a send, and fail without them.
+pub(crate) fn marked(broker: &Broker, answer: Command) -> Command {
+    answer.with_ext(MSG_REGION, &broker.config.region_id).with_ext(TRACE_ON, broker.config.trace_on)
 }
 
 fn success() -> Command {

@@ -6,6 +6,7 @@ mod aliases;
 mod controllers_die;
 mod delayed;
 mod explained;
+mod forwarding;
 mod forms;
 mod master_dies;
 mod master_hangs;

@@ -28,7 +28,7 @@ type Produce = fn(usize, &History, &AtomicBool, &AtomicU64, &str);
 /// Producer `i` sends to queue `i`. Stopped when dropped.
 pub struct Load {
     pub history: Arc<History>,
-    /// Sends that our client reported as failed; plain producers do not count theirs.
+    /// Sends that were not acknowledged.
     pub failed: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -36,15 +36,15 @@ pub struct Load {
 
 impl Load {
     pub fn start(nameserver: &str, topic: &str, producers: usize) -> Load {
-        Load::of(topic, producers, nameserver, |id, history, stop, _, nameserver| {
-            produce(id, history, stop, || connect(nameserver, &history.topic))
+        Load::of(topic, producers, nameserver, |id, history, stop, failed, nameserver| {
+            produce(id, history, stop, failed, || connect(nameserver, &history.topic))
         })
     }
 
     /// Producers that stay with this broker, whoever is master.
     pub fn faithful(broker: &str, topic: &str, producers: usize) -> Load {
-        Load::of(topic, producers, broker, |id, history, stop, _, broker| {
-            produce(id, history, stop, || Connection::open(broker, SEND_TIMEOUT).ok())
+        Load::of(topic, producers, broker, |id, history, stop, failed, broker| {
+            produce(id, history, stop, failed, || Connection::open(broker, SEND_TIMEOUT).ok())
         })
     }
 
@@ -103,7 +103,13 @@ impl Drop for Load {
     }
 }
 
-fn produce(id: usize, history: &History, stop: &AtomicBool, connect: impl Fn() -> Option<Connection>) {
+fn produce(
+    id: usize,
+    history: &History,
+    stop: &AtomicBool,
+    failed: &AtomicU64,
+    connect: impl Fn() -> Option<Connection>,
+) {
     let mut sequence = 1;
     let mut connection = None;
     while !stop.load(Relaxed) {
@@ -122,6 +128,7 @@ fn produce(id: usize, history: &History, stop: &AtomicBool, connect: impl Fn() -
             }
             // Refused, or its outcome is unknown: the same message again, wherever the master is now.
             Ok(false) | Err(_) => {
+                failed.fetch_add(1, Relaxed);
                 connection = None;
                 std::thread::sleep(Duration::from_millis(5));
             }

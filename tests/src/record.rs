@@ -13,8 +13,11 @@ pub struct Record {
     pub queue_id: i32,
     pub queue_offset: i64,
     pub physical_offset: i64,
+    /// Who sent it, as the record says.
+    pub born_host: std::net::SocketAddr,
     pub body: Vec<u8>,
     pub topic: String,
+    pub properties: String,
 }
 
 const MAGIC: u32 = 0xDAA3_20A7;
@@ -51,7 +54,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), String> {
     let sys_flag = at.u32()?;
     at.take(8)?;
     // Flags 0x10 and 0x20: the host is an IPv6 address.
-    at.take(if sys_flag & 0x10 != 0 { 20 } else { 8 })?;
+    let born_host = if sys_flag & 0x10 != 0 { at.host::<16>()? } else { at.host::<4>()? };
     at.take(8)?;
     at.take(if sys_flag & 0x20 != 0 { 20 } else { 8 })?;
     at.take(12)?;
@@ -64,11 +67,11 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), String> {
     let topic_length = if magic == MAGIC { at.take(1)?[0] as usize } else { at.u16()? as usize };
     let topic = String::from_utf8_lossy(at.take(topic_length)?).into_owned();
     let properties_length = at.u16()? as usize;
-    at.take(properties_length)?;
+    let properties = String::from_utf8_lossy(at.take(properties_length)?).into_owned();
     if at.at != size {
         return Err(format!("at {physical_offset}: size {size}, fields end at {}", at.at));
     }
-    Ok((Record { queue_id, queue_offset, physical_offset, body, topic }, size))
+    Ok((Record { queue_id, queue_offset, physical_offset, born_host, body, topic, properties }, size))
 }
 
 struct Reader<'a> {
@@ -86,6 +89,15 @@ impl<'a> Reader<'a> {
         ))?;
         self.at = end;
         Ok(part)
+    }
+    /// An address of `N` bytes, and a port.
+    fn host<const N: usize>(&mut self) -> Result<std::net::SocketAddr, String>
+    where
+        std::net::IpAddr: From<[u8; N]>,
+    {
+        let ip: [u8; N] = self.take(N)?.try_into().expect("so many bytes");
+        let port = u16::try_from(self.u32()?).map_err(|error| format!("born host's port: {error}"))?;
+        Ok(std::net::SocketAddr::new(ip.into(), port))
     }
     fn u16(&mut self) -> Result<u16, String> {
         Ok(u16::from_be_bytes(self.take(2)?.try_into().expect("two bytes")))

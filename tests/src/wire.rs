@@ -21,6 +21,11 @@ impl Connection {
         Ok(Connection { stream, buf: BytesMut::new(), next_opaque: 1 })
     }
 
+    /// As the other side sees us.
+    pub fn local(&self) -> Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
     /// Sends without waiting; returns the opaque that the answer will carry.
     pub fn send(&mut self, mut request: Command) -> Result<i32> {
         request.opaque = self.next_opaque;

@@ -41,6 +41,8 @@ pub enum ConfigProblem {
     DeleteWhen(String),
     #[error("`messageDelayLevel={value}`: {why}")]
     DelayLevels { value: String, why: String },
+    #[error("`slaveReadSpread=true` needs `slaveReadEnable=true`")]
+    SpreadWithoutRead,
 }
 
 pub(super) fn ip(key: &'static str, value: &str) -> Result<IpAddr, ConfigProblem> {
@@ -114,6 +116,9 @@ impl Config {
             value: self.message_delay_level.clone(),
             why,
         })?;
+        if self.slave_read_spread && !self.slave_read_enable {
+            return Err(ConfigProblem::SpreadWithoutRead);
+        }
         self.validate_roles()?;
         self.validate_numbers()
     }
@@ -145,6 +150,11 @@ impl Config {
         at_least("brokerHeartbeatInterval", self.broker_heartbeat_interval as i64, 1, "milliseconds, at least 1")?;
         at_least("registerNameServerPeriod", self.register_name_server_period as i64, 1, "milliseconds, at least 1")?;
         at_least("flushDelayOffsetInterval", self.flush_delay_offset_interval as i64, 1, "milliseconds, at least 1")?;
+        at_least("forwardHoldMillis", self.forward_hold_millis as i64, 0, "milliseconds, 0 to refuse at once")?;
+        at_least("forwardHoldCount", self.forward_hold_count as i64, 1, "at least 1")?;
+        // One of the largest requests has to fit.
+        let least = self.max_message_size as i64;
+        at_least("forwardHoldBytes", self.forward_hold_bytes as i64, least, "bytes, at least maxMessageSize")?;
         at_least("cleanResourceInterval", self.clean_resource_interval as i64, 1, "milliseconds, at least 1")?;
         let log = self.mapped_file_size_commit_log as i64;
         // One record and its end-of-file blank must fit, whatever its topic and properties.

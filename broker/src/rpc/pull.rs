@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use node::remoting::Reply;
 use proto::body::SubscriptionGroupConfig;
 use proto::code::response;
-use proto::header::{PullMessageRequest, PullMessageResponse, pull_sys_flag};
+use proto::header::{PullMessageRequest, PullMessageResponse, UpdateConsumerOffsetRequest, pull_sys_flag};
 use proto::topic::perm;
 use proto::{Command, MASTER_ID};
 use std::sync::Arc;
@@ -178,11 +178,23 @@ fn parse(expression: &str) -> Result<TagFilter, Command> {
 }
 
 impl Pull {
+    /// Progress is the master's to keep.
+    fn commit(&self, broker: &Broker) {
+        let PullMessageRequest { consumer_group, topic, queue_id, commit_offset, .. } = &self.header;
+        if broker.is_master() {
+            broker.metadata.offsets().commit(consumer_group, topic, *queue_id, *commit_offset);
+            return;
+        }
+        let (consumer_group, topic) = (consumer_group.clone(), topic.clone());
+        let (queue_id, commit_offset) = (*queue_id, *commit_offset);
+        let progress = UpdateConsumerOffsetRequest { consumer_group, topic, queue_id, commit_offset };
+        crate::forward::commit(broker, &progress);
+    }
+
     fn start(self, broker: &Arc<Broker>) -> Reply {
         let header = &self.header;
-        if header.sys_flag & pull_sys_flag::COMMIT_OFFSET != 0 && broker.is_master() {
-            let (group, topic) = (&header.consumer_group, &header.topic);
-            broker.metadata.offsets().commit(group, topic, header.queue_id, header.commit_offset);
+        if header.sys_flag & pull_sys_flag::COMMIT_OFFSET != 0 {
+            self.commit(broker);
         }
         match self.look(broker, header.queue_offset) {
             Err(refused) => Reply::Now(refused),

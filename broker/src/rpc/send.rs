@@ -6,33 +6,31 @@
 
 mod message;
 
-use super::{header, not_master, refuse, topic_missing};
+use super::{header, marked, not_master, refuse, topic_missing};
 use crate::broker::Broker;
 use crate::config::FlushDiskType;
+use crate::forward::{self, Origin};
 use crate::meta::{Change, groups, topics};
-use ::ha::{Ack, Refusal};
+use ::ha::{Ack, Admission, Refusal};
 use message::Encoded;
 use node::clock::monotonic_ms;
 use node::remoting::{Connection, Reply};
 use proto::code::{request, response};
-use proto::header::{MSG_REGION, SendMessageRequest, SendMessageResponse, TRACE_ON};
+use proto::header::{SendMessageRequest, SendMessageResponse};
 use proto::message::offset_message_id;
 use proto::topic::{self, perm};
 use proto::{Command, Offset};
-use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::{Appended, PutError};
 
-/// How long a send waits for a planned change; then the client is told to look for another master.
-const LONGEST_HELD: Duration = Duration::from_secs(1);
-
 /// A send after the checks that do not depend on the topic table.
 struct Send {
+    /// To be passed on as it came, should this replica not be the master any more.
+    origin: Origin,
     header: SendMessageRequest,
-    body: bytes::Bytes,
-    born_host: SocketAddr,
     /// The topic it goes to: the header's, or a dead-letter topic.
     topic: String,
     dead_letter: bool,
@@ -47,7 +45,14 @@ enum Need {
 }
 
 pub(super) fn send(broker: &Arc<Broker>, connection: &Arc<Connection>, command: Command) -> Reply {
-    let send = match Send::read(broker, connection, command) {
+    let origin = match Origin::new(broker, connection, command) {
+        Ok(origin) => origin,
+        Err(refused) => return Reply::Now(marked(broker, refused)),
+    };
+    if !broker.is_master() || broker.stopping.load(Ordering::Acquire) {
+        return forward::elsewhere(broker, origin, marked(broker, not_master(broker)));
+    }
+    let send = match Send::read(broker, origin) {
         Ok(send) => send,
         Err(refused) => return Reply::Now(marked(broker, refused)),
     };
@@ -61,22 +66,16 @@ pub(super) fn send(broker: &Arc<Broker>, connection: &Arc<Connection>, command: 
     }
 }
 
-/// Clients read these two fields of every answer, and fail without them.
-fn marked(broker: &Broker, answer: Command) -> Command {
-    answer.with_ext(MSG_REGION, &broker.config.region_id).with_ext(TRACE_ON, broker.config.trace_on)
-}
-
 impl Send {
     /// Checks 1–4 of broker-rpc §4.2, and 7 as far as it decides where the message goes.
-    fn read(broker: &Broker, connection: &Connection, command: Command) -> Result<Send, Command> {
-        let send: SendMessageRequest = match command.code {
+    fn read(broker: &Broker, origin: Origin) -> Result<Send, Command> {
+        let command = &origin.command;
+        let mut send: SendMessageRequest = match command.code {
             request::SEND_MESSAGE => SendMessageRequest::read_v1(&command.ext)
                 .map_err(|error| refuse(response::SYSTEM_ERROR, error.to_string()))?,
-            _ => header(&command)?,
+            _ => header(command)?,
         };
-        if !broker.is_master() || broker.stopping.load(Ordering::Acquire) {
-            return Err(not_master(broker));
-        }
+        crate::alias::resolve(broker, &mut send)?;
         let is_order = |it: &Broker| it.metadata.settings().topics.config(&send.topic).is_some_and(|it| it.order);
         if !perm::is_writeable(broker.config.broker_permission) && is_order(broker) {
             let address = broker.address;
@@ -88,12 +87,15 @@ impl Send {
             return Err(refuse(response::NO_PERMISSION, remark));
         }
         let topic = send.topic.clone();
-        let send = Send { header: send, body: command.body, born_host: connection.peer, topic, dead_letter: false };
-        send.routed(broker, command.version)
+        Send { origin, header: send, topic, dead_letter: false }.routed(broker)
+    }
+
+    fn body(&self) -> &bytes::Bytes {
+        &self.origin.command.body
     }
 
     /// A message that its group failed to consume too often goes to the group's dead-letter topic.
-    fn routed(mut self, broker: &Broker, peer_version: i32) -> Result<Send, Command> {
+    fn routed(mut self, broker: &Broker) -> Result<Send, Command> {
         let Some(group) = self.header.topic.strip_prefix(topic::RETRY_PREFIX) else { return Ok(self) };
         if self.header.batch == Some(true) {
             return Err(refuse(response::MESSAGE_ILLEGAL, "batch request does not support retry group"));
@@ -105,7 +107,7 @@ impl Send {
         }
         /// From this version on a client may set its own limit.
         const V3_4_9: i32 = 121;
-        let own_limit = self.header.max_reconsume_times.filter(|_| peer_version >= V3_4_9);
+        let own_limit = self.header.max_reconsume_times.filter(|_| self.origin.command.version >= V3_4_9);
         let limit = own_limit.unwrap_or_else(|| known.map_or(16, |it| it.retry_max_times));
         let ordered = broker.locks.lock().is_group_locked(monotonic_ms(), group);
         if self.header.reconsume_times.unwrap_or(0) > limit || ordered {
@@ -147,56 +149,113 @@ impl Send {
             // An empty change waits for every settings version before it.
             Need::Settle | Need::Nothing => Vec::new(),
         };
-        if let Err(error) = broker.change(changes).await {
-            return marked(broker, error.into());
+        match broker.change(changes).await {
+            Ok(_) => {}
+            // Nothing is appended yet.
+            Err(error) if error.is_deposition() => {
+                let reply = forward::elsewhere(broker, self.origin, marked(broker, error.into()));
+                return answered(broker, reply).await;
+            }
+            Err(error) => return marked(broker, error.into()),
         }
         let reply = self.append(broker);
         answered(broker, reply).await
     }
 
-    /// While a planned change of master is decided a send waits instead of failing (S10); it is appended here after
-    /// all, or answered as by any replica that is not the master. Sends of one connection that wait together are
-    /// appended in any order, as RocketMQ's always may be.
     fn append(self, broker: &Arc<Broker>) -> Reply {
-        let Some(released) = broker.replication.held(LONGEST_HELD) else { return self.append_now(broker) };
+        let (appended, encoded, admission) = match self.try_append(broker) {
+            Ok(appended) => appended,
+            Err(NotAppended::NotMaster(refused)) => {
+                return forward::elsewhere(broker, self.origin, marked(broker, refused));
+            }
+            Err(NotAppended::Refused(refused)) => {
+                broker.statistics.put_failed.fetch_add(1, Ordering::Relaxed);
+                return Reply::Now(marked(broker, refused));
+            }
+        };
+        broker.statistics.put(encoded.messages.len(), encoded.bytes());
+        broker.metrics.put(&self.topic, encoded.messages.len(), encoded.bytes());
+        let answer = stored(broker, &encoded, &appended);
+        if !encoded.waits {
+            return Reply::Now(answer);
+        }
+        drop(encoded);
+        let acknowledged = broker.replication.acknowledged(admission, appended.end);
         let broker = broker.clone();
         Reply::Later(Box::pin(async move {
-            released.await;
-            answered(&broker, self.append_now(&broker)).await
+            match outcome(flushed(&broker, appended.end), acknowledged).await {
+                Some((flushed, copied)) => verdict(&broker, answer, flushed, copied),
+                None => forward::deposed(&broker, self.origin, answer, appended.epoch, appended.end).await,
+            }
         }))
     }
 
-    fn append_now(self, broker: &Arc<Broker>) -> Reply {
-        match self.try_append(broker) {
-            Ok(reply) => reply,
-            Err(refused) => {
-                broker.statistics.put_failed.fetch_add(1, Ordering::Relaxed);
-                Reply::Now(marked(broker, refused))
-            }
-        }
-    }
-
     /// Checks 5, 6, 8 and 9, admission (S3: too small a set takes no writes), then the append.
-    fn try_append(self, broker: &Arc<Broker>) -> Result<Reply, Command> {
+    fn try_append(&self, broker: &Arc<Broker>) -> Result<(Appended, Encoded, Admission), NotAppended> {
         let encoded = {
             let settings = broker.metadata.settings();
             let (name, topic) = settings.topics.entry(&self.topic).ok_or_else(|| topic_missing(&self.topic))?;
             self.encode(broker, name.clone(), &topic.config)?
         };
-        let admission = broker.replication.admit().map_err(|refusal| refused(&refusal))?;
-        let appended = broker.store.append(&encoded.messages).map_err(|error| not_put(&error))?;
-        broker.statistics.put(encoded.messages.len(), encoded.bytes());
-        broker.metrics.put(&self.topic, encoded.messages.len(), encoded.bytes());
-        let answer = stored(broker, &encoded, &appended);
-        if !encoded.waits {
-            return Ok(Reply::Now(answer));
+        let admission = broker.replication.admit()?;
+        let appended = match self.origin.mark {
+            Some(mark) => broker.store.append_at(mark.epoch, &encoded.messages)?,
+            None => broker.store.append(&encoded.messages)?,
+        };
+        Ok((appended, encoded, admission))
+    }
+}
+
+/// Why nothing was appended.
+enum NotAppended {
+    /// Another replica may append it.
+    NotMaster(Command),
+    Refused(Command),
+}
+
+impl From<Command> for NotAppended {
+    fn from(refused: Command) -> NotAppended {
+        NotAppended::Refused(refused)
+    }
+}
+
+impl From<Refusal> for NotAppended {
+    fn from(refusal: Refusal) -> NotAppended {
+        match refusal {
+            Refusal::NotMaster(_) => NotAppended::NotMaster(refuse(
+                response::SERVICE_NOT_AVAILABLE,
+                format!("service not available now: {refusal}"),
+            )),
+            Refusal::InSyncReplicasNotEnough { .. } => {
+                NotAppended::Refused(refuse(response::SYSTEM_ERROR, refusal.to_string()))
+            }
         }
-        let acknowledged = broker.replication.acknowledged(admission, appended.end);
-        let broker = broker.clone();
-        Ok(Reply::Later(Box::pin(async move {
-            let (flushed, ack) = tokio::join!(flushed(&broker, appended.end), acknowledged);
-            verdict(&broker, answer, flushed, ack)
-        })))
+    }
+}
+
+impl From<PutError> for NotAppended {
+    fn from(error: PutError) -> NotAppended {
+        match error {
+            PutError::Closed(_) => NotAppended::NotMaster(refuse(
+                response::SERVICE_NOT_AVAILABLE,
+                format!("service not available now: {error}"),
+            )),
+            PutError::NotWritable(_) => NotAppended::Refused(refuse(
+                response::SERVICE_NOT_AVAILABLE,
+                format!("service not available now: {error}"),
+            )),
+            // The code with which clients try another broker; appending resumes by itself once there is room.
+            PutError::DiskFull(_) => NotAppended::Refused(refuse(
+                response::SERVICE_NOT_AVAILABLE,
+                format!("service not available now. It may be caused by disk full: {error}"),
+            )),
+            PutError::Illegal(_) => NotAppended::Refused(refuse(
+                response::MESSAGE_ILLEGAL,
+                format!(
+                    "{error}; the message is illegal, maybe its body or properties are too long (properties: 32 KB)"
+                ),
+            )),
+        }
     }
 }
 
@@ -205,32 +264,6 @@ async fn answered(broker: &Broker, reply: Reply) -> Command {
         Reply::Now(answer) => answer,
         Reply::Later(answer) => answer.await,
         Reply::None => marked(broker, refuse(response::SYSTEM_ERROR, "the send was not answered")),
-    }
-}
-
-fn refused(refusal: &Refusal) -> Command {
-    match refusal {
-        Refusal::NotMaster(_) => {
-            refuse(response::SERVICE_NOT_AVAILABLE, format!("service not available now: {refusal}"))
-        }
-        Refusal::InSyncReplicasNotEnough { .. } => refuse(response::SYSTEM_ERROR, refusal.to_string()),
-    }
-}
-
-fn not_put(error: &PutError) -> Command {
-    match error {
-        PutError::NotWritable(_) => {
-            refuse(response::SERVICE_NOT_AVAILABLE, format!("service not available now: {error}"))
-        }
-        // The code with which clients try another broker; appending resumes by itself once there is room.
-        PutError::DiskFull(_) => refuse(
-            response::SERVICE_NOT_AVAILABLE,
-            format!("service not available now. It may be caused by disk full: {error}"),
-        ),
-        PutError::Illegal(_) => refuse(
-            response::MESSAGE_ILLEGAL,
-            format!("{error}; the message is illegal, maybe its body or properties are too long (properties: 32 KB)"),
-        ),
     }
 }
 
@@ -266,18 +299,41 @@ async fn flushed(broker: &Broker, end: Offset) -> Flushed {
     }
 }
 
-fn verdict(broker: &Broker, answer: Command, flushed: Flushed, ack: Ack) -> Command {
-    match (ack, flushed) {
-        (Ack::Deposed, _) => marked(
-            broker,
-            refuse(
-                response::SERVICE_NOT_AVAILABLE,
-                "service not available now: this replica stopped being the master before the message was confirmed",
-            ),
-        ),
+/// What slaves keep, as far as this broker had the time to learn of it.
+enum Copied {
+    Yes,
+    Timeout,
+}
+
+/// `None`: the mastership is over. Then nothing is to be waited for: what this disk has may yet be cut.
+async fn outcome(
+    flushed: impl Future<Output = Flushed>,
+    acknowledged: impl Future<Output = Ack>,
+) -> Option<(Flushed, Copied)> {
+    let (mut flushed, mut acknowledged) = (pin!(flushed), pin!(acknowledged));
+    let (early, ack) = tokio::select! {
+        ack = &mut acknowledged => (None, ack),
+        early = &mut flushed => (Some(early), acknowledged.await),
+    };
+    let copied = match ack {
+        Ack::Acknowledged => Copied::Yes,
+        Ack::Timeout => Copied::Timeout,
+        Ack::Deposed => return None,
+    };
+    Some((
+        match early {
+            Some(flushed) => flushed,
+            None => flushed.await,
+        },
+        copied,
+    ))
+}
+
+fn verdict(broker: &Broker, answer: Command, flushed: Flushed, copied: Copied) -> Command {
+    match (copied, flushed) {
         (_, Flushed::Failed(why)) => marked(broker, refuse(response::SYSTEM_ERROR, format!("flush failed: {why}"))),
-        (Ack::Timeout, _) => Command { code: response::FLUSH_SLAVE_TIMEOUT, ..answer },
-        (Ack::Acknowledged, Flushed::Timeout) => Command { code: response::FLUSH_DISK_TIMEOUT, ..answer },
-        (Ack::Acknowledged, Flushed::Yes) => answer,
+        (Copied::Timeout, _) => Command { code: response::FLUSH_SLAVE_TIMEOUT, ..answer },
+        (Copied::Yes, Flushed::Timeout) => Command { code: response::FLUSH_DISK_TIMEOUT, ..answer },
+        (Copied::Yes, Flushed::Yes) => answer,
     }
 }

@@ -100,10 +100,10 @@ impl Shared {
         let mut writer = self.writer.lock();
         let epoch = match &writer.gate {
             Gate::Open(epoch) => *epoch,
-            Gate::Closed(why) => return Err(PutError::NotWritable(why.clone())),
+            Gate::Closed(why) => return Err(PutError::Closed(why.clone())),
         };
         if let Some(only) = only.filter(|it| *it != epoch) {
-            return Err(PutError::NotWritable(format!("the epoch is {epoch}, not {only}")));
+            return Err(PutError::Closed(format!("the epoch is {epoch}, not {only}")));
         }
         if let Some(why) = self.failed.get() {
             return Err(PutError::NotWritable(why.clone()));

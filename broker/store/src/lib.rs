@@ -94,7 +94,10 @@ pub enum StoreError {
 /// Why a message was not appended. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    /// Not the master, fenced, or shutting down.
+    /// Not the master, not at that epoch, or shutting down: another replica may take it.
+    #[error("store is not writable: {0}")]
+    Closed(String),
+    /// The disk does not do what it should.
     #[error("store is not writable: {0}")]
     NotWritable(String),
     /// No room for the next file; appending resumes by itself once there is.

@@ -33,15 +33,15 @@ impl Send {
     pub(super) fn encode(&self, broker: &Broker, topic: Arc<str>, config: &TopicConfig) -> Result<Encoded, Command> {
         let header = &self.header;
         let queue_id = self.queue(config)?;
-        if self.body.len() > broker.config.max_message_size {
+        if self.body().len() > broker.config.max_message_size {
             let limit = broker.config.max_message_size;
-            let remark = format!("the message is illegal: body of {} bytes, at most {limit}", self.body.len());
+            let remark = format!("the message is illegal: body of {} bytes, at most {limit}", self.body().len());
             return Err(refuse(response::MESSAGE_ILLEGAL, remark));
         }
         let properties = header.properties.as_deref().unwrap_or("");
         let batch = match header.batch {
             Some(true) => self.inner()?,
-            _ => vec![(header.flag, self.body.clone(), properties.to_owned())],
+            _ => vec![(header.flag, self.body().clone(), properties.to_owned())],
         };
         let waits = properties::waits_for_store(properties);
         let mut unique_key = None;
@@ -78,7 +78,7 @@ impl Send {
             return Err(refuse(response::MESSAGE_ILLEGAL, remark));
         }
         let illegal = |why: String| refuse(response::MESSAGE_ILLEGAL, format!("the batch is illegal: {why}"));
-        let inner = proto::batch::decode(&self.body).map_err(|error| illegal(error.to_string()))?;
+        let inner = proto::batch::decode(self.body()).map_err(|error| illegal(error.to_string()))?;
         if inner.is_empty() {
             return Err(illegal("it is empty".into()));
         }
@@ -154,7 +154,7 @@ impl Send {
             flag,
             sys_flag: self.header.sys_flag | multi_tags,
             born_timestamp: self.header.born_timestamp,
-            born_host: self.born_host,
+            born_host: self.origin.born_host(),
             store_host,
             reconsume_times: self.header.reconsume_times.unwrap_or(0),
             prepared_transaction_offset: 0,

@@ -110,13 +110,13 @@ fn consumers_see_nothing_beyond_the_confirm_offset() {
 fn a_closed_store_refuses_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(config(dir.path())).unwrap().0;
-    assert!(matches!(store.append(&[message("T", 0, "x")]), Err(PutError::NotWritable(why)) if why == "starting"));
+    assert!(matches!(store.append(&[message("T", 0, "x")]), Err(PutError::Closed(why)) if why == "starting"));
     store.open_writes(3);
     assert_eq!(store.append(&[message("T", 0, "x")]).unwrap().epoch, 3);
     assert!(store.append_replicated(store.max_offset(), b"x").is_err());
     assert!(store.truncate(0, 1).is_err());
     store.close_writes("deposed");
-    assert!(matches!(store.append(&[message("T", 0, "x")]), Err(PutError::NotWritable(why)) if why == "deposed"));
+    assert!(matches!(store.append(&[message("T", 0, "x")]), Err(PutError::Closed(why)) if why == "deposed"));
 }
 
 #[test]

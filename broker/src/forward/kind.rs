@@ -1,0 +1,31 @@
+//! Which requests of clients a replica that is not the master passes on.
+
+use proto::code::request;
+
+/// How a request that another replica has to answer may be treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// A send of messages: adds to the log, and can be found there by its key.
+    Send,
+    /// Adds to the log, and cannot be told from others there.
+    Append,
+    /// Has the same effect however often it is done.
+    Repeatable,
+}
+
+/// `None`: answered here, whatever this replica is.
+///
+/// Consumer offsets, queue locks and a queue's end are the master's to say: a slave's tables follow it. What operators
+/// change is not in the list: their tools know who the master is.
+pub fn nature(code: i32) -> Option<Nature> {
+    match code {
+        request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => Some(Nature::Send),
+        request::CONSUMER_SEND_MSG_BACK | request::END_TRANSACTION => Some(Nature::Append),
+        request::QUERY_CONSUMER_OFFSET
+        | request::UPDATE_CONSUMER_OFFSET
+        | request::GET_MAX_OFFSET
+        | request::LOCK_BATCH_MQ
+        | request::UNLOCK_BATCH_MQ => Some(Nature::Repeatable),
+        _ => None,
+    }
+}
