@@ -181,6 +181,10 @@ struct State {
     set: BTreeSet<BrokerId>,
     version: i32,
     refuse: bool,
+    /// This request is answered with an error.
+    failing: Option<i32>,
+    /// How often it was.
+    failed: usize,
 }
 
 impl FakeController {
@@ -199,6 +203,27 @@ impl FakeController {
 
     pub fn refuse_alterations(&self, refuse: bool) {
         self.state.lock().unwrap().refuse = refuse;
+    }
+
+    /// From now on requests of this code fail; `None`: of no code.
+    pub fn fail(&self, code: Option<i32>) {
+        let mut state = self.state.lock().unwrap();
+        (state.failing, state.failed) = (code, 0);
+    }
+
+    pub fn failed(&self) -> usize {
+        self.state.lock().unwrap().failed
+    }
+
+    /// Whether the id has been given to anybody.
+    pub fn knows(&self, id: BrokerId) -> bool {
+        self.state.lock().unwrap().replicas.contains_key(&id)
+    }
+
+    /// The replica's address as it has registered it.
+    pub fn registered(&self, id: BrokerId) -> Option<String> {
+        let state = self.state.lock().unwrap();
+        state.replicas.get(&id).map(|it| it.0.clone()).filter(|it| !it.is_empty())
     }
 
     pub fn elect<const N: usize>(&self, master: BrokerId, set: [BrokerId; N]) {
@@ -300,6 +325,10 @@ impl State {
     }
 
     fn answer(&mut self, it: &Command) -> Result<Command, HeaderError> {
+        if self.failing == Some(it.code) {
+            self.failed += 1;
+            return Ok(Command::error(response::SYSTEM_ERROR, "as the test wants"));
+        }
         Ok(match it.code {
             request::CONTROLLER_GET_METADATA_INFO => {
                 Command::response(0).with_header(&GetMetadataInfoResponse { is_leader: true, ..Default::default() })

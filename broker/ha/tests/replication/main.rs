@@ -2,6 +2,7 @@
 //! and the bytes a Java slave would send.
 
 mod cluster;
+mod identity;
 
 use cluster::*;
 use ha::{Ack, Role};
