@@ -146,6 +146,9 @@ async fn run(
     if let Some(vip) = vip.map(|it| it.with_goodbye(goodbye.clone())) {
         listening.spawn(vip.serve(handler.clone(), None, Limits::default(), inner.clone()));
     }
+    let local = handler.clone();
+    let local = Box::new(move |connection: &_, command| local.dispatch(connection, command));
+    tasks.spawn(forward::run(broker.clone(), client.separate(), local, inner.clone()));
     let listener = listener.with_goodbye(goodbye.clone());
     listening.spawn(listener.serve(handler, Some(http), Limits::default(), inner.clone()));
     tasks.spawn(duties::follow_role(broker.clone(), inner.clone()));
