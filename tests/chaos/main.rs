@@ -3,6 +3,7 @@
 //! Each case starts a cluster of its own: three controllers, a nameserver and the three replicas of one broker set.
 
 mod aliases;
+mod comes_back;
 mod controllers_die;
 mod delayed;
 mod explained;
@@ -15,6 +16,7 @@ mod others_die;
 mod partition;
 mod planned_change;
 mod preferred;
+mod role_switch;
 mod scenarios;
 mod stub;
 mod supervised;
