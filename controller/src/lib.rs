@@ -23,6 +23,7 @@ mod watch;
 mod witness_io;
 
 pub use config::Config;
+pub use watch::settings as liveness_settings;
 
 use crate::switchover::Switchover;
 use ::raft::eraftpb::Message;

@@ -155,7 +155,7 @@ pub(crate) fn start(
     (watch, tokio::spawn(task.run(events, asks)))
 }
 
-pub(crate) fn settings(config: &Config) -> Settings {
+pub fn settings(config: &Config) -> Settings {
     Settings {
         unclean: unclean(config),
         proof_of_death: config.elect_on_refused_connection,
