@@ -1,0 +1,472 @@
+//! Supervised brokers: a killed or restarted one is back at its address before anybody is refused, and what a
+//! supervisor does about a broker that cannot come back.
+
+use baton_tests::cluster::{Node, broker_config, free_port};
+use baton_tests::history::body;
+use baton_tests::process::{Process, binary};
+use baton_tests::queries::{self, OK};
+use baton_tests::wire::{self, Connection};
+use baton_tests::{Cluster, ClusterSpec, History, PATIENCE, SECOND, one_at_a_time, wait_for, wait_until};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+const GO_AWAY: i32 = 1500;
+/// What Java's producer gives a send.
+const SEND_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+
+fn supervise(node: &mut Node) {
+    node.run_with(|| {
+        let mut command = Command::new(binary("mqbroker"));
+        command.arg("--supervised");
+        command
+    });
+}
+
+/// A supervised broker without controllers and nameserver.
+fn alone(folder: &Path, keys: &[String]) -> Node {
+    let port = free_port();
+    let keys = [&["brokerRole=ASYNC_MASTER".to_owned()], keys].concat();
+    let config = broker_config(folder, "broker", "broker-a", port, &[], &keys);
+    let mut node = Node::new(folder, "broker", "mqbroker", &format!("127.0.0.1:{port}"), &config);
+    supervise(&mut node);
+    node
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("baton-test-").tempdir().expect("temporary folder")
+}
+
+/// The broker process below a supervisor, if there is one now.
+fn child_of(supervisor: u32) -> Option<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+#[track_caller]
+fn child(node: &mut Node) -> i32 {
+    let supervisor = node.process().id();
+    wait_for("the supervisor has a child", PATIENCE, || child_of(supervisor))
+}
+
+#[track_caller]
+fn tell(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("a process id"), signal).expect("our own grandchild can be signalled");
+}
+
+/// SIGKILL to the broker; returns when the supervisor has started another.
+#[track_caller]
+fn kill_child(node: &mut Node) {
+    let (supervisor, before) = (node.process().id(), child(node));
+    tell(before, Signal::KILL);
+    wait_until("the supervisor starts another", PATIENCE, || child_of(supervisor).is_some_and(|it| it != before));
+}
+
+/// SIGUSR2 to the supervisor; returns when the next broker is there.
+#[track_caller]
+fn restart_child(node: &mut Node) {
+    let (supervisor, before) = (node.process().id(), child(node));
+    tell(supervisor as i32, Signal::USR2);
+    wait_until("the supervisor starts another", PATIENCE, || child_of(supervisor).is_some_and(|it| it != before));
+}
+
+fn is_gone(pid: i32) -> bool {
+    test_kill_process(Pid::from_raw(pid).expect("a process id")).is_err()
+}
+
+/// Clients that stay with one address each, as Java's do between two looks at their routes: a producer, which sends
+/// again what had no answer, and a consumer with long polling. Refused connections, codes that are no success and, as
+/// far as they count as failures in the case at hand, lost connections are what they complain about.
+struct Stay {
+    history: Arc<History>,
+    complaints: Arc<Mutex<Vec<String>>>,
+    lost_connections: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Stay {
+    fn start(topic: &str, addresses: &[String]) -> Stay {
+        let mut stay = Stay {
+            history: Arc::new(History::new(topic, addresses.len())),
+            complaints: Arc::default(),
+            lost_connections: Arc::default(),
+            stop: Arc::default(),
+            threads: Vec::new(),
+        };
+        for (id, address) in addresses.iter().enumerate() {
+            for role in [produce, consume] {
+                let client = Client {
+                    id,
+                    address: address.clone(),
+                    history: stay.history.clone(),
+                    complaints: stay.complaints.clone(),
+                    lost_connections: stay.lost_connections.clone(),
+                    stop: stay.stop.clone(),
+                };
+                stay.threads.push(std::thread::spawn(move || role(&client)));
+            }
+        }
+        stay
+    }
+
+    #[track_caller]
+    fn wait_progress(&self, count: u64) {
+        let before = self.history.acknowledged_each();
+        wait_until("every producer gets messages acknowledged", PATIENCE, || {
+            self.history.acknowledged_each().iter().zip(&before).all(|(now, before)| *now >= before + count)
+        });
+    }
+
+    /// Ends the clients; complaints, lost connections.
+    fn stop(mut self) -> (Arc<History>, Vec<String>, Vec<String>) {
+        self.end();
+        let said = |it: &Mutex<Vec<String>>| it.lock().expect("a client has failed").clone();
+        (self.history.clone(), said(&self.complaints), said(&self.lost_connections))
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads.drain(..) {
+            assert!(thread.join().is_ok() || std::thread::panicking(), "a client has failed");
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Client {
+    id: usize,
+    address: String,
+    history: Arc<History>,
+    complaints: Arc<Mutex<Vec<String>>>,
+    lost_connections: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Client {
+    fn complain(&self, what: String) {
+        self.complaints.lock().expect("another client has failed").push(format!("{}: {what}", self.address));
+    }
+
+    /// Asks until there is an answer other than GO_AWAY, on new connections where needed.
+    fn ask(&self, connection: &mut Option<Connection>, request: &proto::Command) -> Option<proto::Command> {
+        while !self.stop.load(Relaxed) {
+            let Some(open) = connection else {
+                match Connection::open(&self.address, SEND_TIMEOUT) {
+                    Ok(open) => *connection = Some(open),
+                    Err(error) => {
+                        self.complain(format!("connection refused: {error}"));
+                        std::thread::sleep(std::time::Duration::from_millis(10));
+                    }
+                }
+                continue;
+            };
+            match open.call(request.clone(), SEND_TIMEOUT) {
+                Ok(answer) if answer.code == GO_AWAY => *connection = None,
+                Ok(answer) => return Some(answer),
+                Err(error) => {
+                    let what = format!("{}: request {} had no answer: {error}", self.address, request.code);
+                    self.lost_connections.lock().expect("another client has failed").push(what);
+                    *connection = None;
+                }
+            }
+        }
+        None
+    }
+}
+
+fn produce(client: &Client) {
+    let (mut connection, mut sequence) = (None, 1);
+    while !client.stop.load(Relaxed) {
+        client.history.sending(client.id, sequence);
+        let request = queries::send_request(&client.history.topic, client.id as i32, body(client.id, sequence, 256));
+        match client.ask(&mut connection, &request) {
+            Some(answer) if answer.code == OK => {
+                client.history.acknowledged(client.id, sequence);
+                sequence += 1;
+            }
+            Some(answer) => {
+                client.complain(format!("send: {} {:?}", answer.code, answer.remark));
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            None => return,
+        }
+    }
+}
+
+fn consume(client: &Client) {
+    let (mut connection, mut offset) = (None, 0);
+    while !client.stop.load(Relaxed) {
+        let request = pull_request(&client.history.topic, client.id as i32, offset);
+        match client.ask(&mut connection, &request) {
+            // Found, not found, try again at once.
+            Some(answer) if [OK, 19, 20].contains(&answer.code) => {
+                let next = answer.ext.get("nextBeginOffset").and_then(|it| it.parse::<i64>().ok());
+                let next = next.expect("a pull answer says where to go on");
+                if next < offset {
+                    client.complain(format!("pull: sent back from {offset} to {next}"));
+                }
+                offset = next;
+            }
+            Some(answer) => {
+                client.complain(format!("pull at {offset}: {} {:?}", answer.code, answer.remark));
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            None => return,
+        }
+    }
+}
+
+/// With long polling, as Java's consumers pull.
+fn pull_request(topic: &str, queue_id: i32, offset: i64) -> proto::Command {
+    proto::Command::request(11)
+        .with_ext("consumerGroup", "test-consumer")
+        .with_ext("topic", topic)
+        .with_ext("queueId", queue_id)
+        .with_ext("queueOffset", offset)
+        .with_ext("maxMsgNums", 32)
+        .with_ext("sysFlag", 6)
+        .with_ext("commitOffset", 0)
+        .with_ext("suspendTimeoutMillis", 1000)
+        .with_ext("subscription", "*")
+        .with_ext("subVersion", 0)
+        .with_ext("expressionType", "TAG")
+}
+
+#[track_caller]
+fn create_topic(address: &str, topic: &str, queues: i32) {
+    let answer = queries::create_topic(address, topic, queues).expect("the broker answers");
+    assert_eq!(answer.code, OK, "{:?}", answer.remark);
+    let answer = queries::create_group(address, "test-consumer").expect("the broker answers");
+    assert_eq!(answer.code, OK, "{:?}", answer.remark);
+}
+
+#[test]
+fn a_killed_broker_refuses_nobody_and_answers_who_asked_meanwhile() {
+    let _turn = one_at_a_time();
+    let folder = folder();
+    let mut broker = alone(folder.path(), &[]);
+    broker.start();
+    create_topic(&broker.address, "orders", 1);
+    let stay = Stay::start("orders", &[broker.address.clone()]);
+    for _ in 0..5 {
+        stay.wait_progress(10);
+        kill_child(&mut broker);
+    }
+    stay.wait_progress(10);
+    let (history, complaints, lost) = stay.stop();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    // What a killed process had read it cannot answer: one send and one pull each time, at the most.
+    assert!(lost.len() <= 10, "{lost:?}");
+    println!("5 kills: {} messages, longest gap {:?}", history.acknowledged_total(), history.longest_gap());
+    assert!(broker.output().contains("died and is started again"), "{}", broker.output());
+    assert_eq!(broker.stop().code(), Some(0));
+}
+
+#[test]
+fn a_restart_loses_no_request_at_all() {
+    let _turn = one_at_a_time();
+    let folder = folder();
+    let mut broker = alone(folder.path(), &[]);
+    broker.start();
+    create_topic(&broker.address, "orders", 1);
+    let stay = Stay::start("orders", &[broker.address.clone()]);
+    for _ in 0..5 {
+        stay.wait_progress(10);
+        restart_child(&mut broker);
+    }
+    stay.wait_progress(10);
+    let (history, complaints, lost) = stay.stop();
+    assert!(complaints.is_empty() && lost.is_empty(), "{complaints:?} {lost:?}");
+    println!("5 restarts: {} messages, longest gap {:?}", history.acknowledged_total(), history.longest_gap());
+    assert_eq!(broker.stop().code(), Some(0));
+}
+
+/// Every broker in turn, as an upgrade does it. Each client talks to one replica only, whatever that is at the moment.
+#[test]
+fn a_rolling_restart_of_supervised_brokers_fails_no_send_and_no_pull() {
+    let _turn = one_at_a_time();
+    let mut cluster = Cluster::prepare(&ClusterSpec::default().broker_key("slaveReadEnable=true"));
+    cluster.brokers.iter_mut().for_each(supervise);
+    cluster.launch_all();
+    cluster.wait_whole();
+    cluster.create_topic("orders", 3);
+    let master = cluster.brokers[cluster.wait_master()].address.clone();
+    assert_eq!(queries::create_group(&master, "test-consumer").expect("the master answers").code, OK);
+    let addresses: Vec<_> = cluster.brokers.iter().map(|it| it.address.clone()).collect();
+    wait_until("every replica knows topic and group", PATIENCE, || {
+        addresses.iter().all(|it| queries::knows_topic(it, "orders"))
+    });
+    let stay = Stay::start("orders", &addresses);
+    for broker in 0..3 {
+        cluster.wait_whole();
+        stay.wait_progress(10);
+        restart_child(&mut cluster.brokers[broker]);
+        stay.wait_progress(10);
+    }
+    cluster.wait_whole();
+    let (history, complaints, lost) = stay.stop();
+    assert!(complaints.is_empty() && lost.is_empty(), "{complaints:#?} {lost:#?}");
+    let account = history.check(cluster.nameserver());
+    println!("rolling restart: {account:?}, longest gap {:?}", history.longest_gap());
+}
+
+/// The controllers learn of the death by the HA port, which no supervisor holds, or by the process that registers anew;
+/// the former master comes back as a slave and passes on what it is sent.
+#[test]
+fn a_killed_master_serves_at_its_address_again_as_a_slave() {
+    let _turn = one_at_a_time();
+    let mut cluster = Cluster::prepare(&ClusterSpec::default().broker_key("slaveReadEnable=true"));
+    cluster.brokers.iter_mut().for_each(supervise);
+    cluster.launch_all();
+    cluster.create_topic("orders", 1);
+    let first = cluster.wait_whole();
+    assert_eq!(queries::create_group(&first.master_address, "test-consumer").expect("an answer").code, OK);
+    let stay = Stay::start("orders", std::slice::from_ref(&first.master_address));
+    stay.wait_progress(10);
+    let master = cluster.wait_master();
+    kill_child(&mut cluster.brokers[master]);
+    // S2: whoever is master now is it at a later epoch.
+    cluster.wait_master_after(first.master_epoch);
+    stay.wait_progress(10);
+    cluster.wait_whole();
+    stay.wait_progress(10);
+    let (history, complaints, lost) = stay.stop();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert!(lost.len() <= 2, "{lost:?}");
+    let account = history.check(cluster.nameserver());
+    println!("kill -9 of a supervised master: {account:?}, longest gap {:?}", history.longest_gap());
+}
+
+#[test]
+fn a_supervisor_ends_with_the_error_of_a_broker_that_never_served() {
+    let folder = folder();
+    let refusal = |node: &mut Node| {
+        node.launch();
+        let status = node.process().wait_for_end(PATIENCE);
+        (status.code(), node.output())
+    };
+    let mut wrong = alone(folder.path(), &["flushDiskType=SOMETIMES".to_owned()]);
+    let (code, said) = refusal(&mut wrong);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("flushDiskType") && said.contains("SOMETIMES"), "{said}");
+
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let (code, said) = refusal(&mut alone(folder.path(), &[format!("listenPort={port}")]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("in use") && said.contains(&port.to_string()) && said.contains("listenPort"), "{said}");
+
+    // Only the child finds out.
+    let (_first, mut second) = {
+        let mut first = alone(folder.path(), &[]);
+        first.start();
+        (first, alone(folder.path(), &[]))
+    };
+    let (code, said) = refusal(&mut second);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("another broker uses this store directory"), "{said}");
+    assert_eq!(said.matches("the broker is started").count(), 1, "it is not tried again: {said}");
+}
+
+/// Broken for a while after it has served: pauses grow, clients wait, and it comes back by itself.
+#[test]
+fn a_broker_that_cannot_start_for_a_while_is_started_until_it_can() {
+    let _turn = one_at_a_time();
+    let folder = folder();
+    let mut broker = alone(folder.path(), &[]);
+    broker.start();
+    create_topic(&broker.address, "orders", 1);
+    let config = std::fs::read_to_string(broker.config()).expect("its configuration");
+    std::fs::write(broker.config(), format!("{config}flushDiskType=SOMETIMES\n")).expect("its configuration");
+    tell(child(&mut broker), Signal::KILL);
+    let mut waiting = Connection::open(&broker.address, SECOND).expect("the supervisor holds the port");
+    waiting.send(queries::send_request("orders", 0, "hello")).expect("sent");
+    let output = || std::fs::read_to_string(folder.path().join("broker/output.log")).unwrap_or_default();
+    wait_until("it has been tried some times", PATIENCE, || output().contains("restarts=5"));
+    std::fs::write(broker.config(), config).expect("its configuration");
+    assert_eq!(waiting.receive(PATIENCE).expect("an answer").code, OK);
+    assert_eq!(broker.stop().code(), Some(0));
+}
+
+#[test]
+fn a_broker_dies_with_its_supervisor_and_leaves_the_ports_free() {
+    let folder = folder();
+    let mut broker = alone(folder.path(), &[]);
+    broker.start();
+    let child = child(&mut broker);
+    // The child is in a group of its own, so that only the kernel can have told it.
+    broker.kill();
+    wait_until("the child is gone", PATIENCE, || is_gone(child));
+    wait_until("its port is free", PATIENCE, || TcpListener::bind(&broker.address).is_ok());
+    broker.start();
+}
+
+#[test]
+fn a_supervisor_that_is_told_to_end_ends_the_broker_first() {
+    let folder = folder();
+    let mut broker = alone(folder.path(), &[]);
+    broker.start();
+    let child = child(&mut broker);
+    assert_eq!(broker.stop().code(), Some(0));
+    assert!(is_gone(child));
+    assert!(wire::Connection::open(&broker.address, SECOND).is_err(), "nobody holds the port any more");
+}
+
+/// systemd's way: the socket belongs to somebody else for as long as that wants.
+#[test]
+fn a_broker_serves_a_socket_that_is_handed_over() {
+    use std::os::unix::process::CommandExt;
+    let _turn = one_at_a_time();
+    let folder = folder();
+    let mut broker = alone(folder.path(), &["enableVipListener=false".to_owned()]);
+    let socket = TcpListener::bind(&broker.address).expect("its port");
+    broker.run_with(move || {
+        let mut command = Command::new(binary("mqbroker"));
+        let socket = socket.try_clone().expect("a copy");
+        command.env("LISTEN_FDS", "1");
+        // SAFETY: only one async-signal-safe system call between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                use std::os::fd::FromRawFd;
+                let mut third = std::mem::ManuallyDrop::new(std::os::fd::OwnedFd::from_raw_fd(3));
+                Ok(rustix::io::dup2(&socket, &mut third)?)
+            });
+        }
+        command
+    });
+    broker.start();
+    create_topic(&broker.address, "orders", 1);
+    broker.kill();
+    let mut waiting = Connection::open(&broker.address, SECOND).expect("the socket is open");
+    waiting.send(queries::send_request("orders", 0, "hello")).expect("sent");
+    broker.start();
+    assert_eq!(waiting.receive(PATIENCE).expect("an answer").code, OK);
+}
+
+#[test]
+fn what_is_no_socket_is_not_taken_for_one() {
+    let folder = folder();
+    let run = |fds: &str, wants: &str| {
+        let broker = alone(folder.path(), &[]);
+        let mut command = Command::new(binary("mqbroker"));
+        command.arg("-c").arg(broker.config()).env("LISTEN_FDS", fds).env("HOME", folder.path());
+        let mut process = Process::start("mqbroker", command, &folder.path().join("refused.log"));
+        let status = process.wait_for_end(PATIENCE);
+        let said = process.output();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains(wants) && said.contains("LISTEN_FDS"), "{said}");
+    };
+    run("many", "LISTEN_FDS=many");
+    run("-1", "LISTEN_FDS=-1");
+    run("2", "descriptor 3");
+}
