@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 use store::{DelayLevels, Store};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A new master takes over its tables within a millisecond; longer means that it is stopping.
 const ADOPTION: Duration = Duration::from_secs(1);
@@ -38,6 +38,8 @@ pub struct Broker {
     pub metadata: Metadata,
     pub members: Members,
     pub clients: Mutex<ClientTable>,
+    /// Told after each heartbeat: who it came from is known now.
+    pub introductions: Notify,
     pub locks: Mutex<QueueLocks>,
     pub hold: Hold,
     pub forward: Forward,
@@ -96,6 +98,7 @@ impl Broker {
             metadata,
             members: Members::default(),
             clients: Mutex::default(),
+            introductions: Notify::new(),
             locks: Mutex::default(),
             hold: Hold::default(),
             forward: Forward::default(),

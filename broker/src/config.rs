@@ -153,8 +153,13 @@ pub struct Config {
     pub max_message_size: usize,
     /// What clients may do: 4 read, 2 write, 6 both. Default 6.
     pub broker_permission: i32,
-    /// Serve consumers as a slave, and let a lagging consumer be sent to one. Default false.
+    /// Send a consumer that reads what is not in the master's memory any more, or whose group is set so, to a slave that
+    /// keeps up. The same on every replica of a set. A slave serves consumers that come to it by an old route whatever
+    /// stands here. Default false.
     pub slave_read_enable: bool,
+    /// With `slaveReadEnable`: spread each group's queues over all replicas that keep up, so that a master's death
+    /// interrupts only its own readers. Default false.
+    pub slave_read_spread: bool,
     /// Hold a pull that finds nothing for as long as the consumer asked. False: for `shortPollingTimeMills`. Default
     /// true.
     pub long_polling_enable: bool,
@@ -252,6 +257,7 @@ impl Default for Config {
             max_message_size: 4 << 20,
             broker_permission: 6,
             slave_read_enable: false,
+            slave_read_spread: false,
             long_polling_enable: true,
             short_polling_time_mills: 1000,
             max_transfer_bytes_on_message_in_memory: 256 << 10,

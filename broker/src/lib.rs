@@ -22,6 +22,7 @@ mod metadata;
 mod metadata_sync;
 mod metrics;
 mod put;
+mod readers;
 mod registration;
 mod rpc;
 mod statistics;

@@ -84,6 +84,7 @@ fn each_mistake_names_the_key_and_the_cure() {
         (Config { broker_permission: 9, ..base() }, "brokerPermission=9"),
         (Config { delete_when: "25".into(), ..base() }, "deleteWhen=25"),
         (Config { message_delay_level: "1s, 2s".into(), ..base() }, "messageDelayLevel=1s, 2s"),
+        (Config { slave_read_spread: true, ..base() }, "slaveReadEnable=true"),
         (Config { flush_delay_offset_interval: 0, ..base() }, "flushDelayOffsetInterval=0"),
         (Config { broker_heartbeat_interval: 2000, ..base() }, "controllerHeartBeatTimeoutMills=2000"),
         (Config { mapped_file_size_commit_log: 1, ..base() }, "mappedFileSizeCommitLog=1"),

@@ -54,6 +54,7 @@ pub(super) fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, comm
             clients.register_producer(&producer.group_name, connection.id, client.clone());
         }
     }
+    broker.introductions.notify_waiters();
     broker.tell_to_rebalance(changed);
     let answer =
         success().with_header(&HeartbeatResponse { is_support_heart_beat_v2: Some(true), is_sub_change: Some(resend) });

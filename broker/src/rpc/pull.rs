@@ -1,10 +1,14 @@
-//! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361), with long polling.
+//! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361), with long polling. Every replica serves what is confirmed (S3): a
+//! client's route may be old, and with `slaveReadEnable` clients are sent to slaves.
+
+mod verdict;
 
 use super::{group_missing, header, refuse, topic_missing};
 use crate::broker::Broker;
 use crate::memory;
 use crate::meta::subscription::{TagFilter, is_tag};
 use crate::meta::{Change, Settings, groups};
+use crate::readers::{Reader, View};
 use bytes::{Bytes, BytesMut};
 use node::remoting::Reply;
 use proto::body::SubscriptionGroupConfig;
@@ -16,9 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::{GetResult, GetStatus};
 use tokio::time::Instant;
+use verdict::{Hold, Standing, Verdict, verdict};
 
 /// A held pull looks again this often even if nobody wakes it, as Java's sweep does.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How long a consumer that the broker does not know may take to introduce itself.
+const INTRODUCTION: Duration = Duration::from_secs(1);
+/// See [`Hold::Briefly`].
+const BRIEF: Duration = Duration::from_secs(1);
 
 /// Why a request is forbidden (`ForbiddenType`).
 mod forbidden {
@@ -36,6 +45,20 @@ struct Pull {
     filter: TagFilter,
 }
 
+/// What the checks have found out about a request.
+struct Checked {
+    topic: Arc<str>,
+    group: Arc<SubscriptionGroupConfig>,
+    filter: TagFilter,
+}
+
+impl Checked {
+    fn of(self, header: PullMessageRequest) -> Pull {
+        let Checked { topic, group, filter } = self;
+        Pull { header, topic, group, filter }
+    }
+}
+
 /// What one look at the queue says.
 enum Look {
     Answer(Command),
@@ -43,6 +66,7 @@ enum Look {
     Nothing {
         next: i64,
         answer: Command,
+        hold: Hold,
     },
 }
 
@@ -55,10 +79,39 @@ pub(super) fn pull(broker: &Arc<Broker>, command: Command) -> Reply {
     if unknown_group && broker.is_master() && broker.config.auto_create_subscription_group {
         return after_group(broker, request);
     }
-    match check(broker, request) {
-        Ok(pull) => pull.start(broker),
+    let may_wait = request.sys_flag & pull_sys_flag::SUSPEND != 0;
+    match check(broker, &request) {
+        Ok(checked) => checked.of(request).start(broker),
+        Err(refused) if may_wait && is_stranger(&refused) => once_introduced(broker, request),
         Err(refused) => Reply::Now(refused),
     }
+}
+
+/// The broker does not know what the consumer has subscribed to, or not the newest.
+fn is_stranger(refused: &Command) -> bool {
+    matches!(refused.code, response::SUBSCRIPTION_NOT_EXIST | response::SUBSCRIPTION_NOT_LATEST)
+}
+
+/// A consumer sends its heartbeat when it connects again, and may pull before that has arrived: the broker has only
+/// just started, or the subscription is new. Refused, it would stand still for seconds.
+fn once_introduced(broker: &Arc<Broker>, request: PullMessageRequest) -> Reply {
+    let broker = broker.clone();
+    Reply::Later(Box::pin(async move {
+        let deadline = Instant::now() + INTRODUCTION;
+        loop {
+            // Registered before it is looked at: a heartbeat in between is not missed.
+            let mut heartbeat = std::pin::pin!(broker.introductions.notified());
+            heartbeat.as_mut().enable();
+            let in_time = match check(&broker, &request) {
+                Ok(checked) => return answered(checked.of(request).start(&broker)).await,
+                Err(refused) if !is_stranger(&refused) => return refused,
+                Err(refused) => tokio::time::timeout_at(deadline, heartbeat).await.map_err(|_| refused),
+            };
+            if let Err(refused) = in_time {
+                return refused;
+            }
+        }
+    }))
 }
 
 /// The group's first pull creates it.
@@ -72,16 +125,19 @@ fn after_group(broker: &Arc<Broker>, request: PullMessageRequest) -> Reply {
         if let Err(error) = broker.change(vec![create]).await {
             return error.into();
         }
-        let reply = match check(&broker, request) {
-            Ok(pull) => pull.start(&broker),
-            Err(refused) => return refused,
-        };
-        match reply {
-            Reply::Now(answer) => answer,
-            Reply::Later(answer) => answer.await,
-            Reply::None => refuse(response::SYSTEM_ERROR, "the pull was not answered"),
+        match check(&broker, &request) {
+            Ok(checked) => answered(checked.of(request).start(&broker)).await,
+            Err(refused) => refused,
         }
     }))
+}
+
+async fn answered(reply: Reply) -> Command {
+    match reply {
+        Reply::Now(answer) => answer,
+        Reply::Later(answer) => answer.await,
+        Reply::None => refuse(response::SYSTEM_ERROR, "the pull was not answered"),
+    }
 }
 
 fn forbid(why: i32, remark: String) -> Command {
@@ -89,18 +145,8 @@ fn forbid(why: i32, remark: String) -> Command {
     refuse(response::NO_PERMISSION, remark).with_header(&header)
 }
 
-/// A slave serves consumers only if it is allowed to.
-fn check_role(broker: &Broker) -> Result<(), Command> {
-    if broker.is_master() || broker.config.slave_read_enable {
-        return Ok(());
-    }
-    let remark = "[REJECTREQUEST]this replica is a slave and slaveReadEnable is false; pull from the master";
-    Err(refuse(response::SYSTEM_BUSY, remark))
-}
-
 /// The checks of broker-rpc §5, in its order.
-fn check(broker: &Broker, request: PullMessageRequest) -> Result<Pull, Command> {
-    check_role(broker)?;
+fn check(broker: &Broker, request: &PullMessageRequest) -> Result<Checked, Command> {
     if !perm::is_readable(broker.config.broker_permission) {
         let remark = format!("the broker[{}] pulling message is forbidden", broker.address);
         return Err(forbid(forbidden::BROKER, remark));
@@ -111,15 +157,14 @@ fn check(broker: &Broker, request: PullMessageRequest) -> Result<Pull, Command> 
         let remark = format!("subscription group no permission, {}", request.consumer_group);
         return Err(forbid(forbidden::GROUP, remark));
     }
-    let (topic, queues) = readable_topic(&settings, &request)?;
+    let (topic, queues) = readable_topic(&settings, request)?;
     if request.queue_id < 0 || request.queue_id >= queues {
         let remark =
             format!("queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}]", request.queue_id);
         return Err(refuse(response::INVALID_PARAMETER, remark));
     }
-    let filter = filter(broker, &request, group)?;
-    let group = group.clone();
-    Ok(Pull { header: request, topic, group, filter })
+    let filter = filter(broker, request, group)?;
+    Ok(Checked { topic, group: group.clone(), filter })
 }
 
 fn readable_topic(settings: &Settings, request: &PullMessageRequest) -> Result<(Arc<str>, i32), Command> {
@@ -197,10 +242,9 @@ impl Pull {
             self.commit(broker);
         }
         match self.look(broker, header.queue_offset) {
-            Err(refused) => Reply::Now(refused),
-            Ok(Look::Answer(answer)) => Reply::Now(answer),
-            Ok(Look::Nothing { answer, .. }) if header.sys_flag & pull_sys_flag::SUSPEND == 0 => Reply::Now(answer),
-            Ok(Look::Nothing { next, .. }) => {
+            Look::Answer(answer) => Reply::Now(answer),
+            Look::Nothing { answer, .. } if header.sys_flag & pull_sys_flag::SUSPEND == 0 => Reply::Now(answer),
+            Look::Nothing { next, .. } => {
                 let broker = broker.clone();
                 Reply::Later(Box::pin(async move { self.wait(&broker, next).await }))
             }
@@ -213,13 +257,13 @@ impl Pull {
             true => self.header.suspend_timeout_millis.max(0) as u64,
             false => broker.config.short_polling_time_mills,
         };
-        let deadline = Instant::now() + Duration::from_millis(limit);
+        let began = Instant::now();
+        let mut deadline = began + Duration::from_millis(limit);
         loop {
             let mut parked = broker.hold.park(&self.topic, self.header.queue_id, offset);
             let answer = match self.look(broker, offset) {
-                Err(refused) => return refused,
-                Ok(Look::Answer(answer)) if answer.code != response::PULL_RETRY_IMMEDIATELY => return answer,
-                Ok(Look::Answer(filtered)) => {
+                Look::Answer(answer) if answer.code != response::PULL_RETRY_IMMEDIATELY => return answer,
+                Look::Answer(filtered) => {
                     let next = filtered.header::<PullMessageResponse>().map_or(offset, |it| it.next_begin_offset);
                     if next > offset {
                         offset = next;
@@ -227,8 +271,11 @@ impl Pull {
                     }
                     Command { code: response::PULL_NOT_FOUND, ..filtered }
                 }
-                Ok(Look::Nothing { next, answer }) => {
+                Look::Nothing { next, answer, hold } => {
                     offset = next;
+                    if hold == Hold::Briefly {
+                        deadline = deadline.min(began + BRIEF);
+                    }
                     answer
                 }
             };
@@ -246,8 +293,7 @@ impl Pull {
         }
     }
 
-    fn look(&self, broker: &Broker, offset: i64) -> Result<Look, Command> {
-        check_role(broker)?;
+    fn look(&self, broker: &Broker, offset: i64) -> Look {
         let messages =
             (self.header.max_msg_nums.max(1) as usize).min(broker.config.max_transfer_count_on_message_in_memory);
         let bytes = broker.config.max_transfer_bytes_on_message_in_memory;
@@ -258,23 +304,21 @@ impl Pull {
         broker.statistics.pulled(messages);
         let bytes = found.messages.iter().map(|it| it.len()).sum();
         broker.metrics.got(&self.topic, &self.header.consumer_group, messages, bytes, began.elapsed());
-        Ok(self.judge(broker, offset, &found))
+        self.judge(broker, offset, &found)
     }
 
     fn judge(&self, broker: &Broker, offset: i64, found: &GetResult) -> Look {
-        let (mut code, mut suggested) = (code(found.status, offset), self.suggested(broker, found));
-        let mut next = found.next_begin_offset;
         let master = broker.is_master();
-        if master && found.status == GetStatus::OffsetOverflowBadly && !broker.has_caught_up() {
-            // A new master's queues may still grow to where its predecessor let the group read (S13).
-            (code, next) = (response::PULL_NOT_FOUND, offset);
-        }
-        if !master && code == response::PULL_OFFSET_MOVED {
-            // Only the master may correct an offset.
-            (code, next, suggested) = (response::PULL_RETRY_IMMEDIATELY, offset, self.group.broker_id);
-        }
+        let view = if master && !broker.config.slave_read_enable { View::default() } else { View::of(broker) };
+        let standing = match (master, view.keep_up.is_empty()) {
+            (true, _) if broker.has_caught_up() => Standing::Master,
+            (true, _) => Standing::NewMaster,
+            (false, false) => Standing::Slave,
+            (false, true) => Standing::LaggingSlave,
+        };
+        let Verdict { code, next, hold } = verdict(standing, found.status, offset, found.next_begin_offset);
         let header = PullMessageResponse {
-            suggest_which_broker_id: suggested,
+            suggest_which_broker_id: self.suggested(broker, &view, found),
             next_begin_offset: next,
             min_offset: found.min_offset,
             max_offset: found.max_offset,
@@ -284,17 +328,18 @@ impl Pull {
         };
         let answer = Command { remark: Some(remark(found.status).to_owned()), ..Command::response(code) };
         let answer = answer.with_header(&header).with_body(concatenated(found));
-        if code == response::PULL_NOT_FOUND { Look::Nothing { next, answer } } else { Look::Answer(answer) }
+        if hold == Hold::No { Look::Answer(answer) } else { Look::Nothing { next, answer, hold } }
     }
 
-    /// A consumer that lags far behind is sent to a slave, if slaves may be read.
-    fn suggested(&self, broker: &Broker, found: &GetResult) -> i64 {
-        if !broker.config.slave_read_enable {
+    fn suggested(&self, broker: &Broker, view: &View, found: &GetResult) -> i64 {
+        // What this replica has deleted the master may still have.
+        if !broker.config.slave_read_enable || found.status == GetStatus::OffsetTooSmall {
             return MASTER_ID;
         }
         let last = found.messages.last().and_then(|it| memory::physical_offset(it));
         let cold = last.is_some_and(|it| memory::is_cold(broker.store.max_offset() - it));
-        if cold { self.group.which_broker_when_consume_slowly } else { self.group.broker_id }
+        let reader = Reader { group: &self.group, topic: &self.topic, queue_id: self.header.queue_id, cold };
+        view.suggest(&reader, broker.config.slave_read_spread)
     }
 }
 
@@ -304,19 +349,6 @@ fn concatenated(found: &GetResult) -> Bytes {
         body.extend_from_slice(message);
     }
     body.freeze()
-}
-
-fn code(status: GetStatus, offset: i64) -> i32 {
-    match status {
-        GetStatus::Found => response::SUCCESS,
-        GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving => response::PULL_RETRY_IMMEDIATELY,
-        GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
-        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if offset == 0 => response::PULL_NOT_FOUND,
-        GetStatus::NoMatchedLogicQueue
-        | GetStatus::NoMessageInQueue
-        | GetStatus::OffsetOverflowBadly
-        | GetStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
-    }
 }
 
 fn remark(status: GetStatus) -> &'static str {

@@ -49,6 +49,31 @@ async fn a_held_pull_is_answered_when_a_wanted_message_comes() {
     broker.stop().await;
 }
 
+/// A broker that has just started knows nobody's subscriptions; its consumers pull while they introduce themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_of_an_unknown_consumer_waits_for_its_heartbeat() {
+    let broker = Fixture::start().await;
+    assert_eq!(broker.send("T", 0, "first").await.code, response::SUCCESS);
+    let subscription = SubscriptionData { topic: "T".into(), sub_string: "*".into(), ..Default::default() };
+    let consumer =
+        ConsumerData { group_name: "CG".into(), subscription_data_set: vec![subscription], ..Default::default() };
+    let data = HeartbeatData { client_id: "c".into(), consumer_data_set: vec![consumer], ..Default::default() };
+    let heartbeat = Command::request(request::HEART_BEAT).with_body(proto::json::to_vec(&data));
+    let known = |flag| {
+        let mut header: PullMessageRequest = pull("T", 0, "", DEADLINE).header().expect("a pull");
+        header.sys_flag = flag;
+        Command::request(request::PULL_MESSAGE).with_header(&header)
+    };
+    assert_eq!(broker.call(known(0)).await.code, response::SUBSCRIPTION_NOT_EXIST, "this one does not wait");
+    let (pulled, introduced) = tokio::join!(broker.call(known(pull_sys_flag::SUSPEND)), async {
+        tokio::task::yield_now().await;
+        broker.call(heartbeat).await
+    });
+    assert_eq!(introduced.code, response::SUCCESS);
+    assert_eq!((pulled.code, bodies(&pulled)), (response::SUCCESS, vec!["first".to_owned()]), "{:?}", pulled.remark);
+    broker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pull_that_finds_nothing_says_where_to_go_on() {
     let broker = Fixture::start().await;

@@ -1,0 +1,121 @@
+//! What a look at a queue means to a consumer. Pure.
+//!
+//! No consumer is moved because of what a replica happens to have: a slave that is behind, or has deleted more than its
+//! master, and a new master whose queues still grow, all let it stay where it is. Only a master that knows its queues
+//! corrects an offset.
+
+use proto::code::response;
+use store::GetStatus;
+
+/// Who looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Every message that the log had at the promotion is in its queue.
+    Master,
+    /// Not so yet (S13).
+    NewMaster,
+    Slave,
+    /// Behind others, cut off, or of no role yet.
+    LaggingSlave,
+}
+
+/// What is answered, and whether it may wait for something better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub code: i32,
+    pub next: i64,
+    pub hold: Hold,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    No,
+    AsAsked,
+    /// The consumer should soon ask the master.
+    Briefly,
+}
+
+/// `next`: where the store would go on.
+pub(super) fn verdict(standing: Standing, status: GetStatus, offset: i64, next: i64) -> Verdict {
+    let code = code(status, offset);
+    let moved = code == response::PULL_OFFSET_MOVED;
+    let slave = matches!(standing, Standing::Slave | Standing::LaggingSlave);
+    let (code, next) = match status {
+        GetStatus::OffsetTooSmall if slave => (response::PULL_RETRY_IMMEDIATELY, offset),
+        GetStatus::OffsetTooSmall => (code, next),
+        GetStatus::OffsetFoundNull if slave => (code, offset),
+        _ if moved && standing != Standing::Master => (response::PULL_NOT_FOUND, offset),
+        _ => (code, next),
+    };
+    let hold = match (code, standing) {
+        (response::PULL_NOT_FOUND, Standing::LaggingSlave) => Hold::Briefly,
+        (response::PULL_NOT_FOUND, _) => Hold::AsAsked,
+        // Its next read is the master's. A consumer that takes this replica for the master must not run in circles.
+        _ if slave && status == GetStatus::OffsetTooSmall => Hold::Briefly,
+        _ => Hold::No,
+    };
+    Verdict { code, next, hold }
+}
+
+fn code(status: GetStatus, offset: i64) -> i32 {
+    match status {
+        GetStatus::Found => response::SUCCESS,
+        GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving => response::PULL_RETRY_IMMEDIATELY,
+        GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if offset == 0 => response::PULL_NOT_FOUND,
+        GetStatus::NoMatchedLogicQueue
+        | GetStatus::NoMessageInQueue
+        | GetStatus::OffsetOverflowBadly
+        | GetStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Standing::{LaggingSlave, Master, NewMaster, Slave};
+    use super::*;
+    use response::{PULL_NOT_FOUND, PULL_OFFSET_MOVED, PULL_RETRY_IMMEDIATELY, SUCCESS};
+
+    const ALL: [Standing; 4] = [Master, NewMaster, Slave, LaggingSlave];
+
+    fn of(standing: Standing, status: GetStatus, offset: i64, next: i64) -> (i32, i64, Hold) {
+        let Verdict { code, next, hold } = verdict(standing, status, offset, next);
+        (code, next, hold)
+    }
+
+    #[test]
+    fn what_is_found_is_answered_by_everybody() {
+        for standing in ALL {
+            assert_eq!(of(standing, GetStatus::Found, 3, 5), (SUCCESS, 5, Hold::No));
+            assert_eq!(of(standing, GetStatus::NoMatchedMessage, 3, 5), (PULL_RETRY_IMMEDIATELY, 5, Hold::No));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_queue_is_waited_at_briefly_where_it_may_not_be_the_end() {
+        for standing in [Master, NewMaster, Slave] {
+            assert_eq!(of(standing, GetStatus::OffsetOverflowOne, 5, 5), (PULL_NOT_FOUND, 5, Hold::AsAsked));
+        }
+        assert_eq!(of(LaggingSlave, GetStatus::OffsetOverflowOne, 5, 5), (PULL_NOT_FOUND, 5, Hold::Briefly));
+        assert_eq!(of(Master, GetStatus::NoMatchedLogicQueue, 0, 0), (PULL_NOT_FOUND, 0, Hold::AsAsked));
+    }
+
+    #[test]
+    fn only_a_master_that_knows_its_queues_moves_a_consumer() {
+        use GetStatus::{NoMatchedLogicQueue, NoMessageInQueue, OffsetFoundNull, OffsetOverflowBadly, OffsetTooSmall};
+        for (status, next) in [(OffsetOverflowBadly, 5), (NoMessageInQueue, 0), (NoMatchedLogicQueue, 0)] {
+            assert_eq!(of(Master, status, 9, next), (PULL_OFFSET_MOVED, next, Hold::No), "{status:?}");
+            assert_eq!(of(NewMaster, status, 9, next), (PULL_NOT_FOUND, 9, Hold::AsAsked), "{status:?}");
+            assert_eq!(of(Slave, status, 9, next), (PULL_NOT_FOUND, 9, Hold::AsAsked), "{status:?}");
+            assert_eq!(of(LaggingSlave, status, 9, next), (PULL_NOT_FOUND, 9, Hold::Briefly), "{status:?}");
+        }
+        for standing in [Master, NewMaster] {
+            assert_eq!(of(standing, OffsetTooSmall, 1, 4), (PULL_OFFSET_MOVED, 4, Hold::No));
+            assert_eq!(of(standing, OffsetFoundNull, 1, 8), (PULL_NOT_FOUND, 8, Hold::AsAsked));
+        }
+        for standing in [Slave, LaggingSlave] {
+            assert_eq!(of(standing, OffsetTooSmall, 1, 4), (PULL_RETRY_IMMEDIATELY, 1, Hold::Briefly));
+            assert_eq!(of(standing, OffsetFoundNull, 1, 8).1, 1);
+        }
+    }
+}
