@@ -266,8 +266,11 @@ fn options() -> Options {
     options.create_if_missing(true);
     options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(4 * MIB);
-    options.set_max_write_buffer_number(2);
-    options.set_max_total_wal_size(16 * MIB as u64);
+    // Writes go on while two are on their way to disk: a leader that waits for its disk is taken for dead.
+    options.set_max_write_buffer_number(3);
+    options.set_max_total_wal_size(12 * MIB as u64);
+    // What was cut from the log leaves the disk when files are merged.
+    options.set_level_zero_file_num_compaction_trigger(2);
     options.set_max_background_jobs(2);
     options.set_max_open_files(64);
     options.set_keep_log_file_num(2);

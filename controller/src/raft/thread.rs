@@ -6,39 +6,44 @@
 //! A disk that cannot be written or an entry that cannot be read ends the thread: a controller that goes on would be
 //! wrong.
 
-use super::disk::{Batch, Disk, Durability};
+use super::disk::Disk;
 use super::log::Log;
 use super::members::{Change, Member, Members};
-use super::metrics::{Follower, RaftMetrics};
+use super::metrics::RaftMetrics;
 use super::reads::Reads;
-use super::{Input, Leadership, QUEUE, Raft, RaftError, Read};
+use super::{Input, Leadership, QUEUE, Raft, RaftError};
 use crate::replicas::{BrokerSet, Command, Outcome, Replicas};
-use ::raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
-use ::raft::{RawNode, SnapshotStatus, StateRole};
+use ::raft::eraftpb::{Entry, Message, MessageType};
+use ::raft::{RawNode, StateRole};
 use anyhow::{Context, bail};
 use node::clock::monotonic_ms;
+use node::throttle::Throttle;
 use proto::Millis;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info};
+use tracing::{error, warn};
 
+mod leading;
 mod membership;
+mod ready;
+mod snapshots;
 mod stepped;
+
 pub(super) use membership::Asker;
+pub(super) use snapshots::{State, decode, encode};
 pub use stepped::Stepped;
+
+use snapshots::Snapshots;
 
 /// Inputs taken into one round, hence proposals that share one disk write.
 const ROUND: usize = 4_096;
 /// Of the election timeout: ticks until a leader that is silent is suspected, and between two heartbeats.
 const ELECTION_TICKS: usize = 6;
 const HEARTBEAT_TICKS: usize = 2;
-/// Entries kept behind a snapshot, so that a follower that lags a little needs no snapshot.
-const KEEP: u64 = 1_000;
 /// Bytes per append message.
 const MESSAGE_BYTES: u64 = 1024 * 1024;
 
@@ -113,7 +118,7 @@ struct Driver<D> {
     publish_to: watch::Sender<Members>,
     /// The change that somebody waits for.
     changing: Option<(Change, Asker)>,
-    snapshot_due: bool,
+    snapshots: Snapshots,
     was_member: bool,
     applied: u64,
     pending: Pending,
@@ -142,10 +147,13 @@ struct Report {
 }
 
 /// Proposals of this process whose entry is not applied yet.
+#[derive(Default)]
 struct Pending {
     /// Distinguishes our entries from those of an earlier life of this controller.
     nonce: u64,
     next: u64,
+    /// Of this round, not handed to raft-rs yet; they have the last numbers.
+    proposed: Vec<Entry>,
     waiting: BTreeMap<u64, oneshot::Sender<Result<Outcome, RaftError>>>,
 }
 
@@ -191,10 +199,10 @@ impl<D: Disk> Driver<D> {
             directories,
             publish_to,
             changing: None,
-            snapshot_due: false,
+            snapshots: Snapshots::default(),
             was_member: false,
             applied,
-            pending: Pending { nonce: node::clock::wall_ms() as u64, next: 0, waiting: BTreeMap::new() },
+            pending: Pending { nonce: node::clock::wall_ms() as u64, ..Default::default() },
             reads: Reads::default(),
             outbox,
             reports: Vec::new(),
@@ -235,6 +243,7 @@ impl<D: Disk> Driver<D> {
                 Ok(input) => self.on_input(input)?,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            let began = Instant::now();
             for input in inputs.try_iter().take(ROUND) {
                 if matches!(input, Input::Stop) {
                     return Ok(());
@@ -242,11 +251,30 @@ impl<D: Disk> Driver<D> {
                 self.on_input(input)?;
             }
             self.round()?;
+            self.complain(began.elapsed());
+        }
+    }
+
+    /// The others take a leader for dead that does not speak for one election timeout.
+    fn complain(&self, took: Duration) {
+        static SAID: Throttle = Throttle::new();
+        if took.as_millis() as u64 > self.options.election_timeout / 2 {
+            let (took_ms, election_timeout_ms) = (took.as_millis() as u64, self.options.election_timeout);
+            SAID.say(|unsaid| {
+                warn!(
+                    took_ms,
+                    election_timeout_ms,
+                    unsaid,
+                    "a round of the raft thread took long: a slow disk, or too little processor time; see \
+                     electionTimeoutMills"
+                )
+            });
         }
     }
 
     /// After the inputs of a round: what they and the time led to.
     fn round(&mut self) -> anyhow::Result<()> {
+        self.hand_in();
         let now = monotonic_ms();
         if now >= self.next_tick {
             // Never two ticks closer than one period, even after a stall: leases count on it.
@@ -296,13 +324,26 @@ impl<D: Disk> Driver<D> {
     fn propose(&mut self, command: &Command, done: oneshot::Sender<Result<Outcome, RaftError>>) {
         let data = serde_json::to_vec(command).unwrap_or_default();
         let context = self.pending.context();
-        let refused =
-            self.node.raft.state != StateRole::Leader || data.is_empty() || self.node.propose(context, data).is_err();
-        if refused {
+        self.pending.proposed.push(Entry { data: data.into(), context: context.into(), ..Default::default() });
+        self.pending.waiting.insert(self.pending.next, done);
+    }
+
+    /// Everything that was proposed in this round, in one message to each follower: raft-rs would send one for each
+    /// proposal.
+    fn hand_in(&mut self) {
+        let entries = std::mem::take(&mut self.pending.proposed);
+        let first = self.pending.next + 1 - entries.len() as u64;
+        if entries.is_empty() {
+            return;
+        }
+        let mut message = Message { from: self.node.raft.id, entries: entries.into(), ..Default::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        if self.node.raft.state == StateRole::Leader && self.node.raft.step(message).is_ok() {
+            return;
+        }
+        for done in self.pending.waiting.split_off(&first).into_values() {
             // The asker may have given up meanwhile.
             let _ = done.send(Err(RaftError::NotLeader));
-        } else {
-            self.pending.waiting.insert(self.pending.next, done);
         }
     }
 
@@ -317,247 +358,6 @@ impl<D: Disk> Driver<D> {
             self.promote_learners();
         }
     }
-
-    fn look_at_followers(&self) {
-        let raft = &self.node.raft;
-        let last = self.node.store().last();
-        let leads = raft.state == StateRole::Leader;
-        let others = raft.prs().iter().filter(|(id, _)| leads && **id != raft.id);
-        let mut followers = self.metrics.followers.lock();
-        let follower = |(id, it): (&u64, &::raft::Progress)| {
-            let silent = followers.iter().find(|it| it.id == *id).map_or(0, |it| it.silent_looks);
-            let silent_looks = if it.recent_active { 0 } else { silent.saturating_add(1) };
-            Follower { id: *id, lag_entries: last.saturating_sub(it.matched), silent_looks }
-        };
-        *followers = others.map(follower).collect();
-    }
-
-    fn start_reads(&mut self) {
-        let now = monotonic_ms();
-        if self.reads.has_waiting() && now >= self.reads.lease_until && self.reads.needs_round() {
-            self.begin_round(now);
-        }
-    }
-
-    fn begin_round(&mut self, now: Millis) {
-        // raft-rs would ignore it before the first commit of this term.
-        if self.node.raft.state == StateRole::Leader && self.node.raft.commit_to_current_term() {
-            let context = self.reads.begin(now);
-            self.node.read_index(context);
-        }
-    }
-
-    fn on_ready(&mut self) -> anyhow::Result<()> {
-        let mut ready = self.node.ready();
-        self.send(ready.take_messages());
-        let snapshot = ready.snapshot().clone();
-        if snapshot.get_metadata().index > 0 {
-            self.install(snapshot)?;
-        }
-        if let Some(hard_state) = ready.hs() {
-            self.node.mut_store().hard_state = hard_state.clone();
-        }
-        if !ready.entries().is_empty() || ready.hs().is_some() {
-            let durability = if ready.must_sync() { Durability::Synced } else { Durability::Lazy };
-            let hard_state = Some(&self.node.store().hard_state);
-            let began = Instant::now();
-            self.disk.write(&Batch { hard_state, entries: ready.entries(), durability, ..Default::default() })?;
-            if durability == Durability::Synced {
-                self.metrics.synced(began.elapsed());
-            }
-            self.node.mut_store().append(ready.entries());
-        }
-        for state in ready.take_read_states() {
-            self.reads.confirm(&state.request_ctx, state.index, self.lease_length());
-        }
-        self.send(ready.take_persisted_messages());
-        let committed = ready.take_committed_entries();
-        let mut light = self.node.advance(ready);
-        if let Some(commit) = light.commit_index() {
-            self.node.mut_store().hard_state.commit = commit;
-        }
-        self.send(light.take_messages());
-        self.apply(committed)?;
-        self.apply(light.take_committed_entries())?;
-        self.node.advance_apply();
-        self.report();
-        Ok(())
-    }
-
-    /// Followers that answered ignore other candidates for one election timeout; a tick may have been about to pass
-    /// when they answered, and a third of the rest covers drift between their clock and ours.
-    fn lease_length(&self) -> Millis {
-        self.tick * (ELECTION_TICKS as Millis - 1) * 2 / 3
-    }
-
-    fn send(&mut self, messages: Vec<Message>) {
-        for message in messages {
-            let (to, is_snapshot) = (message.to, message.get_msg_type() == MessageType::MsgSnapshot);
-            let sent = (self.outbox)(message);
-            if is_snapshot || !sent {
-                self.reports.push(Report { to, is_snapshot, sent });
-            }
-        }
-    }
-
-    /// After the Ready is done with: raft-rs must not be stepped in between.
-    fn report(&mut self) {
-        for it in std::mem::take(&mut self.reports) {
-            match it {
-                // The stream keeps order, so what follows a queued snapshot arrives after it; a lost one is noticed by
-                // the next rejection.
-                Report { is_snapshot: true, sent: true, to } => self.node.report_snapshot(to, SnapshotStatus::Finish),
-                Report { is_snapshot: true, to, .. } => self.node.report_snapshot(to, SnapshotStatus::Failure),
-                Report { to, .. } => self.node.report_unreachable(to),
-            }
-        }
-    }
-
-    fn apply(&mut self, entries: Vec<Entry>) -> anyhow::Result<()> {
-        for entry in entries {
-            match entry.get_entry_type() {
-                _ if entry.data.is_empty() => {}
-                EntryType::EntryNormal => self.apply_one(&entry)?,
-                _ => self.apply_change(&entry)?,
-            }
-            self.applied = entry.index;
-        }
-        Ok(())
-    }
-
-    fn apply_one(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        let command: Command = serde_json::from_slice(&entry.data).with_context(|| {
-            format!("raft entry {}: not a command of this version; run the version that wrote it", entry.index)
-        })?;
-        let broker_set = command.broker_set().to_owned();
-        let existed = self.replicas.get(&broker_set).is_some();
-        let outcome = self.replicas.apply(entry.index, command);
-        match self.replicas.get(&broker_set) {
-            Some(set) if set.revision == entry.index => self.tell(Event::View(Arc::new(set.clone())))?,
-            None if existed => self.tell(Event::Removed { broker_set })?,
-            _ => {}
-        }
-        if let Some(done) = self.pending.take(&entry.context) {
-            // The asker may have given up meanwhile.
-            let _ = done.send(Ok(outcome));
-        }
-        Ok(())
-    }
-
-    /// A leader's snapshot is written before it is applied, in one step with the log it replaces.
-    fn install(&mut self, snapshot: Snapshot) -> anyhow::Result<()> {
-        let State { replicas, mut members } = decode(&snapshot, &self.options.founders)?;
-        members.readdress(&self.options.founders, self.options.id, &self.options.address);
-        let meta = snapshot.get_metadata();
-        let truncated = (meta.index, meta.term);
-        info!(index = meta.index, sets = replicas.iter().count(), "snapshot installed");
-        let gone =
-            self.replicas.iter().map(|it| it.name.clone()).filter(|it| replicas.get(it).is_none()).collect::<Vec<_>>();
-        self.node.mut_store().install(snapshot.clone());
-        let hard_state = Some(&self.node.store().hard_state);
-        let (snapshot, truncate) = (Some(&snapshot), Some(truncated));
-        self.disk.write(&Batch { hard_state, snapshot, truncate, discard_entries: true, ..Default::default() })?;
-        (self.replicas, self.members, self.applied) = (replicas, members, truncated.0);
-        self.publish_members();
-        for broker_set in gone {
-            self.tell(Event::Removed { broker_set })?;
-        }
-        self.announce_all()
-    }
-
-    fn after_round(&mut self) -> anyhow::Result<()> {
-        self.publish_leadership()?;
-        self.lease.store(self.reads.lease_until, Ordering::Release);
-        self.metrics.at(self.node.store().last(), self.node.raft.raft_log.committed, self.applied);
-        let lease_holds = monotonic_ms() < self.reads.lease_until;
-        let ready = match lease_holds && self.publish.borrow().leading {
-            true => self.reads.take_all(),
-            false => self.reads.ready(self.applied),
-        };
-        ready.into_iter().for_each(|read| read(Ok(&self.replicas)));
-        self.compact()
-    }
-
-    /// Leading counts from when everything committed before this term is applied: before that, answers could be stale.
-    fn publish_leadership(&mut self) -> anyhow::Result<()> {
-        let before = *self.publish.borrow();
-        let raft = &self.node.raft;
-        let is_leader = raft.state == StateRole::Leader;
-        let leading = is_leader && raft.commit_to_current_term() && self.applied == raft.raft_log.committed
-            || is_leader && before.leading && before.term == raft.term;
-        let leader = Some(raft.leader_id).filter(|it| *it != 0 && (leading || !is_leader));
-        let now = Leadership { leader, leading, term: raft.term };
-        if now == before {
-            return Ok(());
-        }
-        info!(leader = now.leader, leading, term = now.term, "raft leadership");
-        if before.leading && (!leading || before.term != now.term) {
-            self.lose_leadership();
-            self.tell(Event::Following)?;
-        }
-        self.publish.send_replace(now);
-        if leading && (!before.leading || before.term != now.term) {
-            self.begin_round(monotonic_ms());
-            self.tell(Event::Leading)?;
-        }
-        Ok(())
-    }
-
-    /// What was proposed may still commit, under another leader: askers are sent to it.
-    fn lose_leadership(&mut self) {
-        for (_, done) in std::mem::take(&mut self.pending.waiting) {
-            // The asker may have given up meanwhile.
-            let _ = done.send(Err(RaftError::NotLeader));
-        }
-        if let Some((_, asker)) = self.changing.take() {
-            let _ = asker.send(Err(RaftError::NotLeader));
-        }
-        self.abandon_reads();
-        self.lease.store(0, Ordering::Release);
-    }
-
-    fn abandon_reads(&mut self) {
-        self.reads.abandon().into_iter().for_each(|read: Read| read(Err(RaftError::NotLeader)));
-    }
-
-    /// Bounds log, memory and restart time.
-    fn compact(&mut self) -> anyhow::Result<()> {
-        let log = self.node.store();
-        let grown = self.applied - log.snapshot_index();
-        let due = self.snapshot_due
-            || grown >= self.options.snapshot_entries
-            || log.grown_bytes() >= self.options.snapshot_bytes;
-        if grown == 0 || !due {
-            return Ok(());
-        }
-        self.snapshot_due = false;
-        let snapshot = self.snapshot()?;
-        let keep_from = self.applied.saturating_sub(KEEP.min(self.options.snapshot_entries));
-        let truncate = log.term_of(keep_from).filter(|_| keep_from >= log.first()).map(|term| (keep_from, term));
-        self.disk.write(&Batch { snapshot: Some(&snapshot), truncate, ..Default::default() })?;
-        let log = self.node.mut_store();
-        log.compacted(snapshot, truncate);
-        info!(index = self.applied, kept = log.last() + 1 - log.first(), "snapshot taken");
-        Ok(())
-    }
-
-    fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let log = self.node.store();
-        let term = log.term_of(self.applied).context("the applied index is not in the log")?;
-        let mut snapshot = Snapshot { data: encode(&self.replicas, &self.members)?.into(), ..Default::default() };
-        let meta = snapshot.mut_metadata();
-        (meta.index, meta.term) = (self.applied, term);
-        meta.set_conf_state(log.conf_state.clone());
-        Ok(snapshot)
-    }
-
-    fn announce_all(&self) -> anyhow::Result<()> {
-        self.replicas.iter().try_for_each(|set| self.tell(Event::View(Arc::new(set.clone()))))
-    }
-
-    fn tell(&self, event: Event) -> anyhow::Result<()> {
-        self.events.blocking_send(event).context("nobody listens to the raft thread any more")
-    }
 }
 
 impl Pending {
@@ -569,30 +369,5 @@ impl Pending {
     fn take(&mut self, context: &[u8]) -> Option<oneshot::Sender<Result<Outcome, RaftError>>> {
         let both = u128::from_be_bytes(context.try_into().ok()?);
         self.waiting.remove(&(both as u64)).filter(|_| (both >> 64) as u64 == self.nonce)
-    }
-}
-
-/// What a snapshot holds.
-#[derive(Serialize, Deserialize)]
-pub(super) struct State {
-    pub(super) members: Members,
-    pub(super) replicas: Replicas,
-}
-
-#[derive(Serialize)]
-struct Borrowed<'a> {
-    members: &'a Members,
-    replicas: &'a Replicas,
-}
-
-pub(super) fn encode(replicas: &Replicas, members: &Members) -> anyhow::Result<Vec<u8>> {
-    Ok(serde_json::to_vec(&Borrowed { members, replicas })?)
-}
-
-/// Without a snapshot there is nothing but the founders.
-pub(super) fn decode(snapshot: &Snapshot, founders: &Members) -> anyhow::Result<State> {
-    match snapshot.data.is_empty() {
-        true => Ok(State { members: founders.clone(), replicas: Replicas::default() }),
-        false => serde_json::from_slice(&snapshot.data).context("the raft snapshot is not one of this version"),
     }
 }

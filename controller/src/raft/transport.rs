@@ -189,7 +189,7 @@ impl Peer {
                 tonic::Code::PermissionDenied => warn!(peer = address, "controller refuses us: {}", status.message()),
                 // The first one to say so is enough.
                 tonic::Code::FailedPrecondition => drop(banned.try_send(status.message().to_owned())),
-                _ => {}
+                code => info!(peer = address, ?code, "stream to controller ended: {}", status.message()),
             }
         });
         // There is room: nothing was sent yet.

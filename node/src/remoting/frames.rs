@@ -9,14 +9,19 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
-/// What one read asks for; a few dozen requests of usual size.
-const READ: usize = 64 * 1024;
+/// What one read asks for at first: a few requests of usual size. Thousands of connections that say little must not take
+/// much memory each.
+const READ_FIRST: usize = 4 * 1024;
+/// And at most, on a connection whose reads were full: some hundred requests.
+const READ_MOST: usize = 64 * 1024;
 /// A buffer that has grown beyond this is given back when it is empty, so that one large answer does not stay.
 const KEEP: usize = 256 * 1024;
 
 pub(super) struct Frames {
     stream: Socket,
     input: BytesMut,
+    /// What the next read asks for.
+    read: usize,
     /// Frames of more bytes are refused.
     largest: usize,
     /// TLS keeps what the socket did not take.
@@ -47,7 +52,7 @@ pub(super) enum Ended {
 impl Frames {
     /// `input`: what was read from the stream already.
     pub(super) fn new(stream: Socket, input: BytesMut, largest: usize) -> Frames {
-        Frames { stream, input, largest, output: BytesMut::new(), unflushed: false }
+        Frames { stream, input, read: READ_FIRST, largest, output: BytesMut::new(), unflushed: false }
     }
 
     /// The next frame that has arrived whole.
@@ -70,12 +75,18 @@ impl Frames {
 
     /// Reads once.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        if self.input.capacity() - self.input.len() < READ / 8 {
-            self.input.reserve(READ);
+        if self.input.capacity() - self.input.len() < self.read / 4 {
+            self.input.reserve(self.read);
         }
+        let room = self.input.capacity() - self.input.len();
         match ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input))? {
             0 => Poll::Ready(Err(Ended::Eof)),
-            _ => Poll::Ready(Ok(())),
+            read => {
+                if read == room && read >= self.read / 4 {
+                    self.read = (self.read * 2).min(READ_MOST);
+                }
+                Poll::Ready(Ok(()))
+            }
         }
     }
 

@@ -98,8 +98,8 @@ impl<D: Disk> Driver<D> {
         info!(?change, index = entry.index, "controllers changed");
         self.members.apply(change.clone());
         self.publish_members();
-        // The new members go to disk with a snapshot of this very index.
-        self.snapshot_due = true;
+        // Soon on disk with a snapshot; until then each restart finds the change in the log again.
+        self.snapshots.due = true;
         if let Some((_, asker)) = self.changing.take_if(|it| it.0 == change) {
             let _ = asker.send(Ok(Ok(())));
         }
