@@ -18,7 +18,8 @@ mod set;
 pub mod story;
 
 pub use command::{
-    AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Drain, Drained, Elect, Pause, Register, RemoveDead,
+    AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Drain, Drained, Elect, Fence, Pause, Register,
+    RemoveDead,
 };
 pub use considered::{Considered, Verdict};
 pub use elect::{Candidate, Choice, ElectMode, Standing, UncleanElection, Zone};
@@ -57,6 +58,7 @@ impl Replicas {
             Command::Register(it) => self.register(index, it),
             Command::Elect(it) => self.elect(index, it),
             Command::AlterSyncStateSet(it) => self.alter_sync_state_set(index, it),
+            Command::Fence(it) => self.fence(index, it),
             Command::RemoveDead(it) => self.remove_dead(index, it),
             Command::Clean(it) => self.clean(index, it),
             Command::Drain(it) => self.drain(index, it),

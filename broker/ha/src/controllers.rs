@@ -47,6 +47,14 @@ pub(crate) struct Pulse {
     pub disk_probe_age_ms: u64,
 }
 
+/// What a proposal of a SyncStateSet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Change,
+    /// The set stays; its new version ends all doubt about earlier proposals. Java's controllers refuse that.
+    Fence,
+}
+
 /// Why a request has no usable answer.
 #[derive(Debug, thiserror::Error)]
 enum AskError {
@@ -231,12 +239,20 @@ impl Controllers {
     }
 
     /// 1001, sent once: whether a repetition of it was executed could not be told apart.
-    pub(crate) async fn alter(&self, me: BrokerId, epoch: Epoch, set: BTreeSet<BrokerId>, set_epoch: i32) -> Outcome {
+    pub(crate) async fn alter(
+        &self,
+        me: BrokerId,
+        epoch: Epoch,
+        set: BTreeSet<BrokerId>,
+        set_epoch: i32,
+        purpose: Purpose,
+    ) -> Outcome {
         let header = AlterSyncStateSetRequest {
             broker_name: self.config.broker_name.clone(),
             master_broker_id: me,
             master_epoch: epoch,
             invoke_time: Some(node::clock::wall_ms()),
+            fence: (purpose == Purpose::Fence).then_some(true),
         };
         let body = SyncStateSet { sync_state_set: set.clone(), sync_state_set_epoch: set_epoch };
         let request = Command::request(request::CONTROLLER_ALTER_SYNC_STATE_SET)

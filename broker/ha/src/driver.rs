@@ -4,7 +4,7 @@
 //! hold up everything that follows from it, and nothing else. Questions to the controllers run on the main runtime and
 //! come back as events.
 
-use crate::controllers::{Controllers, Pulse};
+use crate::controllers::{Controllers, Pulse, Purpose};
 use crate::drain::{Drain, Progress};
 use crate::in_sync::Outcome;
 use crate::master::{self, LinkId, MasterConfig};
@@ -278,7 +278,11 @@ impl Driver {
                 self.shared.store.set_confirm_offset(offset);
                 self.shared.frontier.advance(offset);
             }
-            master::Output::Propose { set, epoch } => self.propose(leading.epoch, set, epoch),
+            master::Output::Propose { set, epoch } => {
+                let fences = *leading.core.in_sync().committed() == set;
+                let purpose = if fences { Purpose::Fence } else { Purpose::Change };
+                self.propose(leading.epoch, set, epoch, purpose);
+            }
             master::Output::Reread => self.role_inputs.push_back(role::Input::PollNow),
             master::Output::CloseLink { link, why } => {
                 if let Some(it) = leading.links.get(&link) {
@@ -296,11 +300,11 @@ impl Driver {
         }
     }
 
-    fn propose(&self, epoch: Epoch, set: BTreeSet<BrokerId>, set_epoch: i32) {
-        info!(epoch, ?set, set_epoch, "proposing a SyncStateSet");
+    fn propose(&self, epoch: Epoch, set: BTreeSet<BrokerId>, set_epoch: i32, purpose: Purpose) {
+        info!(epoch, ?set, set_epoch, ?purpose, "proposing a SyncStateSet");
         let (controllers, events, me) = (self.controllers.clone(), self.events.clone(), self.me);
         self.main.spawn(async move {
-            let outcome = controllers.alter(me, epoch, set, set_epoch).await;
+            let outcome = controllers.alter(me, epoch, set, set_epoch, purpose).await;
             let _stopping = events.send(Event::Proposed { epoch, outcome }).await;
         });
     }

@@ -3,7 +3,8 @@
 //!
 //! The master never edits the set. It proposes (1001, a compare-and-set on the set's epoch), and from that moment until
 //! the outcome is known the *maximal* set, committed ∪ everything proposed, counts. A lost answer keeps it in force:
-//! the proposal may have been committed.
+//! the proposal may have been committed, or may still be, however late, by a controller that was paused. Only a newer
+//! version ends that: against it the old proposal is refused.
 
 use proto::BrokerId;
 use std::collections::BTreeSet;

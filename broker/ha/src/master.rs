@@ -22,9 +22,9 @@ pub const GONE_GRACE_MS: Millis = 100;
 pub const FIRST_LINK_GRACE_MS: Millis = 500;
 /// After a refused or lost proposal: how long until the next.
 pub const PROPOSE_AGAIN_MS: Millis = 100;
-/// A proposal without an answer may be committed this long after it was sent, in a controller that was paused; then a
-/// read of the unchanged set proves that it is gone. Only an expansion whose slave has died meanwhile ever waits for
-/// this.
+/// How long a change that may be under way in a controller that was paused is reckoned with where nothing can rule it
+/// out: after a planned change (S10), and about a proposal without an answer when the controllers know no fence
+/// (RocketMQ's). Then a read of the unchanged set has to do.
 pub const DOUBT_MS: Millis = 10_000;
 
 /// One connection of a slave; a reconnect has a new one.
@@ -89,7 +89,8 @@ pub enum Input {
 pub enum Output {
     /// Acknowledge, and show to consumers, everything below.
     Confirm(Offset),
-    /// Ask the controller for this set, given that its version is still `epoch`.
+    /// Ask the controller for this set, given that its version is still `epoch`. If it is the committed one, only a new
+    /// version of it is wanted: a fence, after which no earlier proposal can be committed.
     Propose {
         set: BTreeSet<BrokerId>,
         epoch: i32,
@@ -136,7 +137,19 @@ pub struct Master {
     /// Before this moment a lease proves nothing (S10).
     trust_lease_from: Millis,
     propose_after: Millis,
+    /// When the last change was proposed.
     proposed_at: Millis,
+    fence: Fence,
+}
+
+/// Whether the controllers can end a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fence {
+    Untried,
+    /// Its answer is awaited.
+    Asked,
+    /// They know none, or the version is not what we think; reading tells which.
+    Refused,
 }
 
 impl Master {
@@ -162,6 +175,7 @@ impl Master {
             trust_lease_from: 0,
             propose_after: now,
             proposed_at: now,
+            fence: Fence::Untried,
         }
     }
 
@@ -258,17 +272,26 @@ impl Master {
 
     fn on_committed(&mut self, now: Millis, set: BTreeSet<BrokerId>, epoch: i32, out: &mut Vec<Output>) {
         if self.in_sync.adopt(set, epoch) {
+            self.fence = Fence::Untried;
             out.push(Output::SetChanged);
-        } else if epoch == self.in_sync.epoch() && !self.in_sync.awaits_answer() && now >= self.proposed_at + DOUBT_MS {
+        } else if self.fence == Fence::Refused
+            && epoch == self.in_sync.epoch()
+            && !self.in_sync.awaits_answer()
+            && now >= self.proposed_at + DOUBT_MS
+        {
             self.in_sync.settle();
         }
     }
 
     fn on_outcome(&mut self, now: Millis, outcome: Outcome, out: &mut Vec<Output>) {
         let accepted = matches!(outcome, Outcome::Accepted { .. });
+        if self.fence == Fence::Asked {
+            self.fence = if outcome == Outcome::Refused { Fence::Refused } else { Fence::Untried };
+        }
         let before = self.in_sync.epoch();
         self.in_sync.on_outcome(outcome);
         if before != self.in_sync.epoch() {
+            self.fence = Fence::Untried;
             out.push(Output::SetChanged);
         }
         if !accepted {
@@ -321,16 +344,19 @@ impl Master {
         let mut set: BTreeSet<BrokerId> =
             self.in_sync.committed().iter().copied().filter(|id| !self.must_leave(now, *id)).collect();
         set.extend(self.slaves.keys().filter(|id| self.may_join(now, **id)));
-        if set == *self.in_sync.committed() {
-            // In doubt and nothing to ask for: only reading tells what was committed; a later proposal settles it as
-            // well.
-            if !self.in_sync.is_settled() {
-                self.propose_after = now + PROPOSE_AGAIN_MS;
-                out.push(Output::Reread);
-            }
+        let fences = set == *self.in_sync.committed();
+        if fences && self.in_sync.is_settled() {
             return;
         }
-        self.proposed_at = now;
+        match fences {
+            // In doubt, and no fence to be had: reading has to do.
+            true if self.fence == Fence::Refused => {
+                self.propose_after = now + PROPOSE_AGAIN_MS;
+                return out.push(Output::Reread);
+            }
+            true => self.fence = Fence::Asked,
+            false => self.proposed_at = now,
+        }
         self.in_sync.propose(set.clone());
         out.push(Output::Propose { set, epoch: self.in_sync.epoch() });
     }

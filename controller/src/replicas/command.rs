@@ -13,6 +13,7 @@ pub enum Command {
     Register(Register),
     Elect(Elect),
     AlterSyncStateSet(AlterSyncStateSet),
+    Fence(Fence),
     RemoveDead(RemoveDead),
     Clean(Clean),
     Promoted(Promoted),
@@ -82,6 +83,17 @@ pub struct AlterSyncStateSet {
     pub at_ms: i64,
 }
 
+/// 1001 with `fence`: a new version of the same SyncStateSet. Its master asks for it when a proposal had no answer:
+/// whatever became of that one, it cannot be committed after this (S3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    pub broker_set: String,
+    pub master: BrokerId,
+    pub master_epoch: Epoch,
+    pub sync_state_set_epoch: i32,
+    pub at_ms: i64,
+}
+
 /// The controller takes members that are dead by proof out of the set, so that strict writes go on without waiting for
 /// the master to notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +156,7 @@ impl Command {
             Command::Register(it) => &it.broker_set,
             Command::Elect(it) => &it.broker_set,
             Command::AlterSyncStateSet(it) => &it.broker_set,
+            Command::Fence(it) => &it.broker_set,
             Command::RemoveDead(it) => &it.broker_set,
             Command::Clean(it) => &it.broker_set,
             Command::Drain(it) => &it.broker_set,

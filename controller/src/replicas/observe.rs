@@ -36,6 +36,7 @@ impl Replicas {
             Command::AlterSyncStateSet(it) => {
                 (Asked::SyncStateSet, Some(it.master), Trigger::Master { id: it.master }, it.at_ms)
             }
+            Command::Fence(it) => (Asked::SyncStateSet, Some(it.master), Trigger::Master { id: it.master }, it.at_ms),
             Command::RemoveDead(it) => (Asked::SyncStateSet, None, Trigger::ProofOfDeath, it.at_ms),
             Command::Clean(it) => (Asked::Cleaning, None, Trigger::Cleaned, it.at_ms),
             Command::Drain(it) => (Asked::Other, None, Trigger::Other, it.at_ms),

@@ -81,6 +81,14 @@ enum Step {
         #[arg(key)]
         min: Option<i32>,
     },
+    Fence {
+        #[arg(key)]
+        by: BrokerId,
+        #[arg(key)]
+        epoch: i32,
+        #[arg(key)]
+        set_epoch: i32,
+    },
     RemoveDead {
         ids: Vec<BrokerId>,
         #[arg(key)]
@@ -188,6 +196,13 @@ impl Machine {
                 sync_state_set_epoch: *set_epoch,
                 alive: ids(alive)?,
                 min_in_sync: *min,
+                at_ms: self.at(),
+            }),
+            Step::Fence { by, epoch, set_epoch } => Command::Fence(Fence {
+                broker_set,
+                master: *by,
+                master_epoch: *epoch,
+                sync_state_set_epoch: *set_epoch,
                 at_ms: self.at(),
             }),
             Step::RemoveDead { ids, epoch, set_epoch } => Command::RemoveDead(RemoveDead {

@@ -1,7 +1,7 @@
 //! Who is master and who counts: elections (1002) and the SyncStateSet (1001).
 
 use super::{Failure, Service, json, refused, sync_state_set, unexpected};
-use crate::replicas::{AlterSyncStateSet, Cause, Command as Change, Elect, ElectMode, Outcome, SetSummary};
+use crate::replicas::{AlterSyncStateSet, Cause, Command as Change, Elect, ElectMode, Fence, Outcome, SetSummary};
 use crate::watch::unclean;
 use node::clock::wall_ms;
 use proto::Command;
@@ -57,6 +57,27 @@ impl Service {
         let body: SyncStateSet = serde_json::from_slice(&it.body).map_err(|e| {
             Failure::Text(response::SYSTEM_ERROR, format!("body of request 1001: want a SyncStateSet: {e}"))
         })?;
+        let change = match header.fence.unwrap_or(false) {
+            true => Change::Fence(Fence {
+                broker_set: header.broker_name,
+                master: header.master_broker_id,
+                master_epoch: header.master_epoch,
+                sync_state_set_epoch: body.sync_state_set_epoch,
+                at_ms: wall_ms(),
+            }),
+            false => self.alteration(header, body).await,
+        };
+        match self.propose(change).await? {
+            Outcome::Altered(it) => {
+                let header = AlterSyncStateSetResponse { new_sync_state_set_epoch: it.sync_state_set_epoch };
+                Ok(Command::response(response::SUCCESS).with_header(&header).with_body(json(&sync_state_set(&it))))
+            }
+            Outcome::Refused(why) => Ok(refused(&why, &AlterSyncStateSetResponse::default())),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn alteration(&self, header: AlterSyncStateSetRequest, body: SyncStateSet) -> Change {
         let (name, master) = (header.broker_name.clone(), header.master_broker_id);
         let seen = self.watch.look(move |now, it| {
             let mut alive = it.liveness.heard(now, &name);
@@ -65,7 +86,7 @@ impl Service {
             (alive, it.liveness.min_in_sync(&name, master))
         });
         let (alive, min_in_sync) = seen.await.unwrap_or_default();
-        let change = AlterSyncStateSet {
+        Change::AlterSyncStateSet(AlterSyncStateSet {
             broker_set: header.broker_name,
             master,
             master_epoch: header.master_epoch,
@@ -74,15 +95,7 @@ impl Service {
             alive,
             min_in_sync,
             at_ms: wall_ms(),
-        };
-        match self.propose(Change::AlterSyncStateSet(change)).await? {
-            Outcome::Altered(it) => {
-                let header = AlterSyncStateSetResponse { new_sync_state_set_epoch: it.sync_state_set_epoch };
-                Ok(Command::response(response::SUCCESS).with_header(&header).with_body(json(&sync_state_set(&it))))
-            }
-            Outcome::Refused(why) => Ok(refused(&why, &AlterSyncStateSetResponse::default())),
-            other => Err(unexpected(&other)),
-        }
+        })
     }
 }
 

@@ -11,6 +11,9 @@ header! {
         master_broker_id: i64 = "masterBrokerId",
         master_epoch: i32 = "masterEpoch",
         invoke_time: Option<i64> = "invokeTime",
+        /// Ours: the set stays as it is and gets a new version, so that nothing that was proposed against the old one
+        /// can be committed any more.
+        fence: Option<bool> = "fence",
     }
     pub struct AlterSyncStateSetResponse {
         new_sync_state_set_epoch: i32 = "newSyncStateSetEpoch",

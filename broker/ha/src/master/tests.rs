@@ -178,6 +178,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Lose),
         2 => any::<bool>().prop_map(Act::Read),
         3 => (1..300u64).prop_map(Act::Wait),
+        1 => (DOUBT_MS..2 * DOUBT_MS).prop_map(Act::Wait),
     ]
 }
 
@@ -262,6 +263,8 @@ impl World {
                 }
                 None => Ok(()),
             },
+            // A fence of the present version is never refused.
+            Act::Refuse if self.proposed.as_ref() == Some(&self.committed) => Ok(()),
             Act::Refuse => match self.proposed.take() {
                 Some(_) => self.input(Input::Proposed(Outcome::Refused)),
                 None => Ok(()),
