@@ -18,6 +18,7 @@ mod planned_change;
 mod preferred;
 mod role_switch;
 mod scenarios;
+mod slave_reads;
 mod stub;
 mod supervised;
 mod tail_diverges;
