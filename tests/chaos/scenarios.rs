@@ -1,5 +1,5 @@
-//! RocketMQ's own scenarios of a group of controllers, F1 to F8, by their names (docs/SCENARIOS.md), with brokers that are
-//! nothing but their requests. Each runs against controllers of their own and against those in nameservers.
+//! RocketMQ's own scenarios of a group of controllers, F1 to F8, by their names (docs/SCENARIOS.md), with brokers that
+//! are nothing but their requests. Each runs against controllers of their own and against those in nameservers.
 
 use crate::stub::{Stub, elect, get_id, register};
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME, Cluster, ClusterSpec, ControllerForm};

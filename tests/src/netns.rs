@@ -1,5 +1,5 @@
-//! A network of its own for a test: one host (a network namespace) per process, all on one bridge, the test itself among
-//! them. What one host sends to another can be made to vanish, in one direction or in both, without anybody being told:
+//! A network of its own for a test: one host (a network namespace) per process, all on one bridge, the test itself
+//! among them. What one host sends to another can be made to vanish, in one direction or in both, without anybody being told:
 //! that is what a broken switch does, and neither what a killed process nor what a firewall that refuses does.
 //!
 //! ```text
@@ -82,8 +82,8 @@ impl Network {
             }
             let (device, port) = (&host.device, format!("port{}", host.number));
             let cable = format!(
-                "link add {device} address {} type veth peer name {port} netns {hub}\nlink set lo up\nlink set {device} up\n\
-                 addr add {}/24 dev {device}\n",
+                "link add {device} address {} type veth peer name {port} netns {hub}\n\
+                 link set lo up\nlink set {device} up\naddr add {}/24 dev {device}\n",
                 host.hardware_address(),
                 host.ip
             );

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod layers;
+mod links;
 mod source;
 
 use std::path::{Path, PathBuf};

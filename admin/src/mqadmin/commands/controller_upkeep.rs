@@ -89,7 +89,7 @@ async fn clean(context: Context, given: Given) -> anyhow::Result<()> {
     print(&format!("clear broker {set} metadata from controller success! \n"))
 }
 
-/// One controller's part of `getControllerConfig`. Java prints the keys in the order of its hash table, we as they came.
+/// One controller's part of `getControllerConfig`. Java prints the keys in its hash table's order, we as they came.
 fn config_text(address: &str, properties: &str) -> String {
     let row = |(key, value): (&str, &str)| format!("{key:<50}=  {value}\n");
     let rows: String = properties.lines().filter_map(|it| it.split_once('=')).map(row).collect();

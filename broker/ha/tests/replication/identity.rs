@@ -1,5 +1,5 @@
-//! RocketMQ's scenarios of how a broker gets its id, D2 to D9, by their names (docs/SCENARIOS.md): what is in the folder
-//! when a step fails, and what the next start makes of it.
+//! RocketMQ's scenarios of how a broker gets its id, D2 to D9, by their names (docs/SCENARIOS.md): what is in the
+//! folder when a step fails, and what the next start makes of it.
 
 use crate::cluster::*;
 use proto::code::request;
