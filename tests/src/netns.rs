@@ -1,6 +1,6 @@
 //! A network of its own for a test: one host (a network namespace) per process, all on one bridge, the test itself
-//! among them. What one host sends to another can be made to vanish, in one direction or in both, without anybody being told:
-//! that is what a broken switch does, and neither what a killed process nor what a firewall that refuses does.
+//! among them. What one host sends to another can be made to vanish, in one direction or in both, without anybody being
+//! told: that is what a broken switch does, and neither what a killed process nor what a firewall that refuses does.
 //!
 //! ```text
 //! test ── 198.18.x.1 ─┐
