@@ -1,8 +1,11 @@
 //! Our brokers under RocketMQ's own controllers: what an operator has who replaced the brokers first.
 
-use crate::java::Java;
+use crate::java::{Java, text};
 use crate::java_brokers::JAVA_PATIENCE;
+use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
+use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, Load, logs, one_at_a_time, wait_for};
+use std::process::Command;
 
 #[test]
 fn our_brokers_fail_over_under_java_controllers() {
@@ -36,6 +39,28 @@ fn our_brokers_fail_over_under_java_controllers() {
     load.wait_progress(50);
 
     load.stop().check(cluster.nameserver());
+    our_mqadmin_operates_java_controllers(&cluster);
     let end = cluster.wait_equal_logs()[0].max_offset;
     logs::assert_identical(&cluster.brokers, end);
+}
+
+fn our_mqadmin_operates_java_controllers(cluster: &Cluster) {
+    let controllers = cluster.controller_list();
+    let run = |arguments: &str| {
+        let mut mqadmin = Command::new(binary("mqadmin"));
+        mqadmin.args(arguments.split(' ')).args(["-a", &controllers]).env_remove("ROCKETMQ_HOME");
+        let run = mqadmin.output().expect("mqadmin runs");
+        (run.status.success(), text(&run))
+    };
+    let (read, config) = run("getControllerConfig");
+    let titles = config.lines().filter(|it| it.starts_with("============")).count();
+    assert!(read && titles == 3, "{config}");
+    assert!(config.lines().any(|it| it == format!("{:<50}=  5000", "scanNotActiveBrokerInterval")), "{config}");
+    let (changed, said) = run("updateControllerConfig -k scanNotActiveBrokerInterval -v 4000");
+    assert!(changed && said.ends_with("scanNotActiveBrokerInterval : 4000\n"), "{said}");
+    assert_eq!(run("getControllerConfig").1.matches("=  4000\n").count(), 3);
+    let (forgotten, said) = run(&format!("cleanBrokerMetadata -c {CLUSTER_NAME} -bn {BROKER_SET} -b 3"));
+    assert!(!forgotten && said.contains("code 2009"), "it is alive: {said}");
+    let (read, set) = run(&format!("getSyncStateSet -b {BROKER_SET}"));
+    assert!(read && set.contains("#SyncStateSetNums\t3\n"), "{set}");
 }
