@@ -11,6 +11,7 @@ mod forwarding;
 mod forms;
 mod master_dies;
 mod master_hangs;
+mod members;
 mod metadata_follows;
 mod others_die;
 mod partition;
