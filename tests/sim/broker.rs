@@ -1,0 +1,402 @@
+//! A simulated broker: `ha/driver.rs` with another store, another network and another clock. It owns the real cores and
+//! carries out what they say, in order; it decides nothing.
+
+mod asks;
+mod follow;
+mod lead;
+
+use crate::ctx::{Ctx, NodeId, Timer};
+use crate::disk::{Identity, StoreDisk};
+use crate::mutants::Mutant;
+use crate::net::{ConnId, Incoming, Port};
+use crate::packet::{Cell, Packet, Sent};
+use asks::Controllers;
+use follow::Following;
+use ha::Ack;
+use ha::frontier::{Frontier, Standing};
+use ha::master;
+use ha::role::{self, Promise, Role, RoleConfig};
+use lead::Leading;
+use proto::{BrokerId, Epoch, Millis, Offset};
+use std::collections::VecDeque;
+use tokio::sync::oneshot;
+
+/// As in `ha/driver.rs`.
+const TICK_US: u64 = 20_000;
+/// Asynchronous flush.
+const FLUSH_US: u64 = 500_000;
+
+/// A replica: its disk, and its process if there is one.
+pub struct Broker {
+    pub index: usize,
+    pub node: NodeId,
+    pub disk: StoreDisk,
+    pub process: Option<Process>,
+}
+
+enum Gate {
+    Closed,
+    Held,
+    Open { in_sync: usize },
+}
+
+/// A send that waits to be acknowledged.
+struct Waiting {
+    client: NodeId,
+    message: u32,
+    end: Offset,
+    answer: oneshot::Receiver<Ack>,
+    until: Millis,
+}
+
+pub struct Process {
+    boot_id: String,
+    pub me: BrokerId,
+    pub role: Role,
+    inputs: VecDeque<role::Input>,
+    pub leading: Option<Leading>,
+    following: Option<Following>,
+    controllers: Controllers,
+    frontier: Frontier,
+    gate: Gate,
+    writes: Option<Epoch>,
+    waiting: Vec<Waiting>,
+    /// Counts uninterrupted masterships of this process.
+    term: u64,
+    lease_until: Millis,
+    mute_until: Millis,
+    registered: bool,
+    flushing: bool,
+    next_link: u64,
+}
+
+impl Broker {
+    pub fn new(index: usize, node: NodeId) -> Broker {
+        Broker { index, node, disk: StoreDisk::default(), process: None }
+    }
+
+    pub fn start(&mut self, ctx: &mut Ctx, life: u32) {
+        self.disk.recover();
+        let mut promise = Promise::found(self.disk.promise, self.disk.epochs.last_epoch());
+        if !ctx.is(Mutant::KeepsEpochsBeyondTheEnd) && self.disk.epochs.trim_to(self.disk.end()) {
+            self.disk.promise = Some(promise);
+        }
+        if ctx.is(Mutant::ResumesMastership) && promise.epoch > 0 {
+            promise = Promise { epoch: promise.epoch - 1, master: None };
+        }
+        ctx.truth.process_started(self.index, life);
+        let config = RoleConfig { poll_ms: ctx.profile.poll_ms, heartbeat_timeout_ms: ctx.profile.timeout_ms };
+        let same_process = ctx.is(Mutant::ResumesMastership);
+        self.process = Some(Process {
+            boot_id: if same_process { format!("{}", self.index) } else { format!("{}-{life}", self.index) },
+            me: 0,
+            role: Role::new(config, promise),
+            inputs: VecDeque::new(),
+            leading: None,
+            following: None,
+            controllers: Controllers::new(ctx.profile.controllers),
+            frontier: Frontier::default(),
+            gate: Gate::Closed,
+            writes: None,
+            waiting: Vec::new(),
+            term: 0,
+            lease_until: 0,
+            mute_until: 0,
+            registered: false,
+            flushing: false,
+            next_link: 1,
+        });
+        ctx.say(
+            self.node,
+            format_args!(
+                "starts: log ends at {}, promised {:?}{}",
+                self.disk.end(),
+                promise,
+                if self.disk.host_restarted { ", its host has restarted" } else { "" }
+            ),
+        );
+        self.identify(ctx);
+        let lag = ctx.rng.below(TICK_US);
+        ctx.timer(self.node, lag, Timer::Tick);
+        let lag = ctx.rng.below(ctx.profile.heartbeat_ms * 1_000);
+        ctx.timer(self.node, lag, Timer::Beat);
+        let lag = ctx.rng.below(FLUSH_US);
+        ctx.timer(self.node, lag, Timer::Flush);
+    }
+
+    /// How far this replica's own copy counts (S11).
+    fn own_end(&self, ctx: &Ctx) -> Offset {
+        match ctx.profile.sync_flush && !ctx.is(Mutant::CountsUnflushed) {
+            true => self.disk.flushed as Offset,
+            false => self.disk.end(),
+        }
+    }
+
+    fn now(&self, ctx: &Ctx) -> Millis {
+        ctx.local(self.node)
+    }
+
+    pub fn on_incoming(&mut self, ctx: &mut Ctx, conn: ConnId, incoming: Incoming) {
+        match incoming {
+            Incoming::Opened(Port::Ha) => self.on_slave_connected(ctx, conn),
+            Incoming::Opened(Port::Main) => {}
+            Incoming::Connected => self.on_connected(ctx, conn),
+            Incoming::Failed | Incoming::Closed => self.on_closed(ctx, conn, matches!(incoming, Incoming::Failed)),
+            Incoming::Data(packet) => self.on_data(ctx, conn, packet),
+        }
+        self.settle(ctx);
+    }
+
+    pub fn on_datagram(&mut self, ctx: &mut Ctx, from: NodeId, packet: Packet) {
+        match packet {
+            Packet::Notify(view) => self.input(role::Input::Notified(view)),
+            Packet::Send(message) => self.on_send(ctx, from, message),
+            Packet::Call { id, request } => self.on_order(ctx, from, id, request),
+            _ => {}
+        }
+        self.settle(ctx);
+    }
+
+    pub fn on_timer(&mut self, ctx: &mut Ctx, timer: Timer) {
+        match timer {
+            Timer::Tick => {
+                self.on_tick(ctx);
+                ctx.timer(self.node, TICK_US, Timer::Tick);
+            }
+            Timer::Beat => {
+                self.beat(ctx);
+                ctx.timer(self.node, ctx.profile.heartbeat_ms * 1_000, Timer::Beat);
+            }
+            Timer::Flush => {
+                if !ctx.profile.sync_flush {
+                    self.flushed(self.disk.log.len());
+                }
+                ctx.timer(self.node, FLUSH_US, Timer::Flush);
+            }
+            Timer::Flushed(end) => {
+                self.flushed(end as usize);
+                if let Some(it) = &mut self.process {
+                    it.flushing = false;
+                }
+                self.flush_soon(ctx);
+                self.report(ctx);
+            }
+            Timer::Call(id) => self.call_timed_out(ctx, id),
+            Timer::Search(id) => self.search_timed_out(ctx, id),
+            Timer::Identify => self.identify(ctx),
+            Timer::Connect(number) => self.connect_timed_out(ctx, number),
+            Timer::Follow(number) => self.follow_again(ctx, number),
+            Timer::Metadata { link, slave } => self.metadata_synced(ctx, link, slave),
+            Timer::Handle(_) | Timer::Notify { .. } | Timer::Client => {}
+        }
+        self.settle(ctx);
+    }
+
+    fn on_tick(&mut self, ctx: &mut Ctx) {
+        self.step_master(ctx, master::Input::Tick);
+        self.input(role::Input::Tick);
+        self.tick_slave(ctx);
+        self.pump(ctx);
+        let now = self.now(ctx);
+        let Some(it) = &mut self.process else { return };
+        let (gone, stay) = std::mem::take(&mut it.waiting).into_iter().partition(|it: &Waiting| now >= it.until);
+        it.waiting = stay;
+        it.frontier.sweep();
+        let gone: Vec<Waiting> = gone;
+        for it in gone {
+            ctx.datagram(self.node, it.client, Packet::Sent { message: it.message, result: Sent::Unknown });
+        }
+    }
+
+    /// After every event, as the driver's loop does.
+    fn settle(&mut self, ctx: &mut Ctx) {
+        let end = self.own_end(ctx);
+        self.step_master(ctx, master::Input::Appended(end));
+        self.step_held(ctx);
+        self.step_role(ctx);
+        self.answer_sends(ctx);
+    }
+
+    fn input(&mut self, input: role::Input) {
+        if let Some(it) = &mut self.process {
+            it.inputs.push_back(input);
+        }
+    }
+
+    fn step_role(&mut self, ctx: &mut Ctx) {
+        while let Some(input) = self.process.as_mut().and_then(|it| it.inputs.pop_front()) {
+            let now = self.now(ctx);
+            let mut out = Vec::new();
+            if let Some(it) = &mut self.process {
+                it.role.step(now, input, &mut out);
+            }
+            for output in out {
+                if ctx.burns() {
+                    return;
+                }
+                self.perform_role(ctx, output);
+            }
+        }
+    }
+
+    fn perform_role(&mut self, ctx: &mut Ctx, output: role::Output) {
+        match output {
+            role::Output::Ask(ask) => self.ask(ctx, ask),
+            role::Output::CloseWrites => self.close_writes(ctx),
+            role::Output::PauseWrites => self.set_writes(None),
+            role::Output::DropLinks => self.drop_links(ctx),
+            role::Output::PersistPromise(promise) => {
+                ctx.say(self.node, format_args!("promises epoch {} to {:?}", promise.epoch, promise.master));
+                ctx.truth.promised(self.index, promise.epoch);
+                if !ctx.is(Mutant::ForgetsPromises) {
+                    self.disk.promise = Some(promise);
+                }
+            }
+            role::Output::StartEpoch(epoch) => self.start_epoch(ctx, epoch),
+            role::Output::OpenWrites { epoch, sync_state_set, sync_state_set_epoch } => {
+                self.lead(ctx, epoch, sync_state_set, sync_state_set_epoch);
+            }
+            role::Output::Follow { epoch, master } => self.follow(ctx, epoch, master),
+            role::Output::Committed { sync_state_set, sync_state_set_epoch } => {
+                self.step_master(ctx, master::Input::Committed { set: sync_state_set, epoch: sync_state_set_epoch });
+            }
+            role::Output::Publish(_) => self.beat(ctx),
+            role::Output::Mute(period) => {
+                let until = self.now(ctx) + period;
+                if let Some(it) = &mut self.process {
+                    it.mute_until = until;
+                }
+            }
+            role::Output::Alarm(text) => {
+                ctx.say(self.node, format_args!("alarm: {text}"));
+                ctx.truth.fail("S1", format!("{} alarms: {text}", ctx.names[self.node.0]));
+            }
+        }
+    }
+
+    fn set_writes(&mut self, epoch: Option<Epoch>) {
+        if let Some(it) = &mut self.process {
+            it.writes = epoch;
+        }
+    }
+
+    fn start_epoch(&mut self, ctx: &mut Ctx, epoch: Epoch) {
+        let end = if ctx.is(Mutant::KeepsTornTail) { self.disk.log.len() } else { self.disk.whole_end() };
+        self.disk.truncate(end);
+        ctx.truth.promised(self.index, epoch);
+        match self.disk.epochs.begin(epoch, end as Offset) {
+            Ok(history) => self.disk.epochs = history,
+            Err(e) => ctx.truth.fail("S1", format!("{}: {e}", ctx.names[self.node.0])),
+        }
+    }
+
+    fn close_writes(&mut self, ctx: &mut Ctx) {
+        if ctx.is(Mutant::KeepsServingWhenDeposed) {
+            return;
+        }
+        ctx.say(self.node, format_args!("is master no more"));
+        let Some(it) = &mut self.process else { return };
+        it.gate = Gate::Closed;
+        it.writes = None;
+        it.leading = None;
+        it.frontier.depose();
+    }
+
+    fn drop_links(&mut self, ctx: &mut Ctx) {
+        let Some(it) = &mut self.process else { return };
+        if let Some(leading) = &mut it.leading {
+            leading.close_all(ctx, self.node);
+        }
+        if ctx.is(Mutant::KeepsOldLink) {
+            return;
+        }
+        if let Some(conn) = it.following.take().and_then(|it| it.conn) {
+            ctx.close(conn, self.node);
+        }
+    }
+
+    // ---- sends
+
+    fn on_send(&mut self, ctx: &mut Ctx, client: NodeId, message: u32) {
+        let now = self.now(ctx);
+        let Some(it) = &mut self.process else { return };
+        let min = ctx.profile.min_in_sync;
+        let admitted = matches!(it.gate, Gate::Open { in_sync } if in_sync >= min) && it.writes.is_some();
+        if !admitted {
+            return ctx.datagram(self.node, client, Packet::Sent { message, result: Sent::Refused });
+        }
+        let parts = ctx.rng.between(1, 4) as u8;
+        self.disk.log.extend((0..parts).map(|part| Cell { message, part, parts }));
+        let end = self.disk.end();
+        let result = match it.frontier.wait(it.term, end) {
+            Standing::Known(Ack::Acknowledged) => Sent::Acknowledged,
+            Standing::Known(_) => Sent::Unknown,
+            Standing::Waits(answer) => {
+                let until = now + ctx.profile.slave_timeout_ms;
+                it.waiting.push(Waiting { client, message, end, answer, until });
+                self.flush_soon(ctx);
+                return self.pump(ctx);
+            }
+        };
+        self.acknowledge(ctx, client, message, end, result);
+    }
+
+    fn answer_sends(&mut self, ctx: &mut Ctx) {
+        let Some(it) = &mut self.process else { return };
+        let mut answered = Vec::new();
+        it.waiting.retain_mut(|it| match it.answer.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => true,
+            ack => {
+                let result = if ack == Ok(Ack::Acknowledged) { Sent::Acknowledged } else { Sent::Unknown };
+                answered.push((it.client, it.message, it.end, result));
+                false
+            }
+        });
+        for (client, message, end, result) in answered {
+            self.acknowledge(ctx, client, message, end, result);
+        }
+    }
+
+    fn acknowledge(&mut self, ctx: &mut Ctx, client: NodeId, message: u32, end: Offset, result: Sent) {
+        if ctx.burns() {
+            return;
+        }
+        if result == Sent::Acknowledged {
+            ctx.truth.acknowledges(self.index, message, end);
+        }
+        ctx.datagram(self.node, client, Packet::Sent { message, result });
+    }
+
+    // ---- disk
+
+    /// With synchronous flush every append is followed by a flush, one for many.
+    fn flush_soon(&mut self, ctx: &mut Ctx) {
+        let end = self.disk.end();
+        let Some(it) = &mut self.process else { return };
+        if ctx.profile.sync_flush && !it.flushing && (self.disk.flushed as Offset) < end {
+            it.flushing = true;
+            let took = ctx.rng.between(200, ctx.profile.fsync_us);
+            ctx.timer(self.node, took, Timer::Flushed(end));
+        }
+    }
+
+    fn flushed(&mut self, end: usize) {
+        self.disk.flushed = self.disk.flushed.max(end.min(self.disk.log.len()));
+        self.disk.confirm_flushed = self.disk.confirm;
+    }
+
+    fn set_confirm(&mut self, ctx: &mut Ctx, offset: Offset) {
+        self.disk.confirm = offset.min(self.disk.end());
+        let master = self.process.as_ref().and_then(|it| it.leading.as_ref()).map(|it| it.epoch);
+        ctx.truth.confirms(self.index, master, self.disk.confirm);
+    }
+}
+
+impl Broker {
+    pub fn identity(&self) -> Option<BrokerId> {
+        match self.disk.identity {
+            Identity::Known(id) => Some(id),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The slave's side of replication: `ha/slave_io.rs`.
+
+use super::Broker;
+use crate::ctx::{Ctx, Timer};
+use crate::mutants::Mutant;
+use crate::net::{ConnId, Port};
+use crate::packet::{Cell, Packet};
+use ha::Master;
+use ha::epochs::EpochHistory;
+use ha::role;
+use ha::slave::{Input, LogFacts, Output, Peer, Slave, SlaveConfig};
+use proto::Epoch;
+use proto::ha::MasterPacket;
+
+const FIRST_RETRY_US: u64 = 10_000;
+const LAST_RETRY_US: u64 = 500_000;
+const CONNECT_US: u64 = 1_000_000;
+
+pub struct Following {
+    core: Slave,
+    epoch: Epoch,
+    master: Master,
+    pub conn: Option<ConnId>,
+    connected: bool,
+    pause_us: u64,
+    /// Which attempt to connect the timers are about.
+    attempt: u64,
+}
+
+impl Broker {
+    pub(super) fn follow(&mut self, ctx: &mut Ctx, epoch: Epoch, master: Master) {
+        let Some(it) = &mut self.process else { return };
+        ctx.say(self.node, format_args!("is a slave of {} at epoch {epoch}", master.address));
+        if ctx.is(Mutant::KeepsOldLink) && it.following.as_ref().is_some_and(|it| it.connected) {
+            return;
+        }
+        let config = SlaveConfig {
+            me: it.me,
+            promised: epoch,
+            peer: Peer::Baton,
+            sync_from_last_file: false,
+            async_learner: false,
+            heartbeat_ms: ctx.profile.ha_heartbeat_ms,
+            housekeeping_ms: ctx.profile.ha_silence_ms,
+        };
+        let core = Slave::new(config);
+        let attempt = it.next_link;
+        it.next_link += 1;
+        let (conn, connected, pause_us) = (None, false, FIRST_RETRY_US);
+        it.following = Some(Following { core, epoch, master, conn, connected, pause_us, attempt });
+        self.follow_again(ctx, attempt);
+    }
+
+    /// Connects, if this is still wanted.
+    pub(super) fn follow_again(&mut self, ctx: &mut Ctx, attempt: u64) {
+        let node = self.node;
+        let Some(it) = self.process.as_mut().and_then(|it| it.following.as_mut()) else { return };
+        let Some(to) = ctx.at(&it.master.address).filter(|_| it.attempt == attempt && it.conn.is_none()) else {
+            return;
+        };
+        it.conn = Some(ctx.connect(node, to, Port::Ha));
+        it.connected = false;
+        ctx.timer(node, CONNECT_US, Timer::Connect(attempt));
+    }
+
+    pub(super) fn connect_timed_out(&mut self, ctx: &mut Ctx, attempt: u64) {
+        let Some(it) = self.process.as_mut().and_then(|it| it.following.as_mut()) else { return };
+        if it.attempt == attempt && !it.connected {
+            self.disconnect(ctx);
+        }
+    }
+
+    /// Ends the session; the next one begins after a pause.
+    fn disconnect(&mut self, ctx: &mut Ctx) {
+        let node = self.node;
+        let Some(process) = &mut self.process else { return };
+        let Some(it) = &mut process.following else { return };
+        if let Some(conn) = it.conn.take() {
+            ctx.close(conn, node);
+        }
+        it.pause_us = if it.core.in_transfer() { FIRST_RETRY_US } else { (it.pause_us * 2).min(LAST_RETRY_US) };
+        it.connected = false;
+        it.attempt = process.next_link;
+        process.next_link += 1;
+        ctx.timer(node, it.pause_us, Timer::Follow(it.attempt));
+    }
+
+    fn is_master_link(&self, conn: ConnId) -> bool {
+        self.process.as_ref().and_then(|it| it.following.as_ref()).is_some_and(|it| it.conn == Some(conn))
+    }
+
+    /// True if the connection was the one to the master.
+    pub(super) fn master_link_opened(&mut self, ctx: &mut Ctx, conn: ConnId) -> bool {
+        if !self.is_master_link(conn) {
+            return false;
+        }
+        let mut history = self.disk.epochs.clone();
+        if ctx.is(Mutant::CutsEverything) {
+            history = EpochHistory::default();
+        }
+        let min = if self.disk.log.is_empty() { -1 } else { 0 };
+        let facts = LogFacts { history, min, max: self.disk.end() };
+        if let Some(it) = self.process.as_mut().and_then(|it| it.following.as_mut()) {
+            it.connected = true;
+        }
+        self.step_slave(ctx, Input::Connected(facts));
+        self.report(ctx);
+        true
+    }
+
+    pub(super) fn master_link_closed(&mut self, ctx: &mut Ctx, conn: ConnId) -> bool {
+        let ours = self.is_master_link(conn);
+        if ours {
+            self.disconnect(ctx);
+        }
+        ours
+    }
+
+    pub(super) fn on_master_packet(&mut self, ctx: &mut Ctx, conn: ConnId, packet: Packet) {
+        if !self.is_master_link(conn) {
+            return;
+        }
+        match packet {
+            Packet::MasterHandshake(it) => self.step_slave(ctx, Input::Packet(MasterPacket::Handshake(it))),
+            Packet::Transfer(it) => self.step_slave(ctx, Input::Packet(MasterPacket::Transfer(it))),
+            Packet::Body(cells) => self.take_body(ctx, &cells),
+            _ => {}
+        }
+        self.report(ctx);
+    }
+
+    fn take_body(&mut self, ctx: &mut Ctx, cells: &[Cell]) {
+        let Some(it) = self.process.as_ref().and_then(|it| it.following.as_ref()) else { return };
+        if it.core.body_left() < cells.len() {
+            return; // of a packet that the core refused
+        }
+        let (at, end) = (it.core.next_offset() as usize, self.disk.log.len());
+        if at != end && !ctx.is(Mutant::SkipsCuts) && !ctx.is(Mutant::CutsEverything) {
+            let why = format!("{} takes bytes at {at}, its log ends at {end}", ctx.names[self.node.0]);
+            return ctx.truth.fail("S9", why);
+        }
+        if ctx.is(Mutant::SkipsCuts) && at < end {
+            // The bytes are there, whoever wrote them.
+            let fresh = cells.len().saturating_sub(end - at);
+            self.disk.log.extend_from_slice(&cells[cells.len() - fresh..]);
+        } else {
+            self.disk.log.extend_from_slice(cells);
+        }
+        ctx.truth.copied(self.index, it.epoch);
+        self.flush_soon(ctx);
+        self.step_slave(ctx, Input::Appended(cells.len()));
+    }
+
+    pub(super) fn report(&mut self, ctx: &mut Ctx) {
+        let reportable = self.own_end(ctx);
+        if self.process.as_ref().and_then(|it| it.following.as_ref()).is_some_and(|it| it.connected) {
+            self.step_slave(ctx, Input::Reportable(reportable));
+        }
+    }
+
+    pub(super) fn tick_slave(&mut self, ctx: &mut Ctx) {
+        if self.process.as_ref().and_then(|it| it.following.as_ref()).is_some_and(|it| it.connected) {
+            self.step_slave(ctx, Input::Tick);
+        }
+    }
+
+    fn step_slave(&mut self, ctx: &mut Ctx, input: Input) {
+        let now = self.now(ctx);
+        let mut out = Vec::new();
+        if let Some(it) = self.process.as_mut().and_then(|it| it.following.as_mut()) {
+            it.core.step(now, input, &mut out);
+        }
+        for output in out {
+            if ctx.burns() {
+                return;
+            }
+            self.perform_slave(ctx, output);
+        }
+    }
+
+    fn perform_slave(&mut self, ctx: &mut Ctx, output: Output) {
+        let Some(conn) = self.process.as_ref().and_then(|it| it.following.as_ref()).and_then(|it| it.conn) else {
+            return;
+        };
+        match output {
+            Output::SendHandshake(it) => ctx.send(conn, self.node, Packet::SlaveHandshake(it)),
+            Output::SendAck(offset) => ctx.send(conn, self.node, Packet::Ack(offset)),
+            Output::Truncate { to, .. } => self.cut(ctx, to as usize),
+            Output::StartAt(offset) => {
+                if offset != 0 {
+                    ctx.truth.fail("S9", format!("{} starts at {offset}", ctx.names[self.node.0]));
+                }
+                self.disk.truncate(0);
+            }
+            Output::SaveHistory(history) => self.disk.epochs = history,
+            Output::Confirm(offset) if offset > self.disk.confirm => self.set_confirm(ctx, offset),
+            Output::Confirm(_) => {}
+            Output::AskController => self.input(role::Input::PollNow),
+            Output::Disconnect(why) => {
+                ctx.say(self.node, format_args!("leaves its master: {why}"));
+                self.disconnect(ctx);
+            }
+        }
+    }
+
+    fn cut(&mut self, ctx: &mut Ctx, to: usize) {
+        ctx.say(self.node, format_args!("cuts its log from {} to {to}", self.disk.end()));
+        if ctx.is(Mutant::SkipsCuts) {
+            return;
+        }
+        if ctx.is(Mutant::CutsInMemoryOnly) {
+            self.disk.revenant = self.disk.log[to..].to_vec();
+        }
+        self.disk.truncate(to);
+    }
+}

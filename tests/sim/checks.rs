@@ -1,0 +1,285 @@
+//! The rules of docs/SAFETY.md as checks over what everybody did. The judge sees all disks at once; nobody else does.
+
+use crate::broker::Broker;
+use crate::packet::Cell;
+use controller::replicas::BrokerSet;
+use proto::{BrokerId, Epoch, Offset};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub rule: &'static str,
+    pub what: String,
+}
+
+/// What the controllers have committed about the set, by the newest revision anybody has applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub revision: u64,
+    pub epoch: Epoch,
+    pub master: Option<BrokerId>,
+    pub set: BTreeSet<BrokerId>,
+    pub set_epoch: i32,
+    pub eligible: BTreeSet<BrokerId>,
+}
+
+/// To be judged when the step is over.
+enum Claim {
+    Confirms { broker: usize, end: Offset },
+    Acknowledges { broker: usize, message: u32, end: Offset },
+}
+
+pub struct Truth {
+    pub violation: Option<Violation>,
+    strict: bool,
+    copies: usize,
+    claims: Vec<Claim>,
+    /// By epoch: who was elected, who acted upon it and in which life.
+    elected: BTreeMap<Epoch, BrokerId>,
+    led: BTreeMap<Epoch, (usize, u32)>,
+    revisions: BTreeMap<u64, Committed>,
+    pub newest: Option<Committed>,
+    lives: Vec<u32>,
+    promised: Vec<Epoch>,
+    /// What every reader has to agree upon.
+    confirmed: Vec<Cell>,
+    /// Up to where each broker's log has been compared with it.
+    compared: Vec<usize>,
+    pub acknowledged: Vec<u32>,
+    /// Acknowledged messages in the order in which clients, who wait for each, learned of it.
+    pub heard: Vec<u32>,
+    pub elections: u64,
+}
+
+impl Truth {
+    pub fn new(brokers: usize, copies: usize) -> Truth {
+        Truth {
+            violation: None,
+            strict: copies == 0,
+            copies,
+            claims: Vec::new(),
+            elected: BTreeMap::new(),
+            led: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            newest: None,
+            lives: vec![0; brokers],
+            promised: vec![0; brokers],
+            confirmed: Vec::new(),
+            compared: vec![0; brokers],
+            acknowledged: Vec::new(),
+            heard: Vec::new(),
+            elections: 0,
+        }
+    }
+
+    /// The first one is told: what follows may be its consequence.
+    pub fn fail(&mut self, rule: &'static str, what: String) {
+        self.violation.get_or_insert(Violation { rule, what });
+    }
+
+    // ---- what brokers do
+
+    pub fn process_started(&mut self, broker: usize, life: u32) {
+        self.lives[broker] = life;
+    }
+
+    pub fn promised(&mut self, broker: usize, epoch: Epoch) {
+        self.promised[broker] = self.promised[broker].max(epoch);
+    }
+
+    /// S1 and S2: an epoch is led by one process, once.
+    pub fn leads(&mut self, broker: usize, epoch: Epoch, _start: Offset) {
+        let now = (broker, self.lives[broker]);
+        if let Some(before) = self.led.insert(epoch, now) {
+            match before.0 == broker {
+                true if before.1 != now.1 => self.fail("S2", format!("B{} resumes epoch {epoch}", broker + 1)),
+                true => {}
+                false => self.fail("S1", format!("B{} and B{} lead epoch {epoch}", before.0 + 1, broker + 1)),
+            }
+        }
+        self.acts(broker, epoch, "leads");
+    }
+
+    /// S2: bytes came in over a link of this epoch.
+    pub fn copied(&mut self, broker: usize, epoch: Epoch) {
+        self.acts(broker, epoch, "takes bytes");
+    }
+
+    fn acts(&mut self, broker: usize, epoch: Epoch, does: &str) {
+        let promised = self.promised[broker];
+        if epoch < promised {
+            self.fail("S2", format!("B{} {does} at epoch {epoch}, it has promised {promised}", broker + 1));
+        }
+    }
+
+    pub fn confirms(&mut self, broker: usize, master: Option<Epoch>, end: Offset) {
+        if let Some(epoch) = master {
+            self.acts(broker, epoch, "confirms");
+        }
+        self.claims.push(Claim::Confirms { broker, end });
+    }
+
+    pub fn acknowledges(&mut self, broker: usize, message: u32, end: Offset) {
+        self.claims.push(Claim::Acknowledges { broker, message, end });
+    }
+
+    // ---- what controllers do
+
+    /// S1, and that the controllers agree.
+    pub fn committed(&mut self, controller: usize, set: &BrokerSet) {
+        let it = Committed {
+            revision: set.revision,
+            epoch: set.master_epoch,
+            master: set.master,
+            set: set.sync_state_set.clone(),
+            set_epoch: set.sync_state_set_epoch,
+            eligible: set.eligible.clone(),
+        };
+        if let Some(known) = self.revisions.get(&it.revision) {
+            if *known != it {
+                self.fail("Raft", format!("C{} applied {it:?}, another one {known:?}", controller + 1));
+            }
+            return;
+        }
+        if let Some(master) = it.master {
+            let before = self.elected.insert(it.epoch, master);
+            if before.is_none() {
+                self.elections += 1;
+            }
+            if let Some(before) = before.filter(|it| *it != master) {
+                self.fail("S1", format!("epoch {} has masters {before} and {master}", it.epoch));
+            }
+        }
+        if let Some(newest) = self.newest.as_ref().filter(|newest| newest.revision < it.revision) {
+            let (was, is) = ((newest.epoch, newest.set_epoch), (it.epoch, it.set_epoch));
+            if is.0 < was.0 || is.1 < was.1 {
+                self.fail("S1", format!("epochs go back from {was:?} to {is:?}"));
+            }
+        }
+        if self.newest.as_ref().is_none_or(|newest| newest.revision < it.revision) {
+            self.newest = Some(it.clone());
+        }
+        self.revisions.insert(it.revision, it);
+    }
+
+    // ---- judging
+
+    /// After every step.
+    pub fn judge(&mut self, brokers: &[Broker]) {
+        for (broker, compared) in brokers.iter().zip(&mut self.compared) {
+            *compared = (*compared).min(broker.disk.log.len());
+        }
+        for claim in std::mem::take(&mut self.claims) {
+            match claim {
+                Claim::Confirms { broker, end } if self.strict => self.judge_confirm(&brokers[broker], end),
+                Claim::Confirms { .. } => {}
+                Claim::Acknowledges { broker, message, end } => {
+                    self.judge_acknowledgement(brokers, broker, end);
+                    self.acknowledged.push(message);
+                }
+            }
+        }
+    }
+
+    /// S3: what readers may see is the same everywhere and for ever.
+    fn judge_confirm(&mut self, broker: &Broker, end: Offset) {
+        let log = &broker.disk.log;
+        let end = (end.max(0) as usize).min(log.len());
+        let from = self.compared[broker.index].min(end);
+        let known = end.min(self.confirmed.len());
+        if let Some(at) = (from..known).find(|at| log[*at] != self.confirmed[*at]) {
+            let (is, was) = (log[at].message, self.confirmed[at].message);
+            let why = format!("B{} confirms message {is} at {at}, where message {was} was confirmed", broker.index + 1);
+            return self.fail("S3", why);
+        }
+        if end > self.confirmed.len() {
+            self.confirmed.extend_from_slice(&log[self.confirmed.len()..end]);
+        }
+        self.compared[broker.index] = end;
+    }
+
+    /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
+    fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, end: Offset) {
+        let own = &brokers[broker];
+        let Some(leading) = own.process.as_ref().and_then(|it| it.leading.as_ref()) else {
+            return self.fail("S2", format!("B{} acknowledges and is not master", broker + 1));
+        };
+        let (epoch, Some(newest)) = (leading.epoch, &self.newest) else { return };
+        let end = end as usize;
+        let holds = |id: BrokerId| {
+            let it = brokers.iter().find(|it| it.identity() == Some(id))?;
+            let same = it.disk.log.len() >= end && it.disk.log[..end] == own.disk.log[..end];
+            // A replica that has lost its memory loses its place when it says so; meanwhile nobody elects it.
+            Some(same || it.disk.host_restarted || (it.process.is_none() && it.disk.log.len() == it.disk.flushed))
+        };
+        if !self.strict {
+            let holders = newest.set.iter().filter(|id| holds(**id) == Some(true)).count();
+            let all = holders == newest.set.len();
+            if newest.epoch > epoch && !all {
+                let why = format!("B{} acknowledges at epoch {epoch}, epoch {} is elected", broker + 1, newest.epoch);
+                return self.fail("S5", why);
+            }
+            if newest.epoch == epoch && holders < self.copies {
+                let why = format!("B{} acknowledges with {holders} copies of {}", broker + 1, self.copies);
+                return self.fail("S4", why);
+            }
+            return;
+        }
+        let who = match newest.epoch == epoch {
+            true => newest.set.clone(),
+            false => newest.master.into_iter().collect(),
+        };
+        if let Some(id) = who.into_iter().find(|id| holds(*id) == Some(false)) {
+            let why = format!("B{} acknowledges {end} at epoch {epoch}, replica {id} lacks it", broker + 1);
+            self.fail("S3", why);
+        }
+    }
+
+    /// May this host lose everything above `kept`? With asynchronous flush one copy of what was confirmed has to stay
+    /// in the set: machines that fail together are not promised anything.
+    pub fn may_lose_power(&self, brokers: &[Broker], broker: usize, kept: usize) -> bool {
+        let Some(newest) = &self.newest else { return true };
+        let until = self.confirmed.len();
+        kept >= until
+            || brokers.iter().enumerate().any(|(other, it)| {
+                let counts = it.identity().is_some_and(|id| newest.set.contains(&id) || newest.eligible.contains(&id));
+                other != broker
+                    && counts
+                    && !it.disk.host_restarted
+                    && it.disk.log.len() >= until
+                    && it.disk.log[..until] == self.confirmed[..]
+            })
+    }
+
+    /// In the end: every acknowledged message is on the master, each client's in order, and logs agree.
+    pub fn judge_the_end(&mut self, brokers: &[Broker], master: usize, client_of: impl Fn(u32) -> usize) {
+        let log = &brokers[master].disk.log;
+        if self.strict {
+            let mut places: BTreeMap<u32, usize> = BTreeMap::new();
+            for (at, cell) in log.iter().enumerate() {
+                places.entry(cell.message).or_insert(at);
+            }
+            if let Some(gone) = self.acknowledged.iter().find(|it| !places.contains_key(it)) {
+                return self.fail("loss", format!("message {gone} was acknowledged and is gone"));
+            }
+            let mut last: BTreeMap<usize, (usize, u32)> = BTreeMap::new();
+            for message in self.heard.clone() {
+                let Some(at) = places.get(&message).copied() else { continue };
+                let before = last.insert(client_of(message), (at, message));
+                if let Some((before_at, before)) = before.filter(|it| it.0 > at) {
+                    return self
+                        .fail("order", format!("message {before} at {before_at} comes after {message} at {at}"));
+                }
+            }
+        }
+        let confirm = brokers[master].disk.confirm as usize;
+        let members = self.newest.as_ref().map(|it| it.set.clone()).unwrap_or_default();
+        for it in brokers.iter().filter(|it| it.identity().is_some_and(|id| members.contains(&id))) {
+            let until = confirm.min(it.disk.log.len());
+            if it.disk.log.len() < confirm || it.disk.log[..until] != log[..until] {
+                return self
+                    .fail("S9", format!("B{}'s log differs from B{}'s below {confirm}", it.index + 1, master + 1));
+            }
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! A simulated controller: the real Raft driver, state machine and liveness; `watch.rs` and the request handlers with
+//! another network and another clock.
+
+mod orders;
+mod requests;
+
+use crate::ctx::{Ctx, NodeId, Timer};
+use crate::disk::RaftDisk;
+use crate::mutants::Mutant;
+use crate::net::{ConnId, Incoming, Port};
+use crate::packet::{Packet, Reply, Request};
+use crate::world::SET;
+use ::raft::eraftpb::Message;
+use controller::liveness::{Input, Liveness, Output, Probed, Settings};
+use controller::raft::{Event, Members, Options, RaftError, Stepped};
+use controller::replicas::{BrokerSet, Command, Elect, ElectMode, Outcome, RemoveDead, SetSummary};
+use ha::Master;
+use ha::role::View;
+use node::clock::wall_ms;
+use proto::{BrokerId, Epoch, Millis};
+use requests::{Asked, Waiting};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc;
+
+const EVENTS: usize = 16_384;
+const PROBE_US: u64 = 300_000;
+const WITNESS_US: u64 = 150_000;
+const NOTIFY_AGAIN_US: [u64; 3] = [20_000, 100_000, 400_000];
+
+pub struct Controller {
+    pub index: usize,
+    pub node: NodeId,
+    disk: RaftDisk,
+    pub process: Option<Process>,
+}
+
+pub struct Process {
+    pub raft: Stepped<RaftDisk>,
+    outbox: Receiver<Message>,
+    events: mpsc::Receiver<Event>,
+    liveness: Liveness,
+    waiting: Vec<Waiting>,
+    /// Requests between the socket and the task that answers them.
+    asked: BTreeMap<u64, Asked>,
+    probes: BTreeMap<ConnId, Probe>,
+    inquiry: Option<Inquiry>,
+    holds: BTreeMap<u64, orders::Switch>,
+    next: u64,
+    /// When the next tick is due, as the agenda has it.
+    wakes_at: u64,
+    /// Of the last election that this process proposed.
+    elected_at: Option<Epoch>,
+}
+
+struct Probe {
+    attempt: Option<u64>,
+    id: BrokerId,
+    ha_address: Option<String>,
+    number: u64,
+}
+
+/// What the other controllers know of a silent master.
+struct Inquiry {
+    call: u64,
+    id: BrokerId,
+    waits: usize,
+    heard: Option<(Millis, String)>,
+}
+
+impl Controller {
+    pub fn new(index: usize, node: NodeId, controllers: usize, forgetful: bool) -> Controller {
+        let voters: Vec<u64> = (1..=controllers as u64).collect();
+        Controller { index, node, disk: RaftDisk::new(&voters, forgetful), process: None }
+    }
+
+    pub fn start(&mut self, ctx: &mut Ctx) {
+        ctx.set_clocks(self.node);
+        let names = (0..ctx.profile.controllers).map(|it| (format!("n{it}"), format!("C{}", it + 1)));
+        let options = Options {
+            id: self.index as u64 + 1,
+            election_timeout: ctx.profile.election_ms,
+            snapshot_entries: ctx.profile.snapshot_entries,
+            snapshot_bytes: 1 << 20,
+            founders: Members::founders(names),
+            address: String::new(),
+        };
+        let (send, outbox) = channel();
+        let (told, events) = mpsc::channel(EVENTS);
+        let deliver = Box::new(move |it: Message| send.send(it).is_ok());
+        let seed = ctx.rng.next();
+        let raft = Stepped::new(options, self.disk.clone(), deliver, told, seed);
+        let raft = raft.unwrap_or_else(|e| panic!("controller {} does not start: {e:#}", self.index + 1));
+        self.process = Some(Process {
+            raft,
+            outbox,
+            events,
+            liveness: Liveness::new(settings(ctx)),
+            waiting: Vec::new(),
+            asked: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            inquiry: None,
+            holds: BTreeMap::new(),
+            next: 1,
+            wakes_at: 0,
+            elected_at: None,
+        });
+        ctx.say(self.node, format_args!("starts"));
+        self.settle(ctx);
+    }
+
+    pub fn lose_memory(&self) {
+        self.disk.lose_memory();
+    }
+
+    pub fn on_incoming(&mut self, ctx: &mut Ctx, conn: ConnId, incoming: Incoming) {
+        ctx.set_clocks(self.node);
+        match incoming {
+            Incoming::Data(Packet::Call { id, request }) => self.on_call(ctx, conn, id, request),
+            Incoming::Connected => self.probed(ctx, conn, Probed::Alive),
+            Incoming::Failed => self.probed(ctx, conn, Probed::Refused),
+            Incoming::Closed => {
+                self.probed(ctx, conn, Probed::Unknown);
+                self.step(ctx, Input::Closed { connection: conn });
+            }
+            Incoming::Opened(_) | Incoming::Data(_) => {}
+        }
+        self.settle(ctx);
+    }
+
+    pub fn on_datagram(&mut self, ctx: &mut Ctx, from: NodeId, packet: Packet) {
+        ctx.set_clocks(self.node);
+        match packet {
+            Packet::Raft(message) => {
+                let delivered = self.process.as_mut().map(|it| it.raft.deliver(*message));
+                self.must(ctx, delivered.unwrap_or(Ok(())));
+            }
+            Packet::Call { id, request: Request::Witness { id: broker } } => {
+                let now = ctx.local(self.node);
+                let heard = self.process.as_ref().and_then(|it| it.liveness.silent_for(now, SET, broker));
+                ctx.datagram(self.node, from, Packet::Reply { id, reply: Reply::Witness(heard) });
+            }
+            Packet::Call { request: Request::Switchover, .. } => self.begin_switch(ctx),
+            Packet::Reply { id, reply: Reply::Witness(heard) } => self.witnessed(ctx, from, id, heard),
+            Packet::Reply { id, reply: Reply::Held(result) } => self.held(ctx, id, result),
+            _ => {}
+        }
+        self.settle(ctx);
+    }
+
+    pub fn on_timer(&mut self, ctx: &mut Ctx, timer: Timer) {
+        ctx.set_clocks(self.node);
+        match timer {
+            Timer::Tick => {
+                if let Some(it) = &mut self.process {
+                    it.wakes_at = 0;
+                }
+                self.step(ctx, Input::Tick);
+            }
+            Timer::Handle(id) => self.handle(ctx, id),
+            Timer::Connect(number) => self.probe_timed_out(ctx, number),
+            Timer::Search(call) => self.end_inquiry(ctx, call),
+            Timer::Call(id) => self.hold_timed_out(ctx, id),
+            Timer::Notify { id, attempt } => self.notify(ctx, id, attempt),
+            _ => {}
+        }
+        self.settle(ctx);
+    }
+
+    /// Rounds until nothing more comes of them.
+    fn settle(&mut self, ctx: &mut Ctx) {
+        loop {
+            let Some(it) = &mut self.process else { return };
+            let round = it.raft.round();
+            let mut moved = false;
+            while let Ok(message) = it.outbox.try_recv() {
+                let to = ctx.controller(message.to as usize - 1);
+                ctx.datagram(self.node, to, Packet::Raft(Box::new(message)));
+            }
+            let mut events = Vec::new();
+            while let Ok(event) = it.events.try_recv() {
+                events.push(event);
+            }
+            self.must(ctx, round);
+            for event in events {
+                moved = true;
+                self.on_event(ctx, event);
+            }
+            moved |= self.answer_waiting(ctx);
+            if !moved {
+                break;
+            }
+        }
+        self.sleep(ctx);
+    }
+
+    fn must(&mut self, ctx: &mut Ctx, result: anyhow::Result<()>) {
+        if let Err(e) = result {
+            ctx.truth.fail("Raft", format!("controller {} ends: {e:#}", self.index + 1));
+        }
+    }
+
+    fn sleep(&mut self, ctx: &mut Ctx) {
+        let Some(it) = &mut self.process else { return };
+        let due = it.liveness.next_due().map_or(it.raft.next_tick(), |due| due.min(it.raft.next_tick()));
+        // To the microsecond the clock may show the millisecond before.
+        let at = ctx.now + due.saturating_sub(ctx.local(self.node)) * 1_000 + 1_000;
+        if it.wakes_at == 0 || at + 1_000 < it.wakes_at {
+            it.wakes_at = at;
+            ctx.timer(self.node, at - ctx.now, Timer::Tick);
+        }
+    }
+
+    fn on_event(&mut self, ctx: &mut Ctx, event: Event) {
+        match event {
+            Event::View(view) => {
+                ctx.truth.committed(self.index, &view);
+                self.step(ctx, Input::View(view));
+            }
+            Event::Removed { broker_set } => drop(self.step(ctx, Input::Removed { broker_set })),
+            Event::Leading => {
+                ctx.say(self.node, format_args!("leads the controllers"));
+                if let Some(it) = self.process.as_mut().filter(|_| ctx.is(Mutant::NewLeaderForgets)) {
+                    it.liveness = Liveness::new(settings(ctx));
+                }
+                self.step(ctx, Input::Leading);
+            }
+            Event::Following => {
+                ctx.say(self.node, format_args!("follows"));
+                self.step(ctx, Input::Following);
+            }
+            Event::Stopped(_) => {}
+        }
+    }
+
+    // ---- liveness
+
+    /// The first output answers, if the input was a heartbeat.
+    fn step(&mut self, ctx: &mut Ctx, input: Input) -> Option<Reply> {
+        let now = ctx.local(self.node);
+        let mut out = Vec::new();
+        if let Some(it) = &mut self.process {
+            it.liveness.settings = settings(ctx);
+            it.liveness.step(now, input, &mut out);
+        }
+        let mut answer = None;
+        for output in out {
+            if ctx.burns() {
+                return None;
+            }
+            self.carry_out(ctx, output, &mut answer);
+        }
+        answer
+    }
+
+    fn carry_out(&mut self, ctx: &mut Ctx, output: Output, answer: &mut Option<Reply>) {
+        match output {
+            Output::Answer { lease, master_epoch, sync_state_set_epoch } => {
+                *answer = Some(Reply::Heartbeat { lease, epoch: master_epoch, set_epoch: sync_state_set_epoch });
+            }
+            Output::Probe { id, attempt, address, .. } => self.probe(ctx, id, Some(attempt), &address, None),
+            Output::Reach { id, ha_address, .. } => {
+                let address = ha_address.replace('H', "B");
+                self.probe(ctx, id, None, &address, Some(ha_address));
+            }
+            Output::AskWitnesses { id, .. } => self.ask_witnesses(ctx, id),
+            Output::Notify { id, .. } => self.notify(ctx, id, 0),
+            Output::RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch } => {
+                ctx.say(self.node, format_args!("takes dead {ids:?} out of the set"));
+                let at_ms = wall_ms();
+                let it = RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch, at_ms };
+                self.propose(ctx, Command::RemoveDead(it), requests::Then::Own);
+            }
+            Output::Elect { broker_set, expect, cause, alive, .. } => {
+                let before = self.process.as_mut().and_then(|it| it.elected_at.replace(expect.1));
+                if ctx.is(Mutant::ElectsOnce) && before == Some(expect.1) {
+                    return;
+                }
+                ctx.say(self.node, format_args!("elects: {cause:?}, alive {:?}", ids(&alive)));
+                let at_ms = wall_ms();
+                let elect = Elect {
+                    broker_set,
+                    requester: None,
+                    mode: ElectMode::Best,
+                    alive,
+                    unclean: settings(ctx).unclean,
+                    expect: Some(expect),
+                    cause,
+                    detected_ms: at_ms,
+                    at_ms,
+                };
+                self.propose(ctx, Command::Elect(elect), requests::Then::Own);
+            }
+            _ => {}
+        }
+    }
+
+    fn probe(&mut self, ctx: &mut Ctx, id: BrokerId, attempt: Option<u64>, address: &str, ha_address: Option<String>) {
+        if ctx.is(Mutant::TakesClosedForDead) && attempt.is_some() {
+            if let Some(attempt) = attempt {
+                let result = Probed::Refused;
+                self.step(ctx, Input::Probed { broker_set: SET.to_owned(), id, attempt, result });
+            }
+            return;
+        }
+        let (Some(to), Some(it)) = (ctx.at(address), &mut self.process) else { return };
+        let number = it.next;
+        it.next += 1;
+        let conn = ctx.connect(self.node, to, Port::Main);
+        it.probes.insert(conn, Probe { attempt, id, ha_address, number });
+        ctx.timer(self.node, PROBE_US, Timer::Connect(number));
+    }
+
+    fn probed(&mut self, ctx: &mut Ctx, conn: ConnId, result: Probed) {
+        let Some(probe) = self.process.as_mut().and_then(|it| it.probes.remove(&conn)) else { return };
+        ctx.close(conn, self.node);
+        let (broker_set, id) = (SET.to_owned(), probe.id);
+        if let Some(attempt) = probe.attempt {
+            self.step(ctx, Input::Probed { broker_set, id, attempt, result });
+        } else if let Some(ha_address) = probe.ha_address.filter(|_| result == Probed::Alive) {
+            self.step(ctx, Input::Reached { broker_set, id, ha_address });
+        }
+    }
+
+    fn probe_timed_out(&mut self, ctx: &mut Ctx, number: u64) {
+        let conn = self.process.as_ref().and_then(|it| it.probes.iter().find(|it| it.1.number == number));
+        if let Some(conn) = conn.map(|it| *it.0) {
+            self.probed(ctx, conn, Probed::Unknown);
+        }
+    }
+
+    fn ask_witnesses(&mut self, ctx: &mut Ctx, id: BrokerId) {
+        let Some(it) = &mut self.process else { return };
+        let call = it.next;
+        it.next += 1;
+        it.inquiry = Some(Inquiry { call, id, waits: ctx.profile.controllers - 1, heard: None });
+        for other in (0..ctx.profile.controllers).filter(|it| *it != self.index) {
+            let to = ctx.controller(other);
+            ctx.datagram(self.node, to, Packet::Call { id: call, request: Request::Witness { id } });
+        }
+        ctx.timer(self.node, WITNESS_US, Timer::Search(call));
+    }
+
+    fn witnessed(&mut self, ctx: &mut Ctx, from: NodeId, call: u64, heard: Option<Millis>) {
+        let Some(it) = self.process.as_mut().and_then(|it| it.inquiry.as_mut()).filter(|it| it.call == call) else {
+            return;
+        };
+        it.waits = it.waits.saturating_sub(1);
+        let heard = heard.map(|ago| (ago, ctx.names[from.0].clone()));
+        it.heard = it.heard.take().into_iter().chain(heard).min();
+        if it.waits == 0 {
+            self.end_inquiry(ctx, call);
+        }
+    }
+
+    fn end_inquiry(&mut self, ctx: &mut Ctx, call: u64) {
+        let Some(process) = &mut self.process else { return };
+        if let Some(it) = process.inquiry.take_if(|it| it.call == call) {
+            self.step(ctx, Input::Witnessed { broker_set: SET.to_owned(), id: it.id, heard: it.heard });
+        }
+    }
+
+    /// One-way; a broker that is not there is tried again a few times.
+    fn notify(&mut self, ctx: &mut Ctx, id: BrokerId, attempt: usize) {
+        let Some(view) = self.process.as_ref().and_then(|it| it.liveness.view(SET)) else { return };
+        let to = view.replicas.get(&id).and_then(|it| ctx.at(&it.address));
+        let Some(to) = to.filter(|_| !ctx.is(Mutant::NeverTells)) else { return };
+        if ctx.takes_datagram(self.node, to) {
+            let view = view_of(&SetSummary::from(&**view));
+            ctx.datagram(self.node, to, Packet::Notify(view));
+        } else if let Some(wait) = NOTIFY_AGAIN_US.get(attempt) {
+            ctx.timer(self.node, *wait, Timer::Notify { id, attempt: attempt + 1 });
+        }
+    }
+
+    /// What this controller knows of the set, for whoever judges it.
+    pub fn set(&self) -> Option<&BrokerSet> {
+        self.process.as_ref()?.raft.applied().get(SET)
+    }
+
+    pub fn leads(&self) -> bool {
+        self.process.as_ref().is_some_and(|it| it.raft.leadership().leading)
+    }
+}
+
+fn settings(ctx: &Ctx) -> Settings {
+    let config = controller::Config {
+        enable_elect_unclean_master: ctx.is(Mutant::ElectsAnyone),
+        elect_on_refused_connection: ctx.profile.proof_of_death,
+        witness_wait_mills: ctx.profile.witness_ms,
+        // Runs are short and full of faults: patience would be all that is seen.
+        max_automatic_master_changes: 0,
+        ..Default::default()
+    };
+    controller::liveness_settings(&config)
+}
+
+fn ids(of: &[controller::replicas::Candidate]) -> BTreeSet<BrokerId> {
+    of.iter().map(|it| it.id).collect()
+}
+
+/// As it travels to brokers.
+fn view_of(it: &SetSummary) -> View {
+    let master = it.master.zip(it.master_address.clone());
+    View {
+        epoch: it.master_epoch,
+        master: master.map(|(id, address)| Master { id, address, ha_address: it.master_ha_address.clone() }),
+        sync_state_set: it.sync_state_set.clone(),
+        sync_state_set_epoch: it.sync_state_set_epoch,
+    }
+}
+
+/// What became of a proposal, or that it is not known.
+type Decision = Result<Outcome, RaftError>;

@@ -1,0 +1,85 @@
+//! What an operator orders: a planned change of master (S10), as in `controller/rpc/planned.rs`.
+
+use super::requests::Then;
+use super::{Controller, Decision};
+use crate::ctx::{Ctx, NodeId, Timer};
+use crate::packet::{Packet, Request};
+use crate::world::SET;
+use controller::replicas::{Cause, Command, Elect, ElectMode, UncleanElection};
+use node::clock::wall_ms;
+use proto::header::HoldWritesRequest;
+use proto::{BrokerId, Epoch, Offset};
+
+const DRAIN_MS: i64 = 1_000;
+const HOLD_MS: i64 = 1_000;
+const ANSWER_MARGIN_MS: u64 = 500;
+
+/// A planned change under way.
+pub struct Switch {
+    from: BrokerId,
+    to: BrokerId,
+    epoch: Epoch,
+    master: NodeId,
+}
+
+impl Controller {
+    pub(super) fn begin_switch(&mut self, ctx: &mut Ctx) {
+        let now = ctx.local(self.node);
+        if !self.leads() {
+            return;
+        }
+        let Some(set) = self.set().cloned() else { return };
+        let Some(it) = &mut self.process else { return };
+        let Ok(plan) = set.successor(&it.liveness.candidates(now, SET), None) else { return };
+        let master = set.replicas.get(&plan.from).and_then(|it| ctx.at(&it.address));
+        let Some(master) = master else { return };
+        let id = it.next;
+        it.next += 1;
+        it.holds.insert(id, Switch { from: plan.from, to: plan.to, epoch: set.master_epoch, master });
+        ctx.say(self.node, format_args!("moves mastership from {} to {}", plan.from, plan.to));
+        let request = Request::Hold(HoldWritesRequest {
+            broker_name: SET.to_owned(),
+            master_epoch: set.master_epoch,
+            target_broker_id: plan.to,
+            drain_mills: DRAIN_MS,
+            hold_mills: HOLD_MS,
+        });
+        ctx.datagram(self.node, master, Packet::Call { id, request });
+        ctx.timer(self.node, (DRAIN_MS as u64 + ANSWER_MARGIN_MS) * 1_000, Timer::Call(id));
+    }
+
+    pub(super) fn hold_timed_out(&mut self, ctx: &mut Ctx, id: u64) {
+        if self.process.as_mut().and_then(|it| it.holds.remove(&id)).is_some() {
+            ctx.say(self.node, format_args!("the master did not answer the order to hold"));
+        }
+    }
+
+    pub(super) fn held(&mut self, ctx: &mut Ctx, id: u64, result: Result<Offset, String>) {
+        let now = ctx.local(self.node);
+        let Some(it) = &mut self.process else { return };
+        let Some(switch) = it.holds.remove(&id) else { return };
+        let Ok(drained_to) = result else { return };
+        let at_ms = wall_ms();
+        let elect = Elect {
+            broker_set: SET.to_owned(),
+            requester: Some(switch.to),
+            mode: ElectMode::Designated,
+            alive: it.liveness.candidates(now, SET),
+            unclean: UncleanElection::Forbidden,
+            expect: Some((Some(switch.from), switch.epoch)),
+            cause: Cause::Switchover { drained_to },
+            detected_ms: at_ms,
+            at_ms,
+        };
+        self.propose(ctx, Command::Elect(elect), Then::Switch(Box::new(switch)));
+    }
+
+    pub(super) fn switched(&mut self, ctx: &mut Ctx, it: Switch, decision: Decision) {
+        let elected = matches!(decision, Ok(controller::replicas::Outcome::Elected(..)));
+        // An election whose outcome is unknown may still happen: then the master's own clock decides.
+        if decision.is_ok() && !elected {
+            let id = 0;
+            ctx.datagram(self.node, it.master, Packet::Call { id, request: Request::Release(it.epoch) });
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What brokers ask: `controller/rpc/{broker,election,query}.rs`, decoded.
+
+use super::{Controller, Decision, orders, view_of};
+use crate::ctx::{Ctx, Timer};
+use crate::mutants::Mutant;
+use crate::net::ConnId;
+use crate::packet::{Packet, Reply, Request};
+use crate::world::SET;
+use controller::liveness::{Heartbeat, Input, RaftLease};
+use controller::raft::RaftError;
+use controller::replicas::{
+    AlterSyncStateSet, ApplyBrokerId, Cause, Command, Elect, ElectMode, Outcome, Refusal, Register, SetSummary,
+};
+use ha::role::View;
+use node::clock::wall_ms;
+use proto::{BrokerId, Millis};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+
+const PROPOSAL_MS: Millis = 5_000;
+
+/// A request that its task has not taken up yet.
+pub struct Asked {
+    conn: ConnId,
+    call: u64,
+    request: Request,
+}
+
+/// A request that waits for Raft.
+pub struct Waiting {
+    since: Millis,
+    what: What,
+}
+
+enum What {
+    Proposed(oneshot::Receiver<Decision>, Then),
+    Read(oneshot::Receiver<Result<Reply, RaftError>>, Asker),
+}
+
+#[derive(Clone, Copy)]
+pub struct Asker {
+    conn: ConnId,
+    call: u64,
+}
+
+/// Who waits for a proposal.
+pub enum Then {
+    Register(Asker),
+    Elect(Asker),
+    Alter(Asker),
+    Apply(Asker),
+    /// The controller's own idea.
+    Own,
+    Switch(Box<orders::Switch>),
+}
+
+impl Controller {
+    pub(super) fn on_call(&mut self, ctx: &mut Ctx, conn: ConnId, call: u64, request: Request) {
+        let asker = Asker { conn, call };
+        match request {
+            Request::Metadata => {
+                let leadership = self.process.as_ref().map(|it| it.raft.leadership()).unwrap_or_default();
+                let leader = leadership.leader.map(|it| it as usize - 1);
+                self.reply(ctx, asker, Reply::Metadata { leading: leadership.leading, leader });
+            }
+            Request::Heartbeat(it) => {
+                let held = self.process.as_ref().is_some_and(|it| it.raft.lease_holds());
+                let held = held || (ctx.is(Mutant::GrantsLeasesWithoutRaftLease) && self.leads());
+                let raft_lease = if held { RaftLease::Held } else { RaftLease::NotHeld };
+                let heartbeat = Heartbeat { connection: conn, raft_lease, ..it };
+                if let Some(reply) = self.step(ctx, Input::Heartbeat(heartbeat)) {
+                    self.reply(ctx, asker, reply);
+                }
+            }
+            request => {
+                let Some(it) = &mut self.process else { return };
+                let number = it.next;
+                it.next += 1;
+                it.asked.insert(number, Asked { conn, call, request });
+                // Each request is a task of its own: they overtake each other.
+                let lag = ctx.rng.between(10, ctx.profile.task_us);
+                ctx.timer(self.node, lag, Timer::Handle(number));
+            }
+        }
+    }
+
+    fn reply(&self, ctx: &mut Ctx, to: Asker, reply: Reply) {
+        ctx.send(to.conn, self.node, Packet::Reply { id: to.call, reply });
+    }
+
+    pub(super) fn handle(&mut self, ctx: &mut Ctx, number: u64) {
+        let Some(Asked { conn, call, request }) = self.process.as_mut().and_then(|it| it.asked.remove(&number)) else {
+            return;
+        };
+        let asker = Asker { conn, call };
+        if !self.leads() && !(ctx.is(Mutant::AnswersFromAFollower) && matches!(request, Request::Poll)) {
+            return self.reply(ctx, asker, Reply::NotLeader);
+        }
+        let now = ctx.local(self.node);
+        let Some(it) = &self.process else { return };
+        let at_ms = wall_ms();
+        match request {
+            Request::NextId => self.read(ctx, asker, |it| Reply::Id(it.next_broker_id(SET))),
+            Request::Poll => self.poll(ctx, asker),
+            Request::ApplyId { id, check_code } => {
+                let (cluster, broker_set) = ("c".to_owned(), SET.to_owned());
+                let change = ApplyBrokerId { cluster, broker_set, id, check_code, at_ms };
+                self.propose(ctx, Command::ApplyBrokerId(change), Then::Apply(asker));
+            }
+            Request::Register { id, boot_id, unclean } => {
+                let address = self.peer_name(ctx, conn);
+                let taken_by = it.liveness.taken_by(now, SET, id, &address, Some(&boot_id));
+                let ha_address = Some(address.replace('B', "H"));
+                let (broker_set, boot_id) = (SET.to_owned(), Some(boot_id));
+                let change = Register { broker_set, id, address, ha_address, boot_id, unclean, taken_by, at_ms };
+                self.propose(ctx, Command::Register(change), Then::Register(asker));
+            }
+            Request::Elect { id } => self.elect(ctx, asker, id),
+            Request::Alter { master, epoch, set, set_epoch } => {
+                let mut alive = it.liveness.heard(now, SET);
+                // The sender speaks, even if this leader has not had a heartbeat of it yet.
+                alive.extend(it.liveness.is_alive(now, SET, master).then_some(master));
+                let change = AlterSyncStateSet {
+                    broker_set: SET.to_owned(),
+                    master,
+                    master_epoch: epoch,
+                    sync_state_set: set,
+                    sync_state_set_epoch: set_epoch,
+                    alive,
+                    min_in_sync: it.liveness.min_in_sync(SET, master),
+                    at_ms,
+                };
+                self.propose(ctx, Command::AlterSyncStateSet(change), Then::Alter(asker));
+            }
+            _ => {}
+        }
+    }
+
+    fn peer_name(&self, ctx: &Ctx, conn: ConnId) -> String {
+        ctx.net.peer(conn, self.node).map(|it| ctx.names[it.0].clone()).unwrap_or_default()
+    }
+
+    fn poll(&mut self, ctx: &mut Ctx, asker: Asker) {
+        if ctx.is(Mutant::AnswersFromAFollower) {
+            let reply = self.set().map_or(Reply::Unregistered, |it| Reply::View(view_of(&SetSummary::from(it))));
+            return self.reply(ctx, asker, reply);
+        }
+        self.read(ctx, asker, |it| {
+            it.get(SET).map_or(Reply::Unregistered, |it| Reply::View(view_of(&SetSummary::from(it))))
+        });
+    }
+
+    fn elect(&mut self, ctx: &mut Ctx, asker: Asker, by: BrokerId) {
+        let now = ctx.local(self.node);
+        let Some(it) = &self.process else { return };
+        if it.liveness.restrained(now, SET).is_some() {
+            return self.reply(ctx, asker, Reply::Failed);
+        }
+        let at_ms = wall_ms();
+        let elect = Elect {
+            broker_set: SET.to_owned(),
+            requester: Some(by),
+            mode: ElectMode::Best,
+            alive: it.liveness.candidates(now, SET),
+            unclean: super::settings(ctx).unclean,
+            expect: None,
+            cause: Cause::Requested { by },
+            detected_ms: at_ms,
+            at_ms,
+        };
+        self.propose(ctx, Command::Elect(elect), Then::Elect(asker));
+    }
+
+    // ---- Raft
+
+    pub(super) fn propose(&mut self, ctx: &mut Ctx, command: Command, then: Then) {
+        let since = ctx.local(self.node);
+        let Some(it) = &mut self.process else { return };
+        let decision = it.raft.propose(&command);
+        it.waiting.push(Waiting { since, what: What::Proposed(decision, then) });
+    }
+
+    fn read(
+        &mut self,
+        ctx: &mut Ctx,
+        asker: Asker,
+        question: impl FnOnce(&controller::replicas::Replicas) -> Reply + Send + 'static,
+    ) {
+        let since = ctx.local(self.node);
+        let Some(it) = &mut self.process else { return };
+        match it.raft.read(question) {
+            Ok(answer) => it.waiting.push(Waiting { since, what: What::Read(answer, asker) }),
+            Err(e) => self.must(ctx, Err(e)),
+        }
+    }
+
+    /// Answers what has been decided; true if anything was.
+    pub(super) fn answer_waiting(&mut self, ctx: &mut Ctx) -> bool {
+        let now = ctx.local(self.node);
+        let Some(it) = &mut self.process else { return false };
+        let mut done: Vec<(Result<Reply, Decision>, Option<Asker>, Option<Then>)> = Vec::new();
+        let mut still = Vec::new();
+        for waiting in std::mem::take(&mut it.waiting) {
+            let late = now >= waiting.since + PROPOSAL_MS;
+            match waiting.what {
+                What::Proposed(mut decision, then) => match decision.try_recv() {
+                    Ok(it) => done.push((Err(it), None, Some(then))),
+                    Err(TryRecvError::Empty) if !late => {
+                        still.push(Waiting { what: What::Proposed(decision, then), ..waiting });
+                    }
+                    Err(_) => done.push((Err(Err(RaftError::Timeout)), None, Some(then))),
+                },
+                What::Read(mut answer, asker) => match answer.try_recv() {
+                    Ok(Ok(reply)) => done.push((Ok(reply), Some(asker), None)),
+                    Ok(Err(_)) => done.push((Ok(Reply::NotLeader), Some(asker), None)),
+                    Err(TryRecvError::Empty) if !late => {
+                        still.push(Waiting { what: What::Read(answer, asker), ..waiting });
+                    }
+                    Err(_) => done.push((Ok(Reply::Failed), Some(asker), None)),
+                },
+            }
+        }
+        it.waiting = still;
+        let any = !done.is_empty();
+        for (result, asker, then) in done {
+            match (result, asker, then) {
+                (Ok(reply), Some(asker), _) => self.reply(ctx, asker, reply),
+                (Err(decision), _, Some(then)) => self.decided(ctx, decision, then),
+                _ => {}
+            }
+        }
+        any
+    }
+
+    fn decided(&mut self, ctx: &mut Ctx, decision: Decision, then: Then) {
+        match then {
+            Then::Own => {
+                if let Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::MasterStillAlive(_)) = decision {
+                    self.step(ctx, Input::Settled { broker_set: SET.to_owned() });
+                }
+            }
+            Then::Switch(it) => self.switched(ctx, *it, decision),
+            Then::Apply(asker) | Then::Register(asker) | Then::Elect(asker) | Then::Alter(asker) => {
+                let reply = match decision {
+                    Err(RaftError::NotLeader) => Reply::NotLeader,
+                    Err(_) => Reply::Failed,
+                    Ok(outcome) => self.outcome(ctx, outcome),
+                };
+                if !ctx.burns() {
+                    self.reply(ctx, asker, reply);
+                }
+            }
+        }
+    }
+
+    fn outcome(&self, ctx: &Ctx, outcome: Outcome) -> Reply {
+        match outcome {
+            Outcome::BrokerIdApplied => Reply::Done,
+            Outcome::Registered(it) => Reply::View(self.registered(ctx, &it)),
+            Outcome::Elected(it, _) | Outcome::MasterStillAlive(it) => Reply::View(view_of(&it)),
+            Outcome::Altered(it) => Reply::Altered { set: it.sync_state_set, epoch: it.sync_state_set_epoch },
+            Outcome::Refused(
+                Refusal::SetNotRegistered(_) | Refusal::IdNotRegistered { .. } | Refusal::ElectUnknownSet,
+            ) => Reply::Unregistered,
+            Outcome::Refused(Refusal::NobodyElectable | Refusal::ElectFailed) => Reply::Failed,
+            Outcome::Refused(_) => Reply::Refused,
+            _ => Reply::Failed,
+        }
+    }
+
+    /// A master that is not alive is not named: the broker then asks for an election.
+    fn registered(&self, ctx: &Ctx, it: &SetSummary) -> View {
+        let now = ctx.local(self.node);
+        let alive = self
+            .process
+            .as_ref()
+            .is_some_and(|process| it.master.is_some_and(|master| process.liveness.is_alive(now, SET, master)));
+        let view = view_of(it);
+        match alive {
+            true => view,
+            false => View { epoch: 0, master: None, ..view },
+        }
+    }
+}

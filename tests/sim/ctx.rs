@@ -1,0 +1,186 @@
+//! What every simulated process sees of the world: time, chance, the network, and those who judge.
+
+use crate::checks::Truth;
+use crate::faults::{Fault, Profile};
+use crate::mutants::Mutant;
+use crate::net::{ConnId, Net};
+use crate::packet::Packet;
+use crate::rng::Rng;
+use node::clock::{self, Virtual};
+use proto::Millis;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+/// Controllers first, then brokers, then clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// A timer of a process; it dies with the process.
+#[derive(Clone, Debug)]
+pub enum Timer {
+    /// The driver's own rhythm.
+    Tick,
+    Beat,
+    Flush,
+    Flushed(i64),
+    Call(u64),
+    Search(u64),
+    Identify,
+    Connect(u64),
+    Follow(u64),
+    Metadata {
+        link: u64,
+        slave: i64,
+    },
+    Handle(u64),
+    Notify {
+        id: i64,
+        attempt: usize,
+    },
+    Client,
+}
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    Arrive { conn: ConnId, side: usize },
+    Datagram { from: NodeId, to: NodeId, packet: Packet },
+    Timer { node: NodeId, life: u32, timer: Timer },
+    Fault(Fault),
+}
+
+struct Due {
+    at: u64,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Due) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    /// The earliest is the greatest; of several at once, the one that was put first.
+    fn cmp(&self, other: &Due) -> Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+/// What happens when, in microseconds of true time.
+#[derive(Default)]
+pub struct Agenda {
+    due: BinaryHeap<Due>,
+    order: u64,
+}
+
+impl Agenda {
+    pub fn put(&mut self, at: u64, event: Event) {
+        self.order += 1;
+        self.due.push(Due { at, order: self.order, event });
+    }
+
+    pub fn take(&mut self) -> Option<(u64, Event)> {
+        self.due.pop().map(|it| (it.at, it.event))
+    }
+}
+
+/// A node's clock: where it stood when its host started, and how fast it goes.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    pub offset_ms: u64,
+    pub drift_ppm: i64,
+    pub wall_ahead_ms: i64,
+}
+
+/// One line an event, kept only when somebody reads it; its hash always.
+pub struct Story {
+    pub told: bool,
+    pub lines: Vec<String>,
+    pub hash: u64,
+}
+
+pub struct Ctx {
+    /// Microseconds of true time.
+    pub now: u64,
+    pub rng: Rng,
+    pub agenda: Agenda,
+    pub net: Net,
+    pub clocks: Vec<Clock>,
+    pub names: Vec<String>,
+    pub profile: Profile,
+    pub mutant: Option<Mutant>,
+    pub truth: Truth,
+    pub story: Story,
+    /// Of the process that is at work: it dies after so many more outputs.
+    pub fuse: Option<u32>,
+}
+
+impl Ctx {
+    pub fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// What the node's monotonic clock shows.
+    pub fn local(&self, node: NodeId) -> Millis {
+        let clock = self.clocks[node.0];
+        let passed = self.now as i128 * (1_000_000 + clock.drift_ppm) as i128 / 1_000_000;
+        clock.offset_ms + (passed / 1_000) as u64
+    }
+
+    /// Sets this thread's clocks to the node's.
+    pub fn set_clocks(&self, node: NodeId) {
+        let monotonic_ms = self.local(node);
+        let wall_ms = 1_700_000_000_000 + self.clocks[node.0].wall_ahead_ms + monotonic_ms as i64;
+        clock::simulate(Virtual { monotonic_ms, wall_ms });
+    }
+
+    pub fn timer(&mut self, node: NodeId, after_us: u64, timer: Timer) {
+        let life = self.net.hosts[node.0].life.unwrap_or(0);
+        self.agenda.put(self.now + after_us.max(1), Event::Timer { node, life, timer });
+    }
+
+    pub fn say(&mut self, node: NodeId, line: std::fmt::Arguments<'_>) {
+        let line = format!("{:>10.3} {:<3} {line}", self.now as f64 / 1_000.0, self.names[node.0]);
+        for byte in line.bytes() {
+            self.story.hash = (self.story.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+        if self.story.told {
+            self.story.lines.push(line);
+        }
+    }
+
+    /// Between two outputs of a core: whether the process dies here.
+    pub fn burns(&mut self) -> bool {
+        match &mut self.fuse {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                *left == 0
+            }
+        }
+    }
+
+    pub fn controller(&self, index: usize) -> NodeId {
+        NodeId(index)
+    }
+
+    pub fn broker(&self, index: usize) -> NodeId {
+        NodeId(self.profile.controllers + index)
+    }
+
+    pub fn client(&self, index: usize) -> NodeId {
+        NodeId(self.profile.controllers + self.profile.brokers + index)
+    }
+
+    /// The broker whose address this is.
+    pub fn at(&self, address: &str) -> Option<NodeId> {
+        self.names.iter().position(|it| it == address).map(NodeId)
+    }
+}

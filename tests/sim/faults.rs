@@ -1,0 +1,163 @@
+//! What goes wrong: a profile drawn from the seed, so that some runs are calm in one respect and wild in another, and
+//! the faults themselves.
+
+use crate::ctx::{Ctx, NodeId};
+use crate::rng::Rng;
+
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub controllers: usize,
+    pub brokers: usize,
+    pub clients: usize,
+    // network
+    pub latency_us: u64,
+    pub jitter_us: u64,
+    /// Per mille of packets that take up to `slow_us` longer.
+    pub slow_packets: u64,
+    pub slow_us: u64,
+    /// Per mille.
+    pub loss: u64,
+    pub duplicates: u64,
+    // configuration
+    pub heartbeat_ms: u64,
+    pub timeout_ms: u64,
+    pub poll_ms: u64,
+    pub election_ms: u64,
+    pub min_in_sync: usize,
+    /// `inSyncReplicas`; 0 is the strict profile.
+    pub copies: usize,
+    pub sync_flush: bool,
+    pub fsync_us: u64,
+    pub slave_timeout_ms: u64,
+    pub ha_heartbeat_ms: u64,
+    pub ha_silence_ms: u64,
+    pub not_catchup_ms: u64,
+    pub metadata_us: u64,
+    pub task_us: u64,
+    pub snapshot_entries: u64,
+    pub proof_of_death: bool,
+    pub witness_ms: u64,
+    pub client_pause_us: u64,
+    // faults
+    pub drift_ppm: i64,
+    pub faults_until: u64,
+    pub gap_us: u64,
+    pub weights: Vec<(Kind, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    KillBroker,
+    /// It dies between two outputs of a core.
+    CrashBroker,
+    PowerBroker,
+    PauseBroker,
+    KillController,
+    PauseController,
+    PowerController,
+    /// One direction of one link.
+    Cut,
+    /// A node from some others, in one direction or both.
+    Isolate,
+    Reset,
+    Switchover,
+    KillLeaderAndMaster,
+}
+
+const KINDS: [(Kind, u64); 12] = [
+    (Kind::KillBroker, 10),
+    (Kind::CrashBroker, 8),
+    (Kind::PowerBroker, 6),
+    (Kind::PauseBroker, 6),
+    (Kind::KillController, 5),
+    (Kind::PauseController, 4),
+    (Kind::PowerController, 2),
+    (Kind::Cut, 10),
+    (Kind::Isolate, 8),
+    (Kind::Reset, 6),
+    (Kind::Switchover, 4),
+    (Kind::KillLeaderAndMaster, 2),
+];
+
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Draw the next one.
+    Next,
+    Heal(NodeId, NodeId),
+    Resume(NodeId),
+    Start(NodeId),
+    /// Everything is well from now on.
+    Calm,
+    /// Look whether all is as it should be in the end.
+    Look,
+}
+
+impl Profile {
+    pub fn draw(rng: &mut Rng) -> Profile {
+        let brokers = rng.pick(&[2, 3, 3, 3, 3, 4]);
+        let relaxed = rng.chance(250);
+        let sync_flush = rng.chance(400);
+        let min_in_sync = if brokers > 2 { rng.pick(&[1, 2, 2]) } else { rng.pick(&[1, 1, 2]) };
+        // One loss in two acknowledged copies is what asynchronous flush survives: see `may_lose_power`.
+        let weights = KINDS.iter().map(|(kind, weight)| {
+            let asynchronous = *kind == Kind::PowerBroker && !sync_flush && (min_in_sync < 2 || relaxed);
+            (*kind, if asynchronous || rng.chance(250) { 0 } else { weight * rng.between(1, 3) })
+        });
+        let weights = weights.collect();
+        let timeout_ms = rng.pick(&[1_000, 2_000, 2_000]);
+        Profile {
+            controllers: 3,
+            brokers,
+            clients: 3,
+            latency_us: rng.between(30, 400),
+            jitter_us: rng.pick(&[50, 300, 3_000]),
+            slow_packets: rng.pick(&[0, 2, 20]),
+            slow_us: rng.pick(&[20_000, 300_000, 2_000_000]),
+            loss: rng.pick(&[0, 0, 5, 50]),
+            duplicates: rng.pick(&[0, 10]),
+            heartbeat_ms: rng.pick(&[300, 500]),
+            timeout_ms,
+            poll_ms: 5_000,
+            election_ms: 300,
+            min_in_sync,
+            copies: if relaxed { rng.between(1, 2) as usize } else { 0 },
+            sync_flush,
+            fsync_us: rng.pick(&[500, 4_000, 20_000]),
+            slave_timeout_ms: 3_000,
+            ha_heartbeat_ms: rng.pick(&[1_000, 5_000]),
+            ha_silence_ms: rng.pick(&[4_000, 20_000]),
+            not_catchup_ms: rng.pick(&[500, 1_000]),
+            metadata_us: rng.pick(&[5_000, 100_000]),
+            task_us: rng.pick(&[50, 2_000]),
+            snapshot_entries: rng.pick(&[20, 200]),
+            proof_of_death: !rng.chance(200),
+            witness_ms: rng.pick(&[0, 2_000]),
+            client_pause_us: rng.pick(&[3_000, 15_000, 60_000]),
+            drift_ppm: rng.pick(&[0, 200, 20_000]),
+            faults_until: rng.between(15, 30) * 1_000_000,
+            gap_us: rng.pick(&[300_000, 800_000, 2_000_000]),
+            weights,
+        }
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.controllers + self.brokers + self.clients
+    }
+
+    pub fn kind(&self, rng: &mut Rng) -> Option<Kind> {
+        let mut at = rng.below(self.weights.iter().map(|it| it.1).sum());
+        for (kind, weight) in &self.weights {
+            if at < *weight {
+                return Some(*kind);
+            }
+            at -= weight;
+        }
+        None
+    }
+}
+
+/// How long something stays broken: mostly short, sometimes long enough for every timeout.
+pub fn duration(ctx: &mut Ctx) -> u64 {
+    let longest = ctx.rng.pick(&[50, 500, 3_000, 3_000, 14_000]);
+    ctx.rng.between(5, longest) * 1_000
+}

@@ -1,0 +1,111 @@
+//! What travels between the simulated processes: the requests of RocketMQ and ours, decoded.
+
+use controller::liveness::Heartbeat;
+use ha::role::View;
+use proto::ha::{MasterHandshake, SlaveHandshake, TransferHeader};
+use proto::header::HoldWritesRequest;
+use proto::{BrokerId, Epoch, Millis, Offset};
+use std::collections::BTreeSet;
+
+/// One unit of a commit log, which counts as one byte to the cores: a message is several of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    pub message: u32,
+    pub part: u8,
+    pub parts: u8,
+}
+
+#[derive(Clone, Debug)]
+pub enum Packet {
+    Call {
+        id: u64,
+        request: Request,
+    },
+    Reply {
+        id: u64,
+        reply: Reply,
+    },
+    /// 1008.
+    Notify(View),
+    SlaveHandshake(SlaveHandshake),
+    Ack(Offset),
+    MasterHandshake(MasterHandshake),
+    Transfer(TransferHeader),
+    Body(Vec<Cell>),
+    Raft(Box<raft::eraftpb::Message>),
+    /// A client's message, and what became of it.
+    Send(u32),
+    Sent {
+        message: u32,
+        result: Sent,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum Request {
+    Metadata,
+    NextId,
+    ApplyId {
+        id: BrokerId,
+        check_code: String,
+    },
+    Register {
+        id: BrokerId,
+        boot_id: String,
+        unclean: bool,
+    },
+    Elect {
+        id: BrokerId,
+    },
+    Poll,
+    Alter {
+        master: BrokerId,
+        epoch: Epoch,
+        set: BTreeSet<BrokerId>,
+        set_epoch: i32,
+    },
+    Heartbeat(Heartbeat),
+    Witness {
+        id: BrokerId,
+    },
+    /// An operator moves mastership.
+    Switchover,
+    Hold(HoldWritesRequest),
+    Release(Epoch),
+}
+
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Metadata {
+        leading: bool,
+        leader: Option<usize>,
+    },
+    Id(BrokerId),
+    Done,
+    View(View),
+    Unregistered,
+    NotLeader,
+    Failed,
+    /// A refusal that the controllers evaluated.
+    Refused,
+    Altered {
+        set: BTreeSet<BrokerId>,
+        epoch: i32,
+    },
+    Heartbeat {
+        lease: Option<Millis>,
+        epoch: Option<Epoch>,
+        set_epoch: Option<i32>,
+    },
+    Witness(Option<Millis>),
+    Held(Result<Offset, String>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Acknowledged,
+    /// Nothing was stored.
+    Refused,
+    /// It may have been stored.
+    Unknown,
+}

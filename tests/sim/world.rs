@@ -1,0 +1,543 @@
+//! One run: controllers, one broker set, clients, faults; one thread, virtual time, everything from the seed.
+
+use crate::broker::Broker;
+use crate::checks::{Truth, Violation};
+use crate::controller::Controller;
+use crate::ctx::{Agenda, Clock, Ctx, Event, NodeId, Story, Timer};
+use crate::faults::{self, Fault, Kind, Profile};
+use crate::mutants::Mutant;
+use crate::net::{ConnId, Incoming, Net};
+use crate::packet::{Packet, Request, Sent};
+use crate::rng::Rng;
+use std::collections::VecDeque;
+
+/// The broker set's name.
+pub const SET: &str = "a";
+/// After the faults: until a message is acknowledged, and until all replicas are the same.
+const ELECTED_WITHIN_US: u64 = 20_000_000;
+const HEALED_WITHIN_US: u64 = 60_000_000;
+const LOOK_US: u64 = 250_000;
+const CLIENT_PATIENCE_US: u64 = 1_000_000;
+
+pub struct Report {
+    pub violation: Option<Violation>,
+    pub hash: u64,
+    pub story: Vec<String>,
+    pub acknowledged: usize,
+    pub elections: u64,
+    pub events: u64,
+    /// Microseconds.
+    pub virtual_time: u64,
+}
+
+/// What a stopped process finds when it goes on.
+enum Deferred {
+    Incoming(ConnId, Incoming),
+    Datagram(NodeId, Packet),
+    Timer(Timer),
+}
+
+#[derive(Default)]
+struct Client {
+    /// Whom it believes to be master.
+    guess: usize,
+    waits: Option<(u32, u64)>,
+}
+
+struct World {
+    ctx: Ctx,
+    controllers: Vec<Controller>,
+    brokers: Vec<Broker>,
+    clients: Vec<Client>,
+    paused: Vec<bool>,
+    inboxes: Vec<VecDeque<Deferred>>,
+    fuses: Vec<Option<u32>>,
+    lives: u32,
+    sent: u32,
+    calm_since: Option<u64>,
+    acknowledged_since: bool,
+    /// Clients have stopped; the end is judged then.
+    ends_at: Option<u64>,
+    over: bool,
+}
+
+pub fn run(seed: u64, mutant: Option<Mutant>, told: bool) -> Report {
+    let mut rng = Rng::new(seed);
+    let profile = Profile::draw(&mut rng);
+    let mut world = World::new(rng, profile, mutant, told);
+    world.begin();
+    let mut events = 0;
+    while let Some((at, event)) = world.ctx.agenda.take() {
+        world.ctx.now = at;
+        events += 1;
+        world.handle(event);
+        world.ctx.truth.judge(&world.brokers);
+        if world.over || world.ctx.truth.violation.is_some() {
+            break;
+        }
+    }
+    let World { ctx, .. } = world;
+    Report {
+        violation: ctx.truth.violation,
+        hash: ctx.story.hash,
+        story: ctx.story.lines,
+        acknowledged: ctx.truth.acknowledged.len(),
+        elections: ctx.truth.elections,
+        events,
+        virtual_time: ctx.now,
+    }
+}
+
+impl World {
+    fn new(mut rng: Rng, profile: Profile, mutant: Option<Mutant>, told: bool) -> World {
+        let nodes = profile.nodes();
+        let (controllers, brokers, clients) = (profile.controllers, profile.brokers, profile.clients);
+        let name = |kind: &str, count: usize| (1..=count).map(|it| format!("{kind}{it}")).collect::<Vec<_>>();
+        let names = [name("C", controllers), name("B", brokers), name("K", clients)].concat();
+        let drift = profile.drift_ppm;
+        let clocks = (0..nodes).map(|_| Clock {
+            offset_ms: rng.below(100_000),
+            drift_ppm: rng.below(2 * drift as u64 + 1) as i64 - drift,
+            wall_ahead_ms: rng.below(4_000) as i64 - 2_000,
+        });
+        let clocks = clocks.collect();
+        let truth = Truth::new(brokers, profile.copies);
+        let ctx = Ctx {
+            now: 0,
+            rng,
+            agenda: Agenda::default(),
+            net: Net::new(nodes),
+            clocks,
+            names,
+            profile,
+            mutant,
+            truth,
+            story: Story { told, lines: Vec::new(), hash: 0xCBF2_9CE4_8422_2325 },
+            fuse: None,
+        };
+        let forgetful = ctx.is(Mutant::ForgetsVotes);
+        World {
+            controllers: (0..controllers)
+                .map(|it| Controller::new(it, ctx.controller(it), controllers, forgetful))
+                .collect(),
+            brokers: (0..brokers).map(|it| Broker::new(it, ctx.broker(it))).collect(),
+            clients: (0..clients).map(|_| Client::default()).collect(),
+            paused: vec![false; nodes],
+            inboxes: (0..nodes).map(|_| VecDeque::new()).collect(),
+            fuses: vec![None; nodes],
+            ctx,
+            lives: 0,
+            sent: 0,
+            calm_since: None,
+            acknowledged_since: false,
+            ends_at: None,
+            over: false,
+        }
+    }
+
+    fn begin(&mut self) {
+        for node in 0..self.ctx.profile.controllers + self.ctx.profile.brokers {
+            self.start(NodeId(node));
+        }
+        for client in 0..self.clients.len() {
+            let node = self.ctx.client(client);
+            self.ctx.net.hosts[node.0].life = Some(0);
+            let after = 500_000 + self.ctx.rng.below(500_000);
+            self.ctx.timer(node, after, Timer::Client);
+        }
+        self.ctx.agenda.put(2_000_000, Event::Fault(Fault::Next));
+        self.ctx.agenda.put(self.ctx.profile.faults_until, Event::Fault(Fault::Calm));
+    }
+
+    fn broker_index(&self, node: NodeId) -> Option<usize> {
+        node.0.checked_sub(self.ctx.profile.controllers).filter(|it| *it < self.brokers.len())
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Arrive { conn, side } => {
+                if let Some((node, _, incoming)) = self.ctx.arrive(conn, side) {
+                    self.give(node, Deferred::Incoming(conn, incoming));
+                }
+            }
+            Event::Datagram { from, to, packet } => {
+                if self.ctx.takes_datagram(from, to) {
+                    self.give(to, Deferred::Datagram(from, packet));
+                }
+            }
+            Event::Timer { node, life, timer } => {
+                if self.ctx.net.hosts[node.0].life == Some(life) {
+                    self.give(node, Deferred::Timer(timer));
+                }
+            }
+            Event::Fault(fault) => self.on_fault(fault),
+        }
+    }
+
+    /// Hands something to a process, or keeps it until the process goes on.
+    fn give(&mut self, node: NodeId, what: Deferred) {
+        if self.paused[node.0] {
+            return self.inboxes[node.0].push_back(what);
+        }
+        self.ctx.fuse = self.fuses[node.0];
+        if let Some(index) = self.broker_index(node) {
+            let (it, ctx) = (&mut self.brokers[index], &mut self.ctx);
+            match what {
+                Deferred::Incoming(conn, incoming) => it.on_incoming(ctx, conn, incoming),
+                Deferred::Datagram(from, packet) => it.on_datagram(ctx, from, packet),
+                Deferred::Timer(timer) => it.on_timer(ctx, timer),
+            }
+        } else if node.0 < self.controllers.len() {
+            let (it, ctx) = (&mut self.controllers[node.0], &mut self.ctx);
+            match what {
+                Deferred::Incoming(conn, incoming) => it.on_incoming(ctx, conn, incoming),
+                Deferred::Datagram(from, packet) => it.on_datagram(ctx, from, packet),
+                Deferred::Timer(timer) => it.on_timer(ctx, timer),
+            }
+        } else {
+            self.on_client(node, what);
+        }
+        self.fuses[node.0] = self.ctx.fuse.take();
+        if self.fuses[node.0] == Some(0) {
+            self.fuses[node.0] = None;
+            self.ctx.truth.judge(&self.brokers);
+            self.ctx.say(node, format_args!("dies in the middle of its work"));
+            self.stop(node);
+            let after = faults::duration(&mut self.ctx);
+            self.ctx.agenda.put(self.ctx.now + after, Event::Fault(Fault::Start(node)));
+        }
+    }
+
+    // ---- clients
+
+    fn on_client(&mut self, node: NodeId, what: Deferred) {
+        let index = node.0 - self.ctx.profile.controllers - self.brokers.len();
+        match what {
+            Deferred::Timer(_) => self.client_works(node, index),
+            Deferred::Datagram(_, Packet::Sent { message, result }) => {
+                let client = &mut self.clients[index];
+                if client.waits.is_some_and(|it| it.0 == message) {
+                    client.waits = None;
+                    match result {
+                        Sent::Acknowledged => {
+                            self.acknowledged_since = self.calm_since.is_some();
+                            self.ctx.truth.heard.push(message);
+                        }
+                        Sent::Refused | Sent::Unknown => client.guess = (client.guess + 1) % self.brokers.len(),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn client_works(&mut self, node: NodeId, index: usize) {
+        let now = self.ctx.now;
+        let client = &mut self.clients[index];
+        if client.waits.is_some_and(|it| now >= it.1 + CLIENT_PATIENCE_US) {
+            client.waits = None;
+            client.guess = (client.guess + 1) % self.brokers.len();
+        }
+        if client.waits.is_none() && self.ends_at.is_none() {
+            // Which client sent a message can be told from its number.
+            self.sent += 1;
+            let message = self.sent * self.ctx.profile.clients as u32 + index as u32;
+            client.waits = Some((message, now));
+            let to = self.ctx.broker(client.guess);
+            self.ctx.datagram(node, to, Packet::Send(message));
+        }
+        let pause = self.ctx.profile.client_pause_us;
+        let after = self.ctx.rng.between(pause / 2, pause * 2);
+        self.ctx.timer(node, after, Timer::Client);
+    }
+
+    // ---- processes and hosts
+
+    fn start(&mut self, node: NodeId) {
+        if self.ctx.net.hosts[node.0].life.is_some() {
+            return;
+        }
+        if !self.ctx.net.hosts[node.0].powered {
+            self.ctx.net.hosts[node.0].powered = true;
+            // The host answers for the connections of its former life.
+            self.ctx.hang_up(node);
+        }
+        self.lives += 1;
+        self.ctx.net.hosts[node.0].life = Some(self.lives);
+        self.paused[node.0] = false;
+        self.inboxes[node.0].clear();
+        match self.broker_index(node) {
+            Some(index) => self.brokers[index].start(&mut self.ctx, self.lives),
+            None => self.controllers[node.0].start(&mut self.ctx),
+        }
+    }
+
+    /// kill -9.
+    fn stop(&mut self, node: NodeId) {
+        self.ctx.hang_up(node);
+        self.drop_process(node);
+    }
+
+    fn drop_process(&mut self, node: NodeId) {
+        self.ctx.net.hosts[node.0].life = None;
+        self.fuses[node.0] = None;
+        self.paused[node.0] = false;
+        self.inboxes[node.0].clear();
+        match self.broker_index(node) {
+            Some(index) => self.brokers[index].process = None,
+            None => self.controllers[node.0].process = None,
+        }
+    }
+
+    fn power_off(&mut self, node: NodeId) {
+        self.ctx.go_dark(node);
+        self.drop_process(node);
+        self.ctx.net.hosts[node.0].powered = false;
+        match self.broker_index(node) {
+            Some(index) => {
+                let disk = &mut self.brokers[index].disk;
+                let kept = self.ctx.rng.between(disk.flushed as u64, disk.log.len() as u64) as usize;
+                disk.lose_memory(kept);
+            }
+            None => self.controllers[node.0].lose_memory(),
+        }
+    }
+
+    fn go_on(&mut self, node: NodeId) {
+        if !std::mem::replace(&mut self.paused[node.0], false) {
+            return;
+        }
+        self.ctx.say(node, format_args!("goes on"));
+        let life = self.ctx.net.hosts[node.0].life;
+        for what in std::mem::take(&mut self.inboxes[node.0]) {
+            // What is in it may end it.
+            if self.ctx.net.hosts[node.0].life == life && life.is_some() {
+                self.give(node, what);
+            }
+        }
+    }
+
+    // ---- faults
+
+    fn on_fault(&mut self, fault: Fault) {
+        match fault {
+            Fault::Next if self.calm_since.is_none() => {
+                if let Some(kind) = self.ctx.profile.kind(&mut self.ctx.rng) {
+                    self.strike(kind);
+                }
+                let gap = self.ctx.rng.below(2 * self.ctx.profile.gap_us);
+                self.ctx.agenda.put(self.ctx.now + gap, Event::Fault(Fault::Next));
+            }
+            Fault::Next => {}
+            Fault::Heal(from, to) => self.ctx.heal(from, to),
+            Fault::Resume(node) => self.go_on(node),
+            Fault::Start(node) => self.start(node),
+            Fault::Calm => self.calm_down(),
+            Fault::Look => self.look(),
+        }
+    }
+
+    fn later(&mut self, fault: Fault) {
+        let after = faults::duration(&mut self.ctx);
+        self.ctx.agenda.put(self.ctx.now + after, Event::Fault(fault));
+    }
+
+    fn some_broker(&mut self) -> NodeId {
+        // The master is what matters.
+        let master = self.master();
+        match master.filter(|_| self.ctx.rng.chance(500)) {
+            Some(index) => self.ctx.broker(index),
+            None => {
+                let index = self.ctx.rng.below(self.brokers.len() as u64) as usize;
+                self.ctx.broker(index)
+            }
+        }
+    }
+
+    fn some_controller(&mut self) -> NodeId {
+        let leader = self.controllers.iter().position(|it| it.leads());
+        let index = leader.filter(|_| self.ctx.rng.chance(600));
+        NodeId(index.unwrap_or_else(|| self.ctx.rng.below(self.controllers.len() as u64) as usize))
+    }
+
+    fn runs(&self, node: NodeId) -> bool {
+        self.ctx.net.hosts[node.0].life.is_some()
+    }
+
+    fn strike(&mut self, kind: Kind) {
+        match kind {
+            Kind::KillBroker => {
+                let node = self.some_broker();
+                self.kill(node);
+            }
+            Kind::KillController => {
+                let node = self.some_controller();
+                self.kill(node);
+            }
+            Kind::KillLeaderAndMaster => {
+                let (master, leader) = (self.master(), self.controllers.iter().position(|it| it.leads()));
+                if let Some((master, leader)) = master.zip(leader) {
+                    self.kill(NodeId(leader));
+                    let master = self.ctx.broker(master);
+                    self.kill(master);
+                }
+            }
+            Kind::CrashBroker => {
+                let node = self.some_broker();
+                if self.runs(node) {
+                    self.fuses[node.0] = Some(self.ctx.rng.between(1, 60) as u32);
+                }
+            }
+            Kind::PowerBroker => self.strike_power(),
+            Kind::PowerController => {
+                let node = self.some_controller();
+                if self.runs(node) {
+                    self.ctx.say(node, format_args!("its host loses power"));
+                    self.power_off(node);
+                    self.later(Fault::Start(node));
+                }
+            }
+            Kind::PauseBroker => {
+                let node = self.some_broker();
+                self.pause(node);
+            }
+            Kind::PauseController => {
+                let node = self.some_controller();
+                self.pause(node);
+            }
+            Kind::Cut => {
+                let (from, to) = (self.some_node(), self.some_node());
+                self.cut(from, to);
+            }
+            Kind::Isolate => self.isolate(),
+            Kind::Reset => {
+                let (a, b) = (self.some_node(), self.some_node());
+                self.ctx.say(a, format_args!("its connections with {} break", self.ctx.names[b.0].clone()));
+                self.ctx.reset(a, b);
+            }
+            Kind::Switchover => {
+                if let Some(leader) = self.controllers.iter().position(|it| it.leads()) {
+                    let (from, to) = (self.ctx.client(0), NodeId(leader));
+                    self.ctx.datagram(from, to, Packet::Call { id: 0, request: Request::Switchover });
+                }
+            }
+        }
+    }
+
+    fn some_node(&mut self) -> NodeId {
+        if self.ctx.rng.chance(400) { self.some_controller() } else { self.some_broker() }
+    }
+
+    fn kill(&mut self, node: NodeId) {
+        if self.runs(node) {
+            self.ctx.say(node, format_args!("is killed"));
+            self.stop(node);
+            self.later(Fault::Start(node));
+        }
+    }
+
+    fn pause(&mut self, node: NodeId) {
+        if self.runs(node) && !self.paused[node.0] {
+            self.ctx.say(node, format_args!("is stopped for a while"));
+            self.paused[node.0] = true;
+            self.later(Fault::Resume(node));
+        }
+    }
+
+    fn strike_power(&mut self) {
+        let node = self.some_broker();
+        let Some(index) = self.broker_index(node).filter(|_| self.runs(node)) else { return };
+        let flushed = self.brokers[index].disk.flushed;
+        if self.ctx.profile.sync_flush || self.ctx.truth.may_lose_power(&self.brokers, index, flushed) {
+            self.ctx.say(node, format_args!("its host loses power"));
+            self.power_off(node);
+            self.later(Fault::Start(node));
+        }
+    }
+
+    fn cut(&mut self, from: NodeId, to: NodeId) {
+        if from != to && !self.ctx.net.is_cut(from, to) {
+            self.ctx.say(from, format_args!("is not heard by {}", self.ctx.names[to.0].clone()));
+            self.ctx.cut(from, to);
+            self.later(Fault::Heal(from, to));
+        }
+    }
+
+    /// One node from some of the others; a master with one controller, now and then.
+    fn isolate(&mut self) {
+        let node = self.some_node();
+        let (spared, ways) = (self.some_controller(), self.ctx.rng.below(3));
+        let spares = self.ctx.rng.chance(300);
+        self.ctx.say(node, format_args!("is cut off"));
+        for other in (0..self.ctx.profile.nodes()).map(NodeId).filter(|it| *it != node && !(spares && *it == spared)) {
+            if ways != 1 {
+                self.ctx.cut(node, other);
+            }
+            if ways != 0 {
+                self.ctx.cut(other, node);
+            }
+        }
+        let after = faults::duration(&mut self.ctx);
+        for other in (0..self.ctx.profile.nodes()).map(NodeId) {
+            for (from, to) in [(node, other), (other, node)] {
+                let lag = self.ctx.rng.below(20_000);
+                self.ctx.agenda.put(self.ctx.now + after + lag, Event::Fault(Fault::Heal(from, to)));
+            }
+        }
+    }
+
+    // ---- the end
+
+    fn calm_down(&mut self) {
+        self.calm_since = Some(self.ctx.now);
+        self.ctx.say(NodeId(0), format_args!("faults are over"));
+        self.fuses.fill(None);
+        for from in (0..self.ctx.profile.nodes()).map(NodeId) {
+            for to in (0..self.ctx.profile.nodes()).map(NodeId) {
+                self.ctx.heal(from, to);
+            }
+        }
+        for node in (0..self.ctx.profile.controllers + self.brokers.len()).map(NodeId) {
+            self.go_on(node);
+            self.start(node);
+        }
+        self.ctx.agenda.put(self.ctx.now + LOOK_US, Event::Fault(Fault::Look));
+    }
+
+    /// The broker that leads the newest epoch.
+    fn master(&self) -> Option<usize> {
+        let epoch = |it: &Broker| it.process.as_ref()?.leading.as_ref().map(|it| it.epoch);
+        let leads = self.brokers.iter().filter_map(|it| Some((epoch(it)?, it.index)));
+        leads.max().map(|it| it.1)
+    }
+
+    fn look(&mut self) {
+        let Some(since) = self.calm_since else { return };
+        let (now, passed) = (self.ctx.now, self.ctx.now - since);
+        if let Some(at) = self.ends_at {
+            if now >= at {
+                self.over = true;
+                if let Some(master) = self.master() {
+                    let clients = self.ctx.profile.clients as u32;
+                    self.ctx.truth.judge_the_end(&self.brokers, master, |it| (it % clients) as usize);
+                }
+            }
+        } else if !self.acknowledged_since && passed >= ELECTED_WITHIN_US {
+            let why = format!("nothing is acknowledged {} s after the faults", passed / 1_000_000);
+            self.ctx.truth.fail("S14", why);
+        } else if self.acknowledged_since && self.is_whole() {
+            // What is under way comes to its end.
+            self.ends_at = Some(now + 3_000_000);
+        } else if passed >= HEALED_WITHIN_US {
+            self.ctx.truth.fail("S14", format!("the set is not whole {} s after the faults", passed / 1_000_000));
+        }
+        self.ctx.agenda.put(now + LOOK_US, Event::Fault(Fault::Look));
+    }
+
+    fn is_whole(&self) -> bool {
+        let Some(newest) = &self.ctx.truth.newest else { return false };
+        let Some(master) = self.master() else { return false };
+        self.brokers[master].identity() == newest.master
+            && self.brokers.iter().all(|it| it.identity().is_some_and(|id| newest.set.contains(&id)))
+    }
+}
