@@ -6,6 +6,7 @@ use crate::metrics::{is_below_min, metrics};
 use crate::raft::Leadership;
 use crate::raft::metrics::Follower;
 use crate::replicas::BrokerSet;
+use crate::replicas::story::Waiting;
 use crate::rpc::Service;
 use crate::watch::{Committed, MemberChange, Table};
 use axum::http::{HeaderName, header};
@@ -96,6 +97,7 @@ struct Seen {
 
 struct SeenSet {
     set: Arc<BrokerSet>,
+    waiting: Waiting,
     replicas: BTreeMap<BrokerId, SeenReplica>,
 }
 
@@ -113,7 +115,8 @@ impl Seen {
                 let alive = table.liveness.is_alive(now, &set.name, *id);
                 (*id, SeenReplica { alive, lag: table.lag(now, &set.name, *id, pulse), pulse: pulse.cloned() })
             };
-            SeenSet { set: set.clone(), replicas: set.replicas.keys().map(replica).collect() }
+            let waiting = table.liveness.waiting(now, &set.name);
+            SeenSet { set: set.clone(), waiting, replicas: set.replicas.keys().map(replica).collect() }
         };
         let (recent, member_changes) = (table.recent.clone(), table.member_changes.clone());
         Seen { now, sets: table.liveness.sets().map(seen_set).collect(), recent, member_changes }
@@ -122,11 +125,11 @@ impl Seen {
 
 impl SeenSet {
     fn json(&self, now: Millis) -> Value {
-        broker_set(now, &self.set, &self.replicas)
+        broker_set(now, &self.set, &self.waiting, &self.replicas)
     }
 }
 
-fn broker_set(now: Millis, set: &BrokerSet, seen: &BTreeMap<BrokerId, SeenReplica>) -> Value {
+fn broker_set(now: Millis, set: &BrokerSet, waiting: &Waiting, seen: &BTreeMap<BrokerId, SeenReplica>) -> Value {
     let replica = |(id, it): (&BrokerId, &crate::replicas::Replica)| {
         let seen = seen.get(id);
         let pulse = seen.and_then(|it| it.pulse.as_ref());
@@ -158,6 +161,10 @@ fn broker_set(now: Millis, set: &BrokerSet, seen: &BTreeMap<BrokerId, SeenReplic
         "minInSyncReplicas": set.min_in_sync,
         "drained": set.drained,
         "electionsPausedUntilMs": Some(set.paused_until_ms).filter(|it| set.is_paused(wall_ms()) && *it > 0),
+        "electionsWaitMs": waiting.patience_ms,
+        "masterHeardBy": waiting.witness,
+        "preferredBrokerId": waiting.preferred.map(|it| it.0),
+        "preferredTakesOverMs": waiting.preferred.map(|it| it.1),
         "belowMinInSync": is_below_min(set),
         "replicas": set.replicas.iter().map(replica).collect::<Vec<_>>(),
         "history": set.history.iter().rev().take(CHANGES_SHOWN).rev().collect::<Vec<_>>(),

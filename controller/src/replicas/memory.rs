@@ -1,5 +1,5 @@
 //! What happened to a broker set: each role change, each change of the SyncStateSet, each refusal, with who could have
-//! been master instead and why not. Replicated, so that any later leader can answer "why did the master change at
+//! been master instead and why not; and what an operator ordered. Replicated, so that any later leader can answer "why did the master change at
 //! 12:03?".
 //!
 //! Bounded by number and by bytes; a refusal that repeats is counted instead of kept again. It decides nothing.
@@ -62,6 +62,18 @@ pub enum What {
         epoch: i32,
         trigger: Trigger,
     },
+    /// An operator keeps mastership away from a replica, or allows it again (S10).
+    Drain {
+        id: BrokerId,
+    },
+    Undrain {
+        id: BrokerId,
+    },
+    /// An operator stops automatic elections until then, or allows them again.
+    Pause {
+        until_ms: i64,
+    },
+    Resume {},
     Refused {
         asked: Asked,
         by: Option<BrokerId>,
@@ -104,6 +116,7 @@ pub enum Asked {
     Election,
     SyncStateSet,
     Cleaning,
+    Draining,
     #[default]
     Other,
 }
@@ -170,6 +183,7 @@ fn size(event: &Event) -> usize {
     match &event.what {
         What::Role { sync_state_set, considered, .. } => 300 + 4 * sync_state_set.len() + 110 * considered.len(),
         What::SyncStateSet { before, after, .. } => 120 + 4 * (before.len() + after.len()),
+        What::Drain { .. } | What::Undrain { .. } | What::Pause { .. } | What::Resume {} => 100,
         What::Refused { why, considered, .. } => 180 + why.len() + 110 * considered.len(),
     }
 }

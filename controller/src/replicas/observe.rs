@@ -1,7 +1,7 @@
 //! Writes into a set's [`Memory`](super::memory::Memory) what a command did to it, whatever the command was.
 
 use super::Replicas;
-use super::command::Command;
+use super::command::{Command, Drain, Drained, Pause};
 use super::considered::{Considered, Verdict};
 use super::elect::Standing;
 use super::memory::{Asked, Event, Trigger, What};
@@ -22,6 +22,8 @@ pub(super) struct Before {
     sync_state_set: BTreeSet<BrokerId>,
     eligible: BTreeSet<BrokerId>,
     considered: Vec<Considered>,
+    /// Noted if it changed anything.
+    ordered: Option<What>,
 }
 
 impl Replicas {
@@ -39,7 +41,7 @@ impl Replicas {
             Command::Fence(it) => (Asked::SyncStateSet, Some(it.master), Trigger::Master { id: it.master }, it.at_ms),
             Command::RemoveDead(it) => (Asked::SyncStateSet, None, Trigger::ProofOfDeath, it.at_ms),
             Command::Clean(it) => (Asked::Cleaning, None, Trigger::Cleaned, it.at_ms),
-            Command::Drain(it) => (Asked::Other, None, Trigger::Other, it.at_ms),
+            Command::Drain(it) => (Asked::Draining, Some(it.id), Trigger::Other, it.at_ms),
             Command::Pause(it) => (Asked::Other, None, Trigger::Other, it.at_ms),
             Command::Promoted(it) => (Asked::Other, None, Trigger::Other, it.promoted_ms),
         };
@@ -57,6 +59,7 @@ impl Replicas {
             sync_state_set: set.map(|it| it.sync_state_set.clone()).unwrap_or_default(),
             eligible: set.map(|it| it.eligible.clone()).unwrap_or_default(),
             considered,
+            ordered: ordered(command),
         }
     }
 
@@ -79,7 +82,7 @@ impl Replicas {
 }
 
 impl Before {
-    fn into_whats(self, set: &BrokerSet, outcome: &Outcome) -> Vec<(i64, What)> {
+    fn into_whats(mut self, set: &BrokerSet, outcome: &Outcome) -> Vec<(i64, What)> {
         let mut whats = Vec::new();
         let at_ms = self.at_ms;
         if let Outcome::Refused(why) = outcome
@@ -89,6 +92,7 @@ impl Before {
             let why = why.to_string();
             return vec![(at_ms, What::Refused { asked, by, why, times: 1, last_ms: at_ms, considered })];
         }
+        whats.extend(self.ordered.take().filter(|_| *outcome == Outcome::Changed).map(|it| (at_ms, it)));
         let new_role = set.history.back().filter(|it| Some(*it) != self.last.as_ref());
         let elected = new_role.is_some_and(|it| it.to.is_some());
         if let Some(it) = new_role {
@@ -111,6 +115,16 @@ impl Before {
             false if self.sync_state_set.contains(&id) || !self.eligible.contains(&id) => Standing::InSync,
             false => Standing::Eligible,
         })
+    }
+}
+
+fn ordered(command: &Command) -> Option<What> {
+    match command {
+        Command::Drain(Drain { id, wanted: Drained::Yes, .. }) => Some(What::Drain { id: *id }),
+        Command::Drain(Drain { id, wanted: Drained::No, .. }) => Some(What::Undrain { id: *id }),
+        Command::Pause(Pause { until_ms: 0, .. }) => Some(What::Resume {}),
+        Command::Pause(Pause { until_ms, .. }) => Some(What::Pause { until_ms: *until_ms }),
+        _ => None,
     }
 }
 

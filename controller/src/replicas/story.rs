@@ -72,6 +72,10 @@ pub fn line(event: &Event) -> String {
         What::SyncStateSet { before, after, epoch, trigger } => {
             format!("SyncStateSet {} -> {}, epoch {epoch}: {}", ids(before), ids(after), trigger_text(*trigger))
         }
+        What::Drain { id } => format!("replica {id} drained: an operator keeps mastership away from it"),
+        What::Undrain { id } => format!("replica {id} not drained any more"),
+        What::Pause { until_ms } => format!("an operator paused automatic elections until {}", time(*until_ms)),
+        What::Resume {} => "an operator ended the pause of automatic elections".to_owned(),
         What::Refused { asked, by, why, times, last_ms, .. } => {
             let by = by.map(|it| format!(" of replica {it}")).unwrap_or_default();
             let often = if *times > 1 { format!(" ({times} times, last {})", time(*last_ms)) } else { String::new() };
@@ -98,7 +102,10 @@ pub fn explain(set: &BrokerSet, memory: &Memory, at_ms: Option<i64>, now: &[Life
     let refused = refused.filter(|it| it.at_ms <= until && matches!(it.what, What::Refused { .. }));
     parts.extend(refused.take(1).map(|it| format!("Since then, at {}: {}.", time(it.at_ms), line(it))));
     match at_ms {
-        Some(at) => parts.extend(next(memory, at)),
+        Some(at) => {
+            parts.extend(orders(memory, at));
+            parts.extend(next(memory, at));
+        }
         None => parts.push(present(set, now, waiting)),
     }
     parts.join("\n") + "\n"
@@ -216,6 +223,7 @@ fn asked_text(asked: Asked) -> &'static str {
         Asked::Election => "election",
         Asked::SyncStateSet => "SyncStateSet",
         Asked::Cleaning => "cleaning",
+        Asked::Draining => "draining",
         Asked::Other => "request",
     }
 }
@@ -228,6 +236,25 @@ fn phases(event: &Event) -> Option<String> {
     let phases = phases.into_iter().filter_map(|(name, at)| Some(after(name, (*at)?)));
     let all = [format!("Seen {}", time(*detected_ms)), after("proposed", event.at_ms)].into_iter().chain(phases);
     Some(all.collect::<Vec<_>>().join(", "))
+}
+
+/// What an operator had ordered by then that still held.
+fn orders(memory: &Memory, at: i64) -> Option<String> {
+    let (mut drained, mut paused) = (BTreeSet::new(), None);
+    for event in memory.events.iter().take_while(|it| it.at_ms <= at) {
+        match event.what {
+            What::Drain { id } => drop(drained.insert(id)),
+            What::Undrain { id } => drop(drained.remove(&id)),
+            What::Pause { until_ms } => paused = Some(until_ms),
+            What::Resume {} => paused = None,
+            _ => {}
+        }
+    }
+    let paused = paused
+        .filter(|until| at < *until)
+        .map(|until| format!("Automatic elections were paused by an operator until {} UTC.", time(until)));
+    let drained = Some(drained).filter(|it| !it.is_empty()).map(|it| format!("Drained by an operator: {}.", ids(&it)));
+    Some(paused.into_iter().chain(drained).collect::<Vec<_>>().join(" ")).filter(|it| !it.is_empty())
 }
 
 fn next(memory: &Memory, at: i64) -> Option<String> {
@@ -247,7 +274,8 @@ fn present(set: &BrokerSet, now: &[Life], waiting: &Waiting) -> String {
             (false, true) => "eligible",
             (false, false) => "not in the SyncStateSet",
         };
-        text += &format!(" broker {} is {}, {member};", it.id, life(it.state));
+        let drained = if set.drained.contains(&it.id) { ", drained by an operator" } else { "" };
+        text += &format!(" broker {} is {}, {member}{drained};", it.id, life(it.state));
     }
     text.pop();
     text.push('.');
