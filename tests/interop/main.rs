@@ -2,6 +2,7 @@
 //! is wrong here, whatever our own client thinks.
 
 mod admin_tool;
+mod aliases;
 mod application;
 mod client;
 mod controller_tool;
@@ -12,4 +13,5 @@ mod java_brokers;
 mod java_controllers;
 mod mixed_set;
 mod nobody_notices;
+mod redelivery;
 mod store;
