@@ -5,9 +5,10 @@ use baton_tests::cluster::{Node, broker_config, free_port};
 use baton_tests::history::body;
 use baton_tests::process::{Process, binary};
 use baton_tests::queries::{self, OK};
+use baton_tests::supervised::tell;
 use baton_tests::wire::{self, Connection};
-use baton_tests::{Cluster, ClusterSpec, History, PATIENCE, SECOND, one_at_a_time, wait_for, wait_until};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use baton_tests::{Cluster, ClusterSpec, History, PATIENCE, SECOND, one_at_a_time, wait_until};
+use rustix::process::{Pid, Signal, test_kill_process};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -19,59 +20,18 @@ const GO_AWAY: i32 = 1500;
 /// What Java's producer gives a send.
 const SEND_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
-fn supervise(node: &mut Node) {
-    node.run_with(|| {
-        let mut command = Command::new(binary("mqbroker"));
-        command.arg("--supervised");
-        command
-    });
-}
-
 /// A supervised broker without controllers and nameserver.
 fn alone(folder: &Path, keys: &[String]) -> Node {
     let port = free_port();
     let keys = [&["brokerRole=ASYNC_MASTER".to_owned()], keys].concat();
     let config = broker_config(folder, "broker", "broker-a", port, &[], &keys);
     let mut node = Node::new(folder, "broker", "mqbroker", &format!("127.0.0.1:{port}"), &config);
-    supervise(&mut node);
+    node.supervise();
     node
 }
 
 fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("baton-test-").tempdir().expect("temporary folder")
-}
-
-/// The broker process below a supervisor, if there is one now.
-fn child_of(supervisor: u32) -> Option<i32> {
-    let children = std::fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).ok()?;
-    children.split_whitespace().next()?.parse().ok()
-}
-
-#[track_caller]
-fn child(node: &mut Node) -> i32 {
-    let supervisor = node.process().id();
-    wait_for("the supervisor has a child", PATIENCE, || child_of(supervisor))
-}
-
-#[track_caller]
-fn tell(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).expect("a process id"), signal).expect("our own grandchild can be signalled");
-}
-
-/// SIGKILL to the broker; returns when the supervisor has started another.
-#[track_caller]
-fn kill_child(node: &mut Node) {
-    let (supervisor, before) = (node.process().id(), child(node));
-    tell(before, Signal::KILL);
-    wait_until("the supervisor starts another", PATIENCE, || child_of(supervisor).is_some_and(|it| it != before));
-}
-
-/// SIGUSR2 to the supervisor; returns when the next broker is there.
-#[track_caller]
-fn restart_child(node: &mut Node) {
-    let (supervisor, before) = (node.process().id(), child(node));
-    tell(supervisor as i32, Signal::USR2);
-    wait_until("the supervisor starts another", PATIENCE, || child_of(supervisor).is_some_and(|it| it != before));
 }
 
 fn is_gone(pid: i32) -> bool {
@@ -260,7 +220,7 @@ fn a_killed_broker_refuses_nobody_and_answers_who_asked_meanwhile() {
     let stay = Stay::start("orders", &[broker.address.clone()]);
     for _ in 0..5 {
         stay.wait_progress(10);
-        kill_child(&mut broker);
+        broker.kill_supervised();
     }
     stay.wait_progress(10);
     let (history, complaints, lost) = stay.stop();
@@ -282,7 +242,7 @@ fn a_restart_loses_no_request_at_all() {
     let stay = Stay::start("orders", &[broker.address.clone()]);
     for _ in 0..5 {
         stay.wait_progress(10);
-        restart_child(&mut broker);
+        broker.restart_supervised();
     }
     stay.wait_progress(10);
     let (history, complaints, lost) = stay.stop();
@@ -296,7 +256,7 @@ fn a_restart_loses_no_request_at_all() {
 fn a_rolling_restart_of_supervised_brokers_fails_no_send_and_no_pull() {
     let _turn = one_at_a_time();
     let mut cluster = Cluster::prepare(&ClusterSpec::default().broker_key("slaveReadEnable=true"));
-    cluster.brokers.iter_mut().for_each(supervise);
+    cluster.brokers.iter_mut().for_each(Node::supervise);
     cluster.launch_all();
     cluster.wait_whole();
     cluster.create_topic("orders", 3);
@@ -310,7 +270,7 @@ fn a_rolling_restart_of_supervised_brokers_fails_no_send_and_no_pull() {
     for broker in 0..3 {
         cluster.wait_whole();
         stay.wait_progress(10);
-        restart_child(&mut cluster.brokers[broker]);
+        cluster.brokers[broker].restart_supervised();
         stay.wait_progress(10);
     }
     cluster.wait_whole();
@@ -326,7 +286,7 @@ fn a_rolling_restart_of_supervised_brokers_fails_no_send_and_no_pull() {
 fn a_killed_master_serves_at_its_address_again_as_a_slave() {
     let _turn = one_at_a_time();
     let mut cluster = Cluster::prepare(&ClusterSpec::default().broker_key("slaveReadEnable=true"));
-    cluster.brokers.iter_mut().for_each(supervise);
+    cluster.brokers.iter_mut().for_each(Node::supervise);
     cluster.launch_all();
     cluster.create_topic("orders", 1);
     let first = cluster.wait_whole();
@@ -334,7 +294,7 @@ fn a_killed_master_serves_at_its_address_again_as_a_slave() {
     let stay = Stay::start("orders", std::slice::from_ref(&first.master_address));
     stay.wait_progress(10);
     let master = cluster.wait_master();
-    kill_child(&mut cluster.brokers[master]);
+    cluster.brokers[master].kill_supervised();
     // S2: whoever is master now is it at a later epoch.
     cluster.wait_master_after(first.master_epoch);
     stay.wait_progress(10);
@@ -388,7 +348,7 @@ fn a_broker_that_cannot_start_for_a_while_is_started_until_it_can() {
     create_topic(&broker.address, "orders", 1);
     let config = std::fs::read_to_string(broker.config()).expect("its configuration");
     std::fs::write(broker.config(), format!("{config}flushDiskType=SOMETIMES\n")).expect("its configuration");
-    tell(child(&mut broker), Signal::KILL);
+    tell(broker.supervised(), Signal::KILL);
     let mut waiting = Connection::open(&broker.address, SECOND).expect("the supervisor holds the port");
     waiting.send(queries::send_request("orders", 0, "hello")).expect("sent");
     let output = || std::fs::read_to_string(folder.path().join("broker/output.log")).unwrap_or_default();
@@ -403,7 +363,7 @@ fn a_broker_dies_with_its_supervisor_and_leaves_the_ports_free() {
     let folder = folder();
     let mut broker = alone(folder.path(), &[]);
     broker.start();
-    let child = child(&mut broker);
+    let child = broker.supervised();
     // The child is in a group of its own, so that only the kernel can have told it.
     broker.kill();
     wait_until("the child is gone", PATIENCE, || is_gone(child));
@@ -416,7 +376,7 @@ fn a_supervisor_that_is_told_to_end_ends_the_broker_first() {
     let folder = folder();
     let mut broker = alone(folder.path(), &[]);
     broker.start();
-    let child = child(&mut broker);
+    let child = broker.supervised();
     assert_eq!(broker.stop().code(), Some(0));
     assert!(is_gone(child));
     assert!(wire::Connection::open(&broker.address, SECOND).is_err(), "nobody holds the port any more");

@@ -93,6 +93,7 @@ pub struct Node {
     pub folder: PathBuf,
     /// What is run, without the configuration file.
     program: Box<dyn Fn() -> Command>,
+    arguments: Vec<&'static str>,
     boot_line: &'static str,
     process: Option<Process>,
 }
@@ -109,7 +110,15 @@ impl Node {
             _ => "The broker[",
         };
         let program = Box::new(move || Command::new(binary(program)));
-        Node { name: name.to_owned(), address: address.to_owned(), folder, program, boot_line, process: None }
+        Node {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            folder,
+            program,
+            arguments: Vec::new(),
+            boot_line,
+            process: None,
+        }
     }
 
     /// Runs on the host of its own name.
@@ -126,20 +135,13 @@ impl Node {
         self.program = Box::new(program);
     }
 
-    /// From the next start on the process is a supervisor and what serves is its child.
-    pub fn supervise(&mut self) {
-        let program = std::mem::replace(&mut self.program, Box::new(|| unreachable!()));
-        self.program = Box::new(move || {
-            let mut command = program();
-            command.arg("--supervised");
-            command
-        });
+    /// From the next start on the program has one more argument.
+    pub fn extend_program(&mut self, argument: &'static str) {
+        self.arguments.push(argument);
     }
 
-    /// SIGKILL of a supervisor's child.
-    #[track_caller]
-    pub fn kill_supervised(&mut self) {
-        self.process().kill_children();
+    pub fn arguments(&self) -> &[&'static str] {
+        &self.arguments
     }
 
     pub fn config(&self) -> PathBuf {
@@ -150,7 +152,7 @@ impl Node {
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let mut command = (self.program)();
-        command.arg("-c").arg(self.config()).current_dir(&self.folder);
+        command.args(&self.arguments).arg("-c").arg(self.config()).current_dir(&self.folder);
         // What the machine's user has set must not reach the processes.
         command
             .env_remove("NAMESRV_ADDR")

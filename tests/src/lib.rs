@@ -6,6 +6,7 @@
 //! reason.
 
 pub mod cluster;
+pub mod commands;
 pub mod history;
 pub mod http;
 pub mod load;
@@ -14,6 +15,7 @@ pub mod netns;
 pub mod process;
 pub mod queries;
 pub mod record;
+pub mod supervised;
 pub mod wire;
 
 use std::sync::{Mutex, MutexGuard};

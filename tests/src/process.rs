@@ -122,19 +122,6 @@ impl Process {
         }
     }
 
-    /// SIGKILL of the processes that this one has started.
-    #[track_caller]
-    pub fn kill_children(&mut self) {
-        let pid = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let children: Vec<i32> = children.split_whitespace().filter_map(|it| it.parse().ok()).collect();
-        assert!(!children.is_empty(), "{} has no child:\n{}", self.name, tail(&self.output(), 40));
-        for child in children {
-            let child = Pid::from_raw(child).expect("a process id is positive");
-            rustix::process::kill_process(child, Signal::KILL).expect("our own grandchild can be signalled");
-        }
-    }
-
     /// SIGSTOP, and waits until every thread has stopped: the signal is delivered in its own time, and what a thread
     /// still does until then belongs to before.
     #[track_caller]
