@@ -5,6 +5,7 @@
 //! cut reads as unwritten.
 
 use crate::StoreError;
+use crate::blank::has_data_after;
 use crate::durable::{self, At};
 use crate::mapped_file::{file_name, parse_file_name};
 use parking_lot::{Mutex, RwLock};
@@ -92,7 +93,9 @@ impl ConsumeQueue {
                 )));
             }
             let file = OpenOptions::new().read(true).write(true).open(&path).at(&path, "open")?;
-            file.set_len(file_size).at(&path, "grow")?;
+            if len < file_size {
+                file.set_len(file_size).at(&path, "grow")?;
+            }
             files.push(Arc::new(QueueFile { start: start / SIZE as i64, path, file }));
         }
         // Entries behind a missing file cannot be reached by index arithmetic. They are dropped rather than those
@@ -240,9 +243,14 @@ impl ConsumeQueue {
             }
         }
         if let Some(file) = files.last() {
+            let size = self.per_file as u64 * SIZE as u64;
             let keep = ((end - file.start).clamp(0, self.per_file) as u64) * SIZE as u64;
-            file.file.set_len(keep).at(&file.path, "cut")?;
-            file.file.set_len(self.per_file as u64 * SIZE as u64).at(&file.path, "grow")?;
+            // Mostly nothing stands there, and with many queues a change of each would be what a restart waits for.
+            if has_data_after(&file.file, keep, size).at(&file.path, "look for data behind the cut")? {
+                file.file.set_len(keep).at(&file.path, "cut")?;
+                file.file.set_len(size).at(&file.path, "grow")?;
+            }
+            // What stays may have been written by a process that had no time to sync it.
             let start = file.start;
             writer.mark_dirty(start);
         }

@@ -16,7 +16,11 @@ pub(crate) fn is_same(root: &Path) -> bool {
     matches!((saved, current), (Ok(saved), Ok(current)) if saved == current)
 }
 
+/// Writes nothing when that is what stands there.
 pub(crate) fn save(root: &Path) -> Result<(), StoreError> {
+    if is_same(root) {
+        return Ok(());
+    }
     let current = std::fs::read_to_string(KERNEL).unwrap_or_default();
     let path = root.join(FILE);
     durable::write(&path, current.as_bytes()).at(&path, "write")

@@ -7,6 +7,7 @@
 
 mod allocator;
 mod append;
+mod blank;
 mod checkpoint;
 mod commit_log;
 mod consume_queue;

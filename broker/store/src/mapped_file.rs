@@ -7,7 +7,7 @@
 //! never unmapped memory.
 
 use memmap2::MmapRaw;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::FallocateFlags;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -115,27 +115,9 @@ impl MappedFile {
         if range.is_empty() { Ok(()) } else { self.map.flush_range(range.start, range.len()) }
     }
 
-    /// True when anything but zeroes stands at or after `from`. Looks only at what the file system says it stores.
+    /// True when anything but zeroes stands at or after `from`.
     pub fn has_data_after(&self, from: usize) -> io::Result<bool> {
-        let mut at = from as u64;
-        let mut buf = vec![0; 1 << 16];
-        loop {
-            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
-                Ok(data) => data.max(at),
-                Err(rustix::io::Errno::NXIO) => return Ok(false),
-                Err(rustix::io::Errno::INVAL) => at,
-                Err(error) => return Err(error.into()),
-            };
-            let len = (self.map.len() as u64).saturating_sub(data).min(buf.len() as u64) as usize;
-            if len == 0 {
-                return Ok(false);
-            }
-            self.file.read_exact_at(&mut buf[..len], data)?;
-            if buf[..len].iter().any(|byte| *byte != 0) {
-                return Ok(true);
-            }
-            at = data + len as u64;
-        }
+        crate::blank::has_data_after(&self.file, from as u64, self.map.len() as u64)
     }
 
     /// Zeroes everything from `from` on, durably, so that stale bytes can never become records again (S9).

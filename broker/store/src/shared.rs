@@ -74,7 +74,11 @@ impl Shared {
         let abort = root.join("abort");
         let unclean = abort.exists();
         let host_restarted = unclean && !host_boot::is_same(&root);
-        durable::write(&abort, std::process::id().to_string().as_bytes()).at(&abort, "write")?;
+        let own = std::process::id().to_string();
+        // That it is there is what counts; after a crash it is, and a restart under load waits long for a sync.
+        let written =
+            if unclean { std::fs::write(&abort, own.as_bytes()) } else { durable::write(&abort, own.as_bytes()) };
+        written.at(&abort, "write")?;
         let shared = Shared {
             log: CommitLog::load(config.commit_log.clone(), config.commit_log_file_size, allocate)?,
             queues: QueueTable::load(root.join("consumequeue"), config.consume_queue_file_size)?,
