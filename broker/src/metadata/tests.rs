@@ -89,6 +89,38 @@ async fn an_old_masters_tables_are_refused_after_a_change_of_epoch() {
     assert!(old.has("T") && !old.has("Unacknowledged"));
 }
 
+/// How far delayed messages are delivered travels with the offsets, and lands in Java's file.
+#[tokio::test]
+async fn a_successor_knows_how_far_the_delay_levels_are_delivered() {
+    let (old, new) = (Replica::new(), Replica::new());
+    old.metadata.become_master(1).await.expect("running");
+    new.metadata.follow(1).await.expect("running");
+    old.metadata.offsets().delivered(3, 7);
+    let has = new.sync(&old, NOTHING).await.expect("everything");
+    old.metadata.offsets().commit("G", "T", 0, 5);
+    old.metadata.publish_offsets();
+    let (version, body) = old.metadata.newer_than(has).expect("one commit");
+    assert_eq!(body.delays, None, "nothing was delivered meanwhile");
+    new.metadata.replace(version, body).await.expect("taken");
+    old.metadata.offsets().delivered(3, 8);
+    old.metadata.offsets().delivered(3, 6);
+    old.metadata.publish_offsets();
+    new.sync(&old, version).await.expect("one delivery");
+    assert_eq!(new.metadata.offsets().delays().get(3), 8, "what is late does not count");
+
+    new.metadata.save_delays().await;
+    let Replica { metadata, folder } = new;
+    drop(metadata);
+    let file = std::fs::read_to_string(folder.path().join("config/delayOffset.json")).expect("written");
+    let want = r#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{"3":8}}"#;
+    assert_eq!(file, want);
+    let java = r#"{"dataVersion":{"counter":3,"stateVersion":1,"timestamp":9},"offsetTable":{1:35,3:12}}"#;
+    std::fs::write(folder.path().join("config/delayOffset.json"), java).expect("as Java writes it");
+    let again = Replica::on(folder);
+    let table = again.metadata.offsets().delays().to_file();
+    assert_eq!((table.data_version.counter, table.offset_table), (3, [(1, 35), (3, 12)].into()));
+}
+
 #[tokio::test]
 async fn a_new_topic_counts_as_unsettled_until_the_slaves_have_it() {
     let master = Replica::new();

@@ -7,6 +7,7 @@ use crate::statistics::Rates;
 use node::clock::{monotonic_ms, wall_ms};
 use proto::body::{DataVersion, KvTable};
 use proto::header::GetBrokerConfigResponse;
+use proto::topic::SCHEDULE_TOPIC;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,6 +55,16 @@ fn put_store(broker: &Broker, table: &mut BTreeMap<String, String>) {
     put(table, "remainHowManyDataToFlush", disk::human(unflushed.max(0) as u64));
     put(table, "dispatchBehindBytes", broker.store.dispatch_behind());
     put(table, "earliestMessageTimeStamp", earliest(broker));
+    put_delays(broker, table);
+}
+
+/// Of each delay level that is used: up to where it is delivered, and its queue's end.
+fn put_delays(broker: &Broker, table: &mut BTreeMap<String, String>) {
+    for level in 1..=broker.delay_levels.max() {
+        let Some((_, end)) = broker.store.queue_bounds(SCHEDULE_TOPIC, level - 1) else { continue };
+        let delivered = broker.metadata.offsets().delays().get(level);
+        put(table, &format!("scheduleMessageOffset_{level}"), format!("{delivered},{end}"));
+    }
 }
 
 /// Store time of the log's first record; -1 without one.
