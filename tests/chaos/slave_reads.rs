@@ -77,6 +77,28 @@ fn a_restarted_old_master_serves_what_it_has_and_moves_nobody() {
     assert_eq!((held.code, number(&held, "nextBeginOffset")), (queries::OK, 51), "{:?}", held.remark);
 }
 
+/// A broker that has come back knows few of a group's consumers; each that asks it must hear of all.
+#[test]
+fn a_slave_lets_the_master_say_who_is_in_a_group() {
+    let _turn = one_at_a_time();
+    let cluster = Cluster::start(ClusterSpec::default());
+    cluster.create_topic("orders", 1);
+    let master = cluster.wait_master();
+    let consumer = serde_json::json!({
+        "clientID": "first",
+        "consumerDataSet": [{ "groupName": "readers", "subscriptionDataSet": [{ "topic": "orders", "subString": "*" }] }],
+    });
+    let body = serde_json::to_vec(&consumer).expect("a map is JSON");
+    let mut connection = Connection::open(&cluster.brokers[master].address, PROMPT).expect("the master listens");
+    let known = connection.call(Command::request(34).with_body(body), PROMPT).expect("an answer");
+    assert_eq!(known.code, queries::OK, "{:?}", known.remark);
+    for slave in (0..cluster.brokers.len()).filter(|it| *it != master) {
+        let ask = Command::request(38).with_ext("consumerGroup", "readers");
+        let list = call(&cluster.brokers[slave].address, ask, PROMPT).expect("an answer");
+        assert!(String::from_utf8_lossy(&list.body).contains("\"first\""), "{list:?}");
+    }
+}
+
 /// Each queue has one replica; it is read there as completely as from the master, and a dead one's queues move on.
 #[test]
 fn readers_are_spread_over_the_replicas_that_keep_up() {
@@ -106,7 +128,11 @@ fn readers_are_spread_over_the_replicas_that_keep_up() {
         let mut connection = Connection::open(address, PROMPT).expect("the slave listens");
         let first = connection.call(pull(*queue, 0, PATIENCE), PATIENCE).expect("an answer");
         assert_eq!((first.code, number(&first, "nextBeginOffset")), (queries::OK, 1), "{:?}", first.remark);
-        assert_eq!(number(&first, "suggestWhichBrokerId"), *slave, "the slave agrees");
+        // It hears a moment later than the master who is in the set.
+        wait_until("the slave agrees", PATIENCE, || {
+            let again = connection.call(pull(*queue, 0, PATIENCE), PATIENCE).expect("an answer");
+            number(&again, "suggestWhichBrokerId") == *slave
+        });
         connection.send(pull(*queue, 1, PATIENCE)).expect("sent");
         send(&cluster, *queue, "second");
         let second = connection.receive(PATIENCE).expect("the held pull is answered");

@@ -1,7 +1,10 @@
 //! Java consumers that fail: what they get again, after which delay level, and what becomes a dead letter.
 
 use crate::java::Java;
-use baton_tests::{Cluster, ClusterSpec, one_at_a_time, queries};
+use crate::java_brokers::JAVA_KEYS;
+use baton_tests::process::binary;
+use baton_tests::{Cluster, ClusterSpec, PATIENCE, one_at_a_time, queries, wait_for, wait_until, wire};
+use std::process::Command;
 use std::time::Duration;
 
 const JAVA_PATIENCE: Duration = Duration::from_secs(120);
@@ -60,4 +63,57 @@ fn a_failed_message_of_a_java_consumer_outlives_the_master() {
         assert!(queries::knows_topic(&after.master_address, "%RETRY%redelivery-concurrent"));
         cluster.brokers[master].start();
     });
+}
+
+/// Delayed messages and `delayOffset.json` change hands with the store: what is due later is delivered by the next
+/// broker, what was delivered is not delivered again.
+#[test]
+fn delayed_messages_change_hands_with_the_store() {
+    let _turn = one_at_a_time();
+    let Some(java) = Java::find() else { return };
+    let spec = ClusterSpec { controllers: 0, brokers: 1, ..ClusterSpec::default() };
+    let spec = JAVA_KEYS.iter().fold(spec, |spec, key| spec.broker_key(key));
+    let mut cluster = Cluster::prepare(&spec.broker_key("messageDelayLevel=1s 20s"));
+    cluster.nameservers[0].start();
+    cluster.brokers[0].start();
+    wait_until("the broker creates a topic", PATIENCE, || {
+        queries::create_topic(&cluster.brokers[0].address, "orders", 1).is_ok_and(|it| it.code == queries::OK)
+    });
+    let mut wanted = Vec::new();
+    for round in ["ours", "java's"] {
+        let (quick, slow) = (format!("{round}, quick"), format!("{round}, slow"));
+        delay(&cluster, &slow, 2);
+        delay(&cluster, &quick, 1);
+        wanted.push(quick);
+        wait_delivered(&cluster, &wanted);
+        cluster.brokers[0].stop();
+        match round {
+            "ours" => java.takes_over(&mut cluster.brokers[0]),
+            _ => cluster.brokers[0].run_with(|| Command::new(binary("mqbroker"))),
+        }
+        cluster.brokers[0].start();
+        wanted.push(slow);
+        wait_delivered(&cluster, &wanted);
+    }
+}
+
+fn delay(cluster: &Cluster, body: &str, level: i32) {
+    wait_until("a delayed message is acknowledged", JAVA_PATIENCE, || {
+        let request = queries::send_request("orders", 0, body.to_owned());
+        let request = request.with_ext("i", format!("DELAY\u{1}{level}\u{2}UNIQ_KEY\u{1}{body}\u{2}"));
+        wire::call(&cluster.brokers[0].address, request, PATIENCE).is_ok_and(|it| it.code == queries::OK)
+    });
+}
+
+/// Each once, in this order. On a slow machine the next one may be there already.
+#[track_caller]
+fn wait_delivered(cluster: &Cluster, wanted: &[String]) {
+    let found = wait_for("the delayed messages are delivered", JAVA_PATIENCE, || {
+        let mut connection = wire::Connection::open(&cluster.brokers[0].address, PATIENCE).ok()?;
+        let (found, _) = queries::pull(&mut connection, "orders", 0, 0).ok()?;
+        (found.len() >= wanted.len()).then_some(found)
+    });
+    let found: Vec<_> = found.into_iter().map(|it| String::from_utf8_lossy(&it.body).into_owned()).collect();
+    assert_eq!(found[..wanted.len()], *wanted);
+    assert!(found.iter().all(|it| found.iter().filter(|other| *other == it).count() == 1), "repeated: {found:?}");
 }
