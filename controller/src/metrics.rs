@@ -168,6 +168,7 @@ struct Sets {
     sets: usize,
     no_master: usize,
     below_min: usize,
+    waiting: usize,
     per_set: Vec<PerSet>,
 }
 
@@ -176,6 +177,8 @@ struct PerSet {
     alive: usize,
     members: usize,
     epoch: i32,
+    /// None while there is no master, or none that was heard.
+    lease: Option<Millis>,
     replicas: Vec<(BrokerId, Option<crate::lag::Lag>)>,
 }
 
@@ -186,12 +189,14 @@ impl Sets {
             it.sets += 1;
             it.no_master += usize::from(set.master.is_none());
             it.below_min += usize::from(is_below_min(set));
+            it.waiting += usize::from(table.liveness.waiting(now, &set.name).patience_ms.is_some());
             let replicas = set.replicas.keys().map(|id| (*id, table.lag(now, &set.name, *id, pulses.get(id))));
             it.per_set.push(PerSet {
                 labels: vec![("cluster", set.cluster.clone()), ("broker_set", set.name.clone())],
                 alive: set.replicas.keys().filter(|id| table.liveness.is_alive(now, &set.name, **id)).count(),
                 members: set.sync_state_set.len(),
                 epoch: set.master_epoch,
+                lease: set.master.and_then(|id| pulses.get(&id)).and_then(|it| it.lease_left(now)),
                 replicas: replicas.collect(),
             });
         }
@@ -203,10 +208,15 @@ impl Sets {
         gauges.one("baton_broker_sets_without_master", "Broker sets that nobody can write to", self.no_master as f64);
         let help = "Broker sets whose SyncStateSet is smaller than minInSyncReplicas";
         gauges.one("baton_broker_sets_below_min_in_sync", help, self.below_min as f64);
+        let help = "Broker sets whose master changed too often: elections that nobody chose wait";
+        gauges.one("baton_broker_sets_flapping", help, self.waiting as f64);
         let each = |value: fn(&PerSet) -> f64| self.per_set.iter().map(move |it| (it.labels.clone(), value(it)));
         gauges.many("active_broker_num", "Replicas alive, as this controller hears them", each(|it| it.alive as f64));
         gauges.many("baton_sync_state_set_size", "Members of the SyncStateSet", each(|it| it.members as f64));
         gauges.many("baton_master_epoch", "Epoch of the master", each(|it| f64::from(it.epoch)));
+        let help = "For how long the master may acknowledge in the relaxed profile; as of its last heartbeat to this controller";
+        let lease = |it: &PerSet| Some((it.labels.clone(), it.lease? as f64 / 1000.0));
+        gauges.many("baton_master_lease_remaining_seconds", help, self.per_set.iter().filter_map(lease));
         let lags = |value: fn(crate::lag::Lag) -> f64| {
             self.per_set.iter().flat_map(move |set| {
                 set.replicas.iter().filter_map(move |(id, lag)| {

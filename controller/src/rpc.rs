@@ -58,7 +58,12 @@ impl Handler for Rpc {
         if code == request::BROKER_HEARTBEAT {
             return counted(metrics, code, began, broker::heartbeat(service, connection, &request));
         }
-        counted(metrics, code, began, Reply::Later(Box::pin(async move { service.answer(request).await })))
+        Reply::Later(Box::pin(async move {
+            let answered = service.answer(request).await;
+            let status = answered.as_ref().map_or_else(Failure::status, status);
+            metrics.answered(code, status, began.elapsed());
+            answered.unwrap_or_else(Failure::answer)
+        }))
     }
 
     fn closed(&self, connection: &Arc<Connection>) {
@@ -67,8 +72,11 @@ impl Handler for Rpc {
 }
 
 /// "success" is RocketMQ's word for answered, with whatever code; "failed" for what the controller itself could not do.
+fn status(answer: &Command) -> &'static str {
+    if answer.code == response::SYSTEM_ERROR { "failed" } else { "success" }
+}
+
 fn counted(metrics: Arc<Metrics>, code: i32, began: Instant, reply: Reply) -> Reply {
-    let status = |it: &Command| if it.code == response::SYSTEM_ERROR { "failed" } else { "success" };
     match reply {
         Reply::Later(answer) => Reply::Later(Box::pin(async move {
             let answer = answer.await;
@@ -92,8 +100,8 @@ impl Service {
         common_labels(self.local.to_string(), self.config.load().group().to_owned(), peer)
     }
 
-    async fn answer(&self, it: Command) -> Command {
-        let answered = match it.code {
+    async fn answer(&self, it: Command) -> Result<Command, Failure> {
+        match it.code {
             request::CONTROLLER_ALTER_SYNC_STATE_SET => self.alter_sync_state_set(&it).await,
             request::CONTROLLER_ELECT_MASTER => self.elect_master(&it).await,
             request::CONTROLLER_REGISTER_BROKER => self.register(&it).await,
@@ -115,8 +123,7 @@ impl Service {
             code => {
                 Ok(Command::error(response::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported")))
             }
-        };
-        answered.unwrap_or_else(Failure::answer)
+        }
     }
 
     async fn propose(&self, change: Change) -> Result<Outcome, Failure> {
@@ -142,6 +149,16 @@ enum Failure {
 }
 
 impl Failure {
+    /// As RocketMQ counts it.
+    fn status(&self) -> &'static str {
+        match self {
+            Failure::Raft(RaftError::Timeout) => "timeout",
+            Failure::Raft(RaftError::NotLeader) => "success",
+            Failure::Text(code, _) if *code != response::SYSTEM_ERROR => "success",
+            Failure::Raft(_) | Failure::Header(_) | Failure::Text(..) => "failed",
+        }
+    }
+
     fn answer(self) -> Command {
         match self {
             Failure::Raft(RaftError::NotLeader) => {

@@ -1,6 +1,6 @@
 //! Comparing one set's desired and actual state (S14).
 
-use super::pulse::{Heartbeat, Probe, Pulse};
+use super::pulse::{Heartbeat, LEASE_TENTHS, Probe, Pulse};
 use super::{Liveness, News, Output, Proposed, Settings, Watched};
 use crate::replicas::{BrokerSet, Candidate, Cause, Choice, Elect, ElectMode, Zone};
 use proto::{BrokerId, Epoch, Millis};
@@ -14,8 +14,6 @@ const RETRY_LONGEST: Millis = 2_000;
 /// idle slave's log may stay at its old epoch for ever, so this must end.)
 const NOTIFY_EVERY: Millis = 1_000;
 pub(super) const NOTIFY_FOR: Millis = 10_000;
-/// Of ten parts of its timeout a master may use nine as lease; the tenth covers drift between its clock and ours (S5).
-const LEASE_TENTHS: Millis = 9;
 
 impl Liveness {
     /// Does what the set needs now and writes down when to look again. A follower only remembers.

@@ -34,6 +34,8 @@ pub struct Heartbeat {
 const PROBE_FIRST: Millis = 5;
 const PROBE_LONGEST: Millis = 500;
 
+/// Of ten parts of its timeout a master may use nine as lease; the tenth covers drift between its clock and ours (S5).
+pub(super) const LEASE_TENTHS: Millis = 9;
 /// How often a live replica's HA address is tried until it has accepted a connection.
 const REACH_EVERY: Millis = 10_000;
 
@@ -196,6 +198,11 @@ impl Pulse {
 
     pub(super) fn is_fresh(&self, now: Millis, leading: Option<Millis>) -> bool {
         !self.is_proven_dead() && self.expires(leading).is_some_and(|it| now <= it)
+    }
+
+    /// What is left of the lease that its last healthy heartbeat may have got (S5).
+    pub fn lease_left(&self, now: Millis) -> Option<Millis> {
+        Some((self.healthy? + self.timeout * LEASE_TENTHS / 10).saturating_sub(now))
     }
 
     /// May be made master: heard by this controller within its timeout, connected, disk working.

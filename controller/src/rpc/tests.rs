@@ -133,6 +133,17 @@ async fn a_session_is_answered_as_rocketmq_answers_it() {
     rig.stop().await;
 }
 
+#[test]
+fn requests_are_counted_with_rocketmqs_words() {
+    use super::{Failure, RaftError, response};
+    let not_enough_controllers = Failure::from(RaftError::Timeout);
+    assert_eq!(not_enough_controllers.status(), "timeout");
+    assert_eq!(Failure::from(RaftError::NotLeader).status(), "success", "an answer like any other");
+    assert_eq!(Failure::from(RaftError::Stopped).status(), "failed");
+    assert_eq!(Failure::Text(response::CONTROLLER_INVALID_REQUEST, String::new()).status(), "success");
+    assert_eq!(Failure::Text(response::SYSTEM_ERROR, String::new()).status(), "failed");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_gets_rocketmqs_code_and_says_what_is_wrong() {
     let rig = Rig::start().await;
