@@ -5,6 +5,7 @@ use crate::disk;
 use crate::forward::Measures;
 use ha::Role;
 use node::metrics::{Counters, Gauges, Labels, Latencies, Registry, as_micros, micros, page};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use proto::code::{request, response};
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub struct Metrics {
     throughput_in: Counters,
     messages_out: Counters,
     throughput_out: Counters,
-    alias_sends: Counters,
+    alias_sends: Counter,
     delivered: Counters,
     dead_letters: Counters,
     rpc_latency: Latencies,
@@ -47,7 +48,7 @@ impl Metrics {
             throughput_in: Counters::default(),
             messages_out: Counters::default(),
             throughput_out: Counters::default(),
-            alias_sends: Counters::default(),
+            alias_sends: Counter::default(),
             delivered: Counters::default(),
             dead_letters: Counters::default(),
             rpc_latency: Latencies::new_with_constructor(millis),
@@ -81,7 +82,7 @@ impl Metrics {
     }
 
     pub fn sent_through_alias(&self) {
-        self.alias_sends.get_or_create(&Labels::new()).inc();
+        self.alias_sends.inc();
     }
 
     pub fn delivered(&self, messages: usize) {

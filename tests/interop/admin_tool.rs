@@ -13,9 +13,12 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Brokers are started one after the other: the first one is master and has id 1.
     pub fn start(java: Java) -> Tools {
-        let mut cluster = Cluster::prepare(&ClusterSpec::default());
+        Tools::start_all_of(Cluster::prepare(&ClusterSpec::default()), java)
+    }
+
+    /// Brokers are started one after the other: the first one is master and has id 1.
+    pub fn start_all_of(mut cluster: Cluster, java: Java) -> Tools {
         cluster.nameservers.iter_mut().for_each(|it| it.start());
         cluster.controllers.iter_mut().for_each(|it| it.launch());
         cluster.controllers.iter_mut().for_each(|it| it.wait_booted());

@@ -17,6 +17,7 @@ use proto::code::{request, response};
 use proto::header::{
     QueryDataVersionRequest, QueryDataVersionResponse, RegisterBrokerRequest, UnregisterBrokerRequest,
 };
+use proto::topic::SELF_TEST_TOPIC;
 use proto::{Command, MASTER_ID};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -88,8 +89,9 @@ impl Nameserver {
             return Ok(CHECK_PERIOD);
         }
         let configs = alias::topics(&self.broker.config, &settings.topics);
-        // A registration adds topics and takes none away.
-        let gone = |it: &Announced| it.name != name || it.topics.iter().any(|it| !configs.contains_key(it));
+        // A registration adds topics and takes none away. One that nobody may write to can stay.
+        let goes = |it: &&String| *it != SELF_TEST_TOPIC && !configs.contains_key(*it);
+        let gone = |it: &Announced| it.name != name || it.topics.iter().any(|it| goes(&it));
         let obsolete = self.announced.as_ref().is_some_and(gone);
         if obsolete {
             self.withdraw().await?;
