@@ -14,4 +14,5 @@ mod java_controllers;
 mod mixed_set;
 mod nobody_notices;
 mod redelivery;
+mod slave_reads;
 mod store;
