@@ -1,10 +1,8 @@
 //! Configuration: RocketMQ's keys for a controller, and ours, with what must hold between them.
 
-mod access;
-
-pub use access::Access;
-
 mod jraft;
+
+pub use node::access::Settings as Access;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

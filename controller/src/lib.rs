@@ -78,7 +78,7 @@ impl Running {
 pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Running> {
     let peers = config.peers()?;
     config.warnings(&peers).iter().for_each(|it| warn!("{it}"));
-    let credentials = config.access.credentials()?;
+    let credentials = config.access.credentials().map_err(config::ConfigError::NoCredentials)?;
     let tls = Tls::new(&config.tls)?;
     let options = ClientOptions { credentials: credentials.clone(), tls: tls.client.clone(), ..Default::default() };
     let door = raft::Door { group: config.group().to_owned(), credentials: credentials.clone(), tls: tls.client };

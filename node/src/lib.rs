@@ -1,6 +1,7 @@
 //! What each of our processes needs that is neither wire format nor decision: the one-port listener, the remoting
 //! server and client, properties files, logs, shutdown, clock. Knows no topic, no replica, no epoch.
 
+pub mod access;
 pub mod clock;
 pub mod health;
 pub mod listener;

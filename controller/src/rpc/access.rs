@@ -2,40 +2,22 @@
 //!
 //! Reading stays open: whoever may connect may look. What would change anything, or make somebody look alive, does not.
 
-use node::throttle::Throttle;
 use proto::Command;
-use proto::code::{request, response};
+use proto::code::request;
 use std::net::SocketAddr;
-use tracing::warn;
 
 /// The secret that this group of controllers shares with its brokers and operators.
-pub(crate) struct Access {
-    credentials: Option<(String, String)>,
-    said: Throttle,
-}
+pub(crate) struct Access(node::access::Access);
 
 impl Access {
     /// `None`: everybody may do everything, as in RocketMQ.
     pub(crate) fn new(credentials: Option<(String, String)>) -> Access {
-        Access { credentials, said: Throttle::new() }
+        Access(node::access::Access::new(credentials))
     }
 
     /// The answer to a request that may not pass.
     pub(super) fn refuse(&self, peer: SocketAddr, it: &Command) -> Option<Command> {
-        let (key, secret) = self.credentials.as_ref().filter(|_| !only_reads(it.code))?;
-        let why = match it.ext.get(proto::acl::ACCESS_KEY) {
-            None => "it carries no AccessKey".to_owned(),
-            Some(given) if given != key => format!("its AccessKey `{given}` is not this controller's"),
-            Some(_) if !proto::acl::verify(it, secret) => "its Signature does not fit the secret".to_owned(),
-            Some(_) => return None,
-        };
-        self.said.say(|unsaid| warn!(%peer, code = it.code, why, unsaid, "refused a request"));
-        let remark = format!(
-            "request {} needs a signature, and {why}: tools take accessKey and secretKey from \
-             $ROCKETMQ_HOME/conf/tools.yml, brokers from innerClientAuthenticationCredentials",
-            it.code
-        );
-        Some(Command::error(response::NO_PERMISSION, remark))
+        if only_reads(it.code) { None } else { self.0.refuse(peer, it) }
     }
 }
 
@@ -78,7 +60,7 @@ mod tests {
     fn only_a_request_signed_with_the_secret_changes_anything() {
         assert_eq!(refusal(&signed("operator", "12345678")), None);
         assert!(refusal(&signed("operator", "12345679")).unwrap().contains("does not fit the secret"));
-        assert!(refusal(&signed("other", "12345678")).unwrap().contains("`other` is not this controller's"));
+        assert!(refusal(&signed("other", "12345678")).unwrap().contains("`other` is not the one wanted here"));
         let mut changed = signed("operator", "12345678");
         changed.ext.insert("isCleanLivingBroker".into(), "true".into());
         assert!(refusal(&changed).is_some());
@@ -87,7 +69,8 @@ mod tests {
         assert!(refusal(&changed).is_some());
         expect_test::expect![
             "16 request 1011 needs a signature, and it carries no AccessKey: tools take accessKey and secretKey from \
-             $ROCKETMQ_HOME/conf/tools.yml, brokers from innerClientAuthenticationCredentials"
+             $ROCKETMQ_HOME/conf/tools.yml, brokers from innerClientAuthenticationCredentials, controllers from \
+             controllerAccessKey and controllerSecretKey"
         ]
         .assert_eq(&refusal(&Command::request(request::CLEAN_BROKER_DATA)).unwrap());
     }
