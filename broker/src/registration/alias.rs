@@ -1,8 +1,8 @@
 //! Announcing this replica under its failover alias ([`crate::alias`]) to one nameserver, for as long as it is a slave.
 //!
 //! The alias is a registration like any other, so it works with RocketMQ's nameservers. It has a connection of its own,
-//! because those remove one broker for each connection that ends, and a short life: a producer that is sent to the alias
-//! of a dead host loses seconds, while nobody misses the alias of a slave that was silent for a moment.
+//! because those remove one broker for each connection that ends, and a short life: a producer that is sent to a dead
+//! host's alias loses seconds, while nobody misses the alias of a slave that was silent for a moment.
 //!
 //! What the nameserver has is compared with what it should have, again and again: a nameserver may have restarted, and
 //! RocketMQ's unregisters later than it says, maybe after the next registration.
