@@ -255,7 +255,7 @@ fn a_restart_loses_no_request_at_all() {
 #[test]
 fn a_rolling_restart_of_supervised_brokers_fails_no_send_and_no_pull() {
     let _turn = one_at_a_time();
-    let mut cluster = Cluster::prepare(&ClusterSpec::default().broker_key("slaveReadEnable=true"));
+    let mut cluster = Cluster::prepare(&ClusterSpec::default());
     cluster.brokers.iter_mut().for_each(Node::supervise);
     cluster.launch_all();
     cluster.wait_whole();
@@ -285,7 +285,7 @@ fn a_rolling_restart_of_supervised_brokers_fails_no_send_and_no_pull() {
 #[test]
 fn a_killed_master_serves_at_its_address_again_as_a_slave() {
     let _turn = one_at_a_time();
-    let mut cluster = Cluster::prepare(&ClusterSpec::default().broker_key("slaveReadEnable=true"));
+    let mut cluster = Cluster::prepare(&ClusterSpec::default());
     cluster.brokers.iter_mut().for_each(Node::supervise);
     cluster.launch_all();
     cluster.create_topic("orders", 1);

@@ -135,7 +135,8 @@ pub struct FailoverArgs {
     /// Broker set to send to [default: the first that has the topic]
     #[arg(long, value_name = "NAME")]
     pub broker_name: Option<String>,
-    /// SIGKILL this process (the master's) at --at. Without a process the caller does it
+    /// SIGKILL this process (the master's; of a supervisor, the broker it has started) at --at. Without a process the
+    /// caller does it
     #[arg(long, value_name = "PID", conflicts_with = "stop_pid")]
     pub kill_pid: Option<u32>,
     /// SIGSTOP this process at --at, SIGCONT at --resume-at or at the end
@@ -183,6 +184,9 @@ pub struct FiguresArgs {
     /// Only these; may be repeated
     #[arg(long, value_name = "SCENARIO")]
     pub only: Vec<super::figures::Scenario>,
+    /// Start the brokers with `mqbroker --supervised`: a killed one comes back by itself
+    #[arg(long)]
+    pub supervised: bool,
     /// Print one JSON array instead of the table
     #[arg(long)]
     pub json: bool,
@@ -202,6 +206,9 @@ pub struct UpArgs {
     /// Folder for configuration, data and logs
     #[arg(long, value_name = "FOLDER")]
     pub dir: PathBuf,
+    /// Start the brokers with `mqbroker --supervised`
+    #[arg(long)]
+    pub supervised: bool,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

@@ -2,7 +2,7 @@
 
 use super::args::{DemoArgs, DownArgs, Programs, UpArgs};
 use super::failover::{Fault, Setup, Trial};
-use super::quick_start::{self, Life, Node, Ports, Process, QuickStart, REPLICAS};
+use super::quick_start::{self, Care, Life, Node, Ports, Process, QuickStart, REPLICAS};
 use super::timeline::Phase;
 use super::{print_result, topic};
 use anyhow::{Context, bail};
@@ -182,7 +182,8 @@ pub async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let ports = Ports::of_folder(&folder)?;
-    let cluster = QuickStart::lay_out(&folder, &programs(&args.programs)?, ports)?;
+    let care = Care::supervised(args.supervised);
+    let cluster = QuickStart { care, ..QuickStart::lay_out(&folder, &programs(&args.programs)?, ports)? };
     start(&cluster, Life::OnItsOwn).await?;
     let admin = Admin::new(AdminOptions { namesrv: vec![cluster.ports.namesrv_address()], ..AdminOptions::default() });
     topic::ensure(&admin, TOPIC, 1).await?;

@@ -7,7 +7,7 @@ use super::args::FailoverArgs;
 use super::load::{self, Load};
 use super::meter::{Meter, grouped};
 use super::observer::{Change, Observer};
-use super::quick_start::signal;
+use super::quick_start::{serving_below, signal};
 use super::read_back::{Position, read_back};
 use super::report::{Summary, millis};
 use super::timeline::{Phase, Timeline};
@@ -285,13 +285,14 @@ pub async fn run(args: FailoverArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     trial.live_until(start + args.at, &interrupt).await?;
     let fault = strike(&args, &trial)?;
-    if let (Some(pid), Some(resume_at)) = (args.stop_pid, args.resume_at) {
+    let stopped = args.stop_pid.map(|it| serving_below(it).unwrap_or(it));
+    if let (Some(pid), Some(resume_at)) = (stopped, args.resume_at) {
         trial.live_until(start + resume_at.min(duration), &interrupt).await?;
         signal(pid, Signal::CONT)?;
         eprintln!("SIGCONT to process {pid}");
     }
     trial.live_until(start + duration, &interrupt).await?;
-    if let Some(pid) = args.stop_pid {
+    if let Some(pid) = stopped {
         signal(pid, Signal::CONT)?; // whatever comes of it, nobody wants a stopped process left behind
     }
     let report = trial.finish(fault, &[]).await?;
@@ -306,6 +307,7 @@ fn strike(args: &FailoverArgs, trial: &Trial) -> anyhow::Result<Option<Fault>> {
         (None, Some(pid)) => (pid, Signal::STOP, "SIGSTOP"),
         (None, None) => return Ok(None),
     };
+    let pid = serving_below(pid).unwrap_or(pid);
     let old_master = trial.observer.view().route.unwrap_or_else(|| trial.old_master.clone());
     let fault = Fault::now(old_master.clone(), format!("{name} to process {pid}, master at {old_master}"));
     signal(pid, which)?;

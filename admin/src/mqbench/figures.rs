@@ -1,11 +1,13 @@
 //! `mqbench figures`: the figures of docs/BENCHMARKS.md, measured on the quick-start cluster, every fault several
 //! times.
 
+mod visitor;
+
 use super::args::FiguresArgs;
 use super::demo::{self, BROKER_SET};
 use super::failover::{Fault, Report, Setup, Trial};
 use super::print_result;
-use super::quick_start::{Life, Node, Ports, Process, QuickStart, REPLICAS, signal};
+use super::quick_start::{Care, Life, Node, Ports, Process, QuickStart, REPLICAS, signal};
 use super::report::millis;
 use super::table::Figures;
 use anyhow::{Context, bail};
@@ -19,6 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+use visitor::Visitor;
 
 /// Load before the blow, and after whatever it broke works again.
 const BEFORE: Duration = Duration::from_millis(1500);
@@ -75,7 +78,7 @@ pub async fn run(args: FiguresArgs) -> anyhow::Result<ExitCode> {
     for scenario in scenarios {
         let folder = tempfile::Builder::new().prefix("baton-figures-").tempdir().context("cannot make a folder")?;
         tokio::select! {
-            done = measure(scenario, args.rounds, folder.path(), &programs, &mut figures, &interrupt) => done?,
+            done = measure(scenario, &args, folder.path(), &programs, &mut figures, &interrupt) => done?,
             () = interrupt.cancelled() => bail!("interrupted"),
         }
     }
@@ -85,21 +88,23 @@ pub async fn run(args: FiguresArgs) -> anyhow::Result<ExitCode> {
 
 async fn measure(
     scenario: Scenario,
-    rounds: u32,
+    args: &FiguresArgs,
     folder: &Path,
     programs: &Path,
     figures: &mut Figures,
     interrupt: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let (rounds, care) = (args.rounds, Care::supervised(args.supervised));
     if scenario == Scenario::Start {
         for round in 0..rounds {
             eprintln!("{}: round {} of {rounds}", scenario.label(), round + 1);
-            let cluster = QuickStart::lay_out(&folder.join(round.to_string()), programs, Ports::free()?)?;
+            let folder = folder.join(round.to_string());
+            let cluster = QuickStart { care, ..QuickStart::lay_out(&folder, programs, Ports::free()?)? };
             start(&cluster, figures).await?;
         }
         return Ok(());
     }
-    let cluster = QuickStart::lay_out(folder, programs, Ports::free()?)?;
+    let cluster = QuickStart { care, ..QuickStart::lay_out(folder, programs, Ports::free()?)? };
     let mut processes = demo::start(&cluster, Life::WithUs).await?;
     for round in 0..rounds {
         eprintln!("{}: round {} of {rounds}", scenario.label(), round + 1);
@@ -112,6 +117,8 @@ fn admin(cluster: &QuickStart) -> Admin {
     let namesrv = vec![cluster.ports.namesrv_address()];
     Admin::new(AdminOptions { namesrv, timeout: Duration::from_millis(300), ..AdminOptions::default() })
 }
+
+const SUPERVISOR: &str = "supervisor";
 
 /// From each process's start until it serves; then the memory of the idle cluster.
 async fn start(cluster: &QuickStart, figures: &mut Figures) -> anyhow::Result<()> {
@@ -146,7 +153,14 @@ async fn start(cluster: &QuickStart, figures: &mut Figures) -> anyhow::Result<()
     let mut rss: BTreeMap<&str, f64> = BTreeMap::new();
     for process in &processes {
         let kind = rss.entry(process.node.program()).or_default();
-        *kind = kind.max(resident_mib(process.pid())?);
+        *kind = kind.max(resident_mib(process.serving_pid()?)?);
+        if process.pid() != process.serving_pid()? {
+            let supervisor = rss.entry(SUPERVISOR).or_default();
+            *supervisor = supervisor.max(resident_mib(process.pid())?);
+        }
+    }
+    if let Some(rss) = rss.get(SUPERVISOR) {
+        figures.add(Scenario::Start, "idle RSS of the largest supervisor", "MiB", *rss);
     }
     for (program, name) in [("mqcontroller", "controller"), ("mqbroker", "broker"), ("mqnamesrv", "nameserver")] {
         let name: &'static str = match name {
@@ -204,6 +218,11 @@ impl Round<'_> {
             matches!(self.scenario, Scenario::KillLeader | Scenario::KillBoth),
             self.scenario == Scenario::KillMaster || self.scenario == Scenario::KillBoth,
         );
+        let comes_back = kills_master && self.cluster.care == Care::Supervisor;
+        let visitor = match comes_back {
+            true => Some(Visitor::new(&self.cluster.ports, &master).await?),
+            false => None,
+        };
         let fault = Fault::now(master.clone(), self.scenario.label());
         if kills_leader {
             self.process(controller)?.kill()?;
@@ -212,9 +231,13 @@ impl Round<'_> {
             self.process(broker)?.kill()?;
         }
         if self.scenario == Scenario::HangMaster {
-            signal(self.process(broker)?.pid(), Signal::STOP)?;
+            signal(self.process(broker)?.serving_pid()?, Signal::STOP)?;
         }
-        if self.scenario == Scenario::KillLeader {
+        if let Some(visitor) = visitor {
+            let (send, pull) = visitor.served_again(fault.at).await?;
+            self.figures.add(self.scenario, "kill → its address takes a send", "ms", millis(send));
+            self.figures.add(self.scenario, "kill → its address answers a pull", "ms", millis(pull));
+        } else if self.scenario == Scenario::KillLeader {
             self.next_write(round, fault.at).await?;
         } else {
             until("another broker acknowledges", async || trial.meter.first_from_another(fault.at, &master).is_some())
@@ -223,11 +246,11 @@ impl Round<'_> {
         trial.live_until(Instant::now() + AFTER, self.interrupt).await?;
 
         let since = Instant::now();
-        if kills_master {
+        if kills_master && !comes_back {
             self.start_again(broker)?;
         }
         if self.scenario == Scenario::HangMaster {
-            signal(self.process(broker)?.pid(), Signal::CONT)?;
+            signal(self.process(broker)?.serving_pid()?, Signal::CONT)?;
         }
         if kills_leader {
             self.start_again(controller)?;
@@ -237,7 +260,10 @@ impl Round<'_> {
             if !trial.observer.wait(PATIENCE, back).await {
                 bail!("{master} was not back in the SyncStateSet after {} s", PATIENCE.as_secs());
             }
-            self.figures.add(self.scenario, "killed replica started → back in the set", "ms", millis(since.elapsed()));
+            if !comes_back {
+                let name = "killed replica started → back in the set";
+                self.figures.add(self.scenario, name, "ms", millis(since.elapsed()));
+            }
         }
         let report = trial.finish(Some(fault), &[]).await?;
         self.add(&report);

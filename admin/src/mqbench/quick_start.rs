@@ -4,15 +4,19 @@
 //! The configuration files of the repository are used as they are, with ports and folders replaced, so that what the
 //! demonstration shows is what a user gets by hand.
 
+mod process;
+
+pub use process::{Process, serving_below, signal};
+
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal, test_kill_process};
+use rustix::process::{Pid, Signal, set_parent_process_death_signal, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 /// Replicas of each kind.
@@ -151,12 +155,31 @@ pub enum Life {
     OnItsOwn,
 }
 
+/// Who starts a broker again that dies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Care {
+    #[default]
+    Nobody,
+    /// `mqbroker --supervised`
+    Supervisor,
+}
+
+impl Care {
+    pub fn supervised(yes: bool) -> Care {
+        if yes { Care::Supervisor } else { Care::Nobody }
+    }
+}
+
+/// mqbroker's option.
+const SUPERVISED: &str = "--supervised";
+
 /// A folder with the cluster's configuration, data and logs.
 #[derive(Clone, Debug)]
 pub struct QuickStart {
     pub folder: PathBuf,
     pub programs: PathBuf,
     pub ports: Ports,
+    pub care: Care,
 }
 
 impl QuickStart {
@@ -175,7 +198,8 @@ impl QuickStart {
             let path = folder.join(name);
             fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         }
-        let cluster = QuickStart { folder: folder.to_owned(), programs: programs.to_owned(), ports };
+        let (folder, programs, care) = (folder.to_owned(), programs.to_owned(), Care::Nobody);
+        let cluster = QuickStart { folder, programs, ports, care };
         for node in Node::all() {
             let path = cluster.conf_file(node);
             fs::write(&path, cluster.conf(node)).with_context(|| format!("cannot write {}", path.display()))?;
@@ -225,6 +249,8 @@ impl QuickStart {
             .open(&log_path)
             .with_context(|| format!("cannot open {}", log_path.display()))?;
         let mut command = Command::new(&program);
+        let care = if matches!(node, Node::Broker(_)) { self.care } else { Care::Nobody };
+        command.args((care == Care::Supervisor).then_some(SUPERVISED));
         command.arg("-c").arg(self.conf_file(node)).current_dir(&self.folder).env_remove("NAMESRV_ADDR");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // A group of its own: Ctrl-C at the terminal reaches us, and we end the cluster in order.
@@ -236,7 +262,7 @@ impl QuickStart {
         if life == Life::OnItsOwn {
             fs::write(self.folder.join("pids").join(node.name()), child.id().to_string())?;
         }
-        Ok(Process { node, life, child, log_path })
+        Ok(Process { node, life, care, child, log_path })
     }
 }
 
@@ -259,72 +285,6 @@ fn with_values(text: &str, values: &[(&str, String)]) -> String {
         }
     };
     text.lines().map(replaced).collect()
-}
-
-/// A started process.
-pub struct Process {
-    pub node: Node,
-    life: Life,
-    child: Child,
-    log_path: PathBuf,
-}
-
-impl Process {
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Fails when the process has ended, with the last lines of its log.
-    pub fn check_running(&mut self) -> anyhow::Result<()> {
-        let Some(status) = self.child.try_wait()? else { return Ok(()) };
-        bail!(
-            "{} ended with {status}; the end of {}:\n{}",
-            self.node.name(),
-            self.log_path.display(),
-            tail(&self.log_path, 12)
-        )
-    }
-
-    /// SIGKILL, and waits until the process is gone.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    /// SIGTERM, SIGKILL after [`STOP_TIMEOUT`].
-    pub fn stop(&mut self) -> anyhow::Result<()> {
-        signal(self.child.id(), Signal::TERM)?;
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.child.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                return self.kill();
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.life == Life::WithUs {
-            let _ = self.kill(); // it may have ended by itself
-        }
-    }
-}
-
-fn tail(path: &Path, lines: usize) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
-}
-
-/// Sends a signal to a process by number.
-pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
-    let pid_typed =
-        i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(|| format!("{pid} is no process number"))?;
-    kill_process(pid_typed, signal).with_context(|| format!("cannot send {signal:?} to process {pid}"))
 }
 
 /// What `make down` ends: `(name, pid)` of each process a detached cluster in `folder` still has.
@@ -364,7 +324,7 @@ mod tests {
     use super::*;
 
     fn cluster(folder: &Path, ports: Ports) -> QuickStart {
-        QuickStart { folder: folder.to_owned(), programs: PathBuf::from("/nowhere"), ports }
+        QuickStart { folder: folder.to_owned(), programs: PathBuf::from("/nowhere"), ports, care: Care::Nobody }
     }
 
     #[test]
