@@ -1,6 +1,7 @@
 //! `mqbench controller`: what a group of controllers carries. Without `--controllers` it starts three of its own on
 //! this machine and strikes them; with it, it loads a group that runs.
 
+mod asking;
 mod death;
 mod ears;
 mod fleet;
@@ -8,6 +9,7 @@ mod group;
 mod line;
 mod running;
 mod scenarios;
+mod set;
 mod toggles;
 
 pub use scenarios::Scenario;

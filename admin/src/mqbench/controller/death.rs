@@ -56,7 +56,10 @@ impl Fleet {
                 };
                 waits.push(told.at.saturating_duration_since(from));
             }
-            self.learn(set, master, told.epoch, told.sync_state_set_epoch);
+            let it = &mut self.sets[set];
+            if (told.epoch, told.sync_state_set_epoch) > (it.epoch, it.sync_state_set_epoch) {
+                (it.master, it.epoch, it.sync_state_set_epoch) = (master, told.epoch, told.sync_state_set_epoch);
+            }
         }
         waits.sort_unstable();
         Ok(Waits { median: waits[waits.len() / 2], last: waits[waits.len() - 1] })

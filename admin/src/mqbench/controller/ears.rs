@@ -4,6 +4,9 @@ use bytes::BytesMut;
 use proto::Command;
 use proto::code::request;
 use proto::header::NotifyBrokerRoleChangedRequest;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,13 +23,17 @@ pub(super) struct Told {
     pub(super) at: Instant,
 }
 
+/// The newest epoch that a host knows, by the name of the set.
+pub(super) type Known = BTreeMap<String, Arc<AtomicI32>>;
+
 /// Accepts until dropped, and with it every connection it has accepted.
-pub(super) async fn listen(host: usize, listener: TcpListener, told: mpsc::UnboundedSender<Told>) {
+pub(super) async fn listen(host: usize, listener: TcpListener, known: Known, told: mpsc::UnboundedSender<Told>) {
+    let known = Arc::new(known);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(hear(host, stream, told.clone()))),
+                Ok((stream, _)) => drop(connections.spawn(hear(host, stream, known.clone(), told.clone()))),
                 // No descriptor left: others may close theirs first.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
             },
@@ -36,13 +43,13 @@ pub(super) async fn listen(host: usize, listener: TcpListener, told: mpsc::Unbou
 }
 
 /// A probe of the controller's closes without a word.
-async fn hear(host: usize, mut stream: TcpStream, told: mpsc::UnboundedSender<Told>) {
+async fn hear(host: usize, mut stream: TcpStream, known: Arc<Known>, told: mpsc::UnboundedSender<Told>) {
     let mut buffer = BytesMut::new();
     loop {
         match Command::decode(&mut buffer) {
             Ok(Some(command)) => {
                 // Nobody listens any more when the measurement is over.
-                let _ = read(host, &command).map(|it| told.send(it));
+                let _ = read(host, &command, &known).map(|it| told.send(it));
             }
             Ok(None) if matches!(stream.read_buf(&mut buffer).await, Ok(read) if read > 0) => {}
             Ok(None) | Err(_) => return,
@@ -50,14 +57,10 @@ async fn hear(host: usize, mut stream: TcpStream, told: mpsc::UnboundedSender<To
     }
 }
 
-fn read(host: usize, command: &Command) -> Option<Told> {
+fn read(host: usize, command: &Command, known: &Known) -> Option<Told> {
     let it: NotifyBrokerRoleChangedRequest =
         command.header().ok().filter(|_| command.code == request::NOTIFY_BROKER_ROLE_CHANGED)?;
-    Some(Told {
-        host,
-        master: it.master_broker_id,
-        epoch: it.master_epoch?,
-        sync_state_set_epoch: it.sync_state_set_epoch?,
-        at: Instant::now(),
-    })
+    let (master, epoch, sync_state_set_epoch) = (it.master_broker_id, it.master_epoch?, it.sync_state_set_epoch?);
+    known.get(&it.broker_name?)?.fetch_max(epoch, Ordering::Relaxed);
+    Some(Told { host, master, epoch, sync_state_set_epoch, at: Instant::now() })
 }

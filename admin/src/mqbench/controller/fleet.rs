@@ -4,17 +4,18 @@
 //! Several replicas may share a host, which then has one connection to each controller and one listener for all of
 //! them, as brokers of one container do; never two of one set.
 
+use super::asking::Asking;
 use super::ears::{Told, listen};
 use super::group::{Group, PATIENCE};
 use super::line::{Line, Pulse, Speaker, Voice};
+use super::set::Set;
 use anyhow::{Context, bail};
-use client::{Admin, AdminOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use proto::code::{request, response};
-use proto::header::{AlterSyncStateSetResponse, ElectMasterResponse};
-use proto::{Command, body};
+use proto::Command;
+use proto::code::request;
+use proto::header::ElectMasterResponse;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -22,9 +23,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub(super) const REPLICAS: usize = 3;
-pub(super) const CLUSTER: &str = "mqbench";
-/// Connections for registrations and the like, each with many requests under way.
-const CONNECTIONS: usize = 8;
 /// Requests under way in all.
 const INFLIGHT: usize = 512;
 const RETRY: Duration = Duration::from_millis(50);
@@ -36,39 +34,6 @@ pub(super) struct Spec {
     pub(super) per_host: usize,
     /// As `controllerHeartBeatTimeoutMills`.
     pub(super) timeout: Duration,
-}
-
-/// As its brokers know it.
-#[derive(Clone, Debug)]
-pub(super) struct Set {
-    pub(super) name: String,
-    pub(super) master: i64,
-    pub(super) epoch: i32,
-    pub(super) sync_state_set_epoch: i32,
-}
-
-impl Set {
-    fn request(&self, code: i32) -> Command {
-        Command::request(code).with_ext("clusterName", CLUSTER).with_ext("brokerName", &self.name)
-    }
-
-    /// The master's request that its SyncStateSet become this.
-    pub(super) fn alter(&self, members: impl IntoIterator<Item = i64>) -> Command {
-        let members = body::SyncStateSet {
-            sync_state_set: members.into_iter().collect(),
-            sync_state_set_epoch: self.sync_state_set_epoch,
-        };
-        self.request(request::CONTROLLER_ALTER_SYNC_STATE_SET)
-            .with_ext("masterBrokerId", self.master)
-            .with_ext("masterEpoch", self.epoch)
-            .with_body(serde_json::to_vec(&members).unwrap_or_default())
-    }
-
-    pub(super) fn altered(&mut self, answer: &Command) -> anyhow::Result<()> {
-        let it: AlterSyncStateSetResponse = answer.header()?;
-        self.sync_state_set_epoch = it.new_sync_state_set_epoch;
-        Ok(())
-    }
 }
 
 pub(super) struct Host {
@@ -87,8 +52,7 @@ pub(super) struct Fleet {
     pub(super) sets: Vec<Set>,
     pub(super) hosts: Vec<Host>,
     controllers: Vec<String>,
-    admins: Vec<Admin>,
-    pub(super) leader: String,
+    asking: Asking,
     tell: mpsc::UnboundedSender<Told>,
     pub(super) told: mpsc::UnboundedReceiver<Told>,
     pub(super) pulse: Arc<Pulse>,
@@ -100,15 +64,13 @@ impl Fleet {
     /// Registers them all and makes the first replica of each set master of all three.
     pub(super) async fn found(group: &Group, spec: Spec) -> anyhow::Result<Fleet> {
         let (tell, told) = mpsc::unbounded_channel();
-        let options = AdminOptions { timeout: Duration::from_secs(30), ..AdminOptions::default() };
-        let set = |at: usize| Set { name: format!("mqbench-{at}"), master: 1, epoch: 0, sync_state_set_epoch: 0 };
+        let set = |at: usize| Set { name: format!("mqbench-{at}"), master: 1, ..Set::default() };
         let mut fleet = Fleet {
             spec,
             sets: (0..spec.sets).map(set).collect(),
             hosts: Vec::new(),
             controllers: group.addresses(),
-            admins: (0..CONNECTIONS).map(|_| Admin::new(options.clone())).collect(),
-            leader: group.leader().await?,
+            asking: Asking::new(group.addresses()),
             tell,
             told,
             pulse: Arc::new(Pulse::new()),
@@ -131,7 +93,7 @@ impl Fleet {
     }
 
     /// Sets whose replica `id` lives on a host, and which.
-    fn replicas_of(&self, host: usize) -> (impl Iterator<Item = usize> + use<>, i64) {
+    fn replicas_of(&self, host: usize) -> (std::ops::Range<usize>, i64) {
         let first = host / REPLICAS * self.spec.per_host;
         (first..(first + self.spec.per_host).min(self.spec.sets), (host % REPLICAS) as i64 + 1)
     }
@@ -145,10 +107,12 @@ impl Fleet {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for a made-up broker")?;
         let address = listener.local_addr()?.to_string();
         let mut tasks = JoinSet::new();
-        tasks.spawn(listen(host, listener, self.tell.clone()));
+
         self.boots += 1;
         let sets = self.replicas_of(host).0;
-        let epochs = sets.map(|set| Arc::new(AtomicI32::new(self.sets[set].epoch))).collect::<Vec<_>>();
+        let epochs = sets.clone().map(|set| Arc::new(AtomicI32::new(self.sets[set].epoch))).collect::<Vec<_>>();
+        let known = sets.map(|set| self.sets[set].name.clone()).zip(epochs.iter().cloned()).collect();
+        tasks.spawn(listen(host, listener, known, self.tell.clone()));
         Ok(Host {
             address,
             boot_id: format!("boot-{}", self.boots),
@@ -198,13 +162,13 @@ impl Fleet {
     }
 
     /// All of them, many at once; the answers in their order, or the first failure.
-    pub(super) async fn ask(&self, requests: Vec<Command>) -> anyhow::Result<Vec<Command>> {
-        let asked = requests.into_iter().enumerate().map(|(n, it)| self.admin(n).succeed(&self.leader, it));
-        Ok(stream::iter(asked).buffered(INFLIGHT).try_collect().await?)
+    async fn ask(&self, requests: Vec<Command>) -> anyhow::Result<Vec<Command>> {
+        let asked = requests.into_iter().map(|it| self.asking.leader(it));
+        stream::iter(asked).buffered(INFLIGHT).try_collect().await
     }
 
-    pub(super) fn admin(&self, n: usize) -> &Admin {
-        &self.admins[n % CONNECTIONS]
+    pub(super) fn asking(&self) -> Asking {
+        self.asking.clone()
     }
 
     fn request(&self, code: i32, set: usize) -> Command {
@@ -231,11 +195,10 @@ impl Fleet {
     async fn elect(&mut self) -> anyhow::Result<()> {
         let request = |set| self.request(request::CONTROLLER_ELECT_MASTER, set).with_ext("brokerId", 1);
         let answers = self.ask((0..self.sets.len()).map(request).collect()).await?;
-        for (set, answer) in answers.iter().enumerate() {
+        for (set, answer) in self.sets.iter_mut().zip(answers) {
             let it: ElectMasterResponse = answer.header()?;
             let epochs = it.master_epoch.zip(it.sync_state_set_epoch);
-            let (epoch, sync_state_set_epoch) = epochs.context("an election was answered without an epoch")?;
-            self.learn(set, it.master_broker_id.unwrap_or(1), epoch, sync_state_set_epoch);
+            (set.epoch, set.sync_state_set_epoch) = epochs.with_context(|| format!("elected nobody: {answer:?}"))?;
         }
         Ok(())
     }
@@ -244,37 +207,25 @@ impl Fleet {
     pub(super) async fn complete(&mut self, mut sets: Vec<usize>) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !sets.is_empty() {
-            let requests = sets.iter().map(|set| self.sets[*set].alter(1..=REPLICAS as i64)).collect::<Vec<_>>();
-            let asked = requests.into_iter().enumerate().map(|(n, it)| self.admin(n).call(&self.leader, it));
-            let answers: Vec<Command> = stream::iter(asked).buffered(INFLIGHT).try_collect().await?;
-            let (mut missing, mut why) = (Vec::new(), None);
-            for (set, answer) in std::mem::take(&mut sets).into_iter().zip(answers) {
-                match answer.code {
-                    response::SUCCESS => self.sets[set].altered(&answer)?,
-                    response::CONTROLLER_BROKER_NOT_ALIVE => missing.push(set),
-                    _ => why = answer.remark,
+            let asking = self.asking();
+            let some = sets.iter().map(|set| {
+                let (asking, mut it) = (asking.clone(), self.sets[*set].clone());
+                async move { it.become_whole(&asking).await.map(|whole| (it, whole)) }
+            });
+            let done: Vec<(Set, bool)> = stream::iter(some).buffered(INFLIGHT).try_collect().await?;
+            let mut missing = Vec::new();
+            for (set, (it, whole)) in sets.into_iter().zip(done) {
+                self.sets[set] = it;
+                if !whole {
+                    missing.push(set);
                 }
             }
-            if let Some(why) = why {
-                bail!("a SyncStateSet was not made whole: {why}");
-            }
             if Instant::now() > deadline {
-                bail!("{} made-up sets were not heard within {} s", missing.len(), PATIENCE.as_secs());
+                bail!("{} made-up sets were not whole within {} s", missing.len(), PATIENCE.as_secs());
             }
             sets = missing;
             tokio::time::sleep(RETRY).await;
         }
         Ok(())
-    }
-
-    pub(super) fn learn(&mut self, set: usize, master: i64, epoch: i32, sync_state_set_epoch: i32) {
-        let it = &mut self.sets[set];
-        if (epoch, sync_state_set_epoch) > (it.epoch, it.sync_state_set_epoch) {
-            (it.master, it.epoch, it.sync_state_set_epoch) = (master, epoch, sync_state_set_epoch);
-        }
-        for id in 1..=REPLICAS as i64 {
-            let host = &self.hosts[self.host_of(set, id)];
-            host.epochs[set % self.spec.per_host].fetch_max(epoch, Ordering::Relaxed);
-        }
     }
 }

@@ -164,7 +164,7 @@ impl Speaker {
     /// What our brokers send.
     fn heartbeat(&self, opaque: usize, epoch: i32) -> Command {
         let header = BrokerHeartbeatRequest {
-            cluster_name: super::fleet::CLUSTER.to_owned(),
+            cluster_name: super::set::CLUSTER.to_owned(),
             broker_addr: self.address.clone(),
             broker_name: self.broker_set.clone(),
             broker_id: Some(self.id),

@@ -8,7 +8,7 @@ use super::fleet::{Fleet, Spec};
 use super::group::{Group, PATIENCE, processor_seconds};
 use super::toggles;
 use crate::mqbench::figures::resident_mib;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use proto::Command;
 use proto::code::{request, response};
 use std::path::Path;
@@ -101,7 +101,7 @@ impl Measuring<'_> {
     }
 
     async fn heartbeats(&mut self) -> anyhow::Result<()> {
-        let pid = self.group.pid(&self.fleet.leader)?;
+        let pid = self.group.pid(&self.group.leader().await?)?;
         for _ in 0..self.args.rounds {
             self.fleet.pulse.take();
             let (began, used) = (Instant::now(), processor_seconds(pid)?);
@@ -182,7 +182,7 @@ impl Measuring<'_> {
         self.add("committed, on three disks", "commands/s", (histogram.len() as f64 / seconds).round());
         self.add("p50 of a command", "ms", histogram.value_at_quantile(0.5) as f64 / 1000.0);
         self.add("p99 of a command", "ms", histogram.value_at_quantile(0.99) as f64 / 1000.0);
-        let leader = self.fleet.leader.clone();
+        let leader = self.group.leader().await?;
         self.add("leader's RSS", "MiB", resident_mib(self.group.pid(&leader)?)?);
         self.add("largest data directory", "MiB", self.group.largest_store()? as f64 / MIB);
         self.group.kill_all()?;
@@ -191,7 +191,7 @@ impl Measuring<'_> {
         self.group.start_all()?;
         self.next_command("mqbench-restarted").await?;
         self.add("three killed controllers started → next command committed", "ms", millis(started.elapsed()));
-        let known = self.fleet.still_known(&self.group.leader().await?).await.context("after the restart")?;
+        let known = self.fleet.still_known().await?;
         self.add("broker sets as they were before", "sets", known as f64);
         Ok(())
     }
