@@ -5,7 +5,7 @@ mod asks;
 mod follow;
 mod lead;
 
-use crate::ctx::{Ctx, NodeId, Timer};
+use crate::ctx::{Ctx, NodeId, Point, Timer};
 use crate::disk::{Identity, StoreDisk};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Port};
@@ -248,6 +248,7 @@ impl Broker {
             role::Output::PersistPromise(promise) => {
                 ctx.say(self.node, format_args!("promises epoch {} to {:?}", promise.epoch, promise.master));
                 ctx.truth.promised(self.index, promise.epoch);
+                ctx.reaches(Point::Promise, self.node);
                 if !ctx.is(Mutant::ForgetsPromises) {
                     self.disk.promise = Some(promise);
                 }
@@ -341,6 +342,7 @@ impl Broker {
         self.acknowledge(ctx, client, message, end, result);
     }
 
+    /// Those who have waited learn of it.
     fn answer_sends(&mut self, ctx: &mut Ctx) {
         let Some(it) = &mut self.process else { return };
         let mut answered = Vec::new();
@@ -362,7 +364,8 @@ impl Broker {
             return;
         }
         if result == Sent::Acknowledged {
-            ctx.truth.acknowledges(self.index, message, end);
+            let epoch = self.process.as_ref().and_then(|it| it.leading.as_ref()).map(|it| it.epoch);
+            ctx.truth.acknowledges(self.index, epoch, message, end);
         }
         ctx.datagram(self.node, client, Packet::Sent { message, result });
     }

@@ -26,7 +26,7 @@ pub struct Committed {
 /// To be judged when the step is over.
 enum Claim {
     Confirms { broker: usize, end: Offset },
-    Acknowledges { broker: usize, message: u32, end: Offset },
+    Acknowledges { broker: usize, epoch: Epoch, message: u32, end: Offset },
 }
 
 pub struct Truth {
@@ -88,7 +88,7 @@ impl Truth {
     }
 
     /// S1 and S2: an epoch is led by one process, once.
-    pub fn leads(&mut self, broker: usize, epoch: Epoch, _start: Offset) {
+    pub fn leads(&mut self, broker: usize, epoch: Epoch) {
         let now = (broker, self.lives[broker]);
         if let Some(before) = self.led.insert(epoch, now) {
             match before.0 == broker {
@@ -119,8 +119,11 @@ impl Truth {
         self.claims.push(Claim::Confirms { broker, end });
     }
 
-    pub fn acknowledges(&mut self, broker: usize, message: u32, end: Offset) {
-        self.claims.push(Claim::Acknowledges { broker, message, end });
+    pub fn acknowledges(&mut self, broker: usize, epoch: Option<Epoch>, message: u32, end: Offset) {
+        match epoch {
+            Some(epoch) => self.claims.push(Claim::Acknowledges { broker, epoch, message, end }),
+            None => self.fail("S2", format!("B{} acknowledges and is not master", broker + 1)),
+        }
     }
 
     // ---- what controllers do
@@ -173,8 +176,8 @@ impl Truth {
             match claim {
                 Claim::Confirms { broker, end } if self.strict => self.judge_confirm(&brokers[broker], end),
                 Claim::Confirms { .. } => {}
-                Claim::Acknowledges { broker, message, end } => {
-                    self.judge_acknowledgement(brokers, broker, end);
+                Claim::Acknowledges { broker, epoch, message, end } => {
+                    self.judge_acknowledgement(brokers, broker, epoch, end);
                     self.acknowledged.push(message);
                 }
             }
@@ -184,13 +187,26 @@ impl Truth {
     /// S3: what readers may see is the same everywhere and for ever.
     fn judge_confirm(&mut self, broker: &Broker, end: Offset) {
         let log = &broker.disk.log;
-        let end = (end.max(0) as usize).min(log.len());
+        let mut end = (end.max(0) as usize).min(log.len());
+        // Readers see whole messages only.
+        while end > 0 && log[end - 1].part + 1 != log[end - 1].parts {
+            end -= 1;
+        }
         let from = self.compared[broker.index].min(end);
         let known = end.min(self.confirmed.len());
         if let Some(at) = (from..known).find(|at| log[*at] != self.confirmed[*at]) {
             let (is, was) = (log[at].message, self.confirmed[at].message);
             let why = format!("B{} confirms message {is} at {at}, where message {was} was confirmed", broker.index + 1);
             return self.fail("S3", why);
+        }
+        let follows = |at: usize| match (at.checked_sub(1).map(|before| log[before]), log[at]) {
+            (Some(before), it) if it.part > 0 => (before.message, before.part + 1) == (it.message, it.part),
+            (before, it) => it.part == 0 && before.is_none_or(|before| before.part + 1 == before.parts),
+        };
+        if let Some(at) = (from..end).find(|at| !follows(*at)) {
+            let why =
+                format!("B{} confirms message {} at {at}, in the middle of another", broker.index + 1, log[at].message);
+            return self.fail("S12", why);
         }
         if end > self.confirmed.len() {
             self.confirmed.extend_from_slice(&log[self.confirmed.len()..end]);
@@ -199,12 +215,9 @@ impl Truth {
     }
 
     /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
-    fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, end: Offset) {
+    fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
         let own = &brokers[broker];
-        let Some(leading) = own.process.as_ref().and_then(|it| it.leading.as_ref()) else {
-            return self.fail("S2", format!("B{} acknowledges and is not master", broker + 1));
-        };
-        let (epoch, Some(newest)) = (leading.epoch, &self.newest) else { return };
+        let Some(newest) = &self.newest else { return };
         let end = end as usize;
         let holds = |id: BrokerId| {
             let it = brokers.iter().find(|it| it.identity() == Some(id))?;
@@ -235,20 +248,18 @@ impl Truth {
         }
     }
 
-    /// May this host lose everything above `kept`? With asynchronous flush one copy of what was confirmed has to stay
-    /// in the set: machines that fail together are not promised anything.
+    /// May this host lose everything above `kept`? With asynchronous flush a replica whose host has restarted loses its
+    /// place, whatever it kept, so one member that is in no doubt has to have all that was confirmed: machines that
+    /// fail together are not promised anything.
     pub fn may_lose_power(&self, brokers: &[Broker], broker: usize, kept: usize) -> bool {
         let Some(newest) = &self.newest else { return true };
         let until = self.confirmed.len();
-        kept >= until
-            || brokers.iter().enumerate().any(|(other, it)| {
-                let counts = it.identity().is_some_and(|id| newest.set.contains(&id) || newest.eligible.contains(&id));
-                other != broker
-                    && counts
-                    && !it.disk.host_restarted
-                    && it.disk.log.len() >= until
-                    && it.disk.log[..until] == self.confirmed[..]
-            })
+        let counts =
+            |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id) || newest.eligible.contains(&id));
+        let alone = newest.set.len() + newest.eligible.len() == 1 && counts(&brokers[broker]);
+        let holds = |it: &Broker| it.disk.log.len() >= until && it.disk.log[..until] == self.confirmed[..];
+        alone && kept >= until
+            || brokers.iter().any(|it| it.index != broker && counts(it) && !it.disk.host_restarted && holds(it))
     }
 
     /// In the end: every acknowledged message is on the master, each client's in order, and logs agree.

@@ -4,7 +4,7 @@
 mod orders;
 mod requests;
 
-use crate::ctx::{Ctx, NodeId, Timer};
+use crate::ctx::{Ctx, NodeId, Point, Timer};
 use crate::disk::RaftDisk;
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Port};
@@ -17,7 +17,7 @@ use controller::replicas::{BrokerSet, Command, Elect, ElectMode, Outcome, Remove
 use ha::Master;
 use ha::role::View;
 use node::clock::wall_ms;
-use proto::{BrokerId, Epoch, Millis};
+use proto::{BrokerId, Millis};
 use requests::{Asked, Waiting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, channel};
@@ -49,8 +49,6 @@ pub struct Process {
     next: u64,
     /// When the next tick is due, as the agenda has it.
     wakes_at: u64,
-    /// Of the last election that this process proposed.
-    elected_at: Option<Epoch>,
 }
 
 struct Probe {
@@ -103,7 +101,6 @@ impl Controller {
             holds: BTreeMap::new(),
             next: 1,
             wakes_at: 0,
-            elected_at: None,
         });
         ctx.say(self.node, format_args!("starts"));
         self.settle(ctx);
@@ -155,7 +152,9 @@ impl Controller {
                 if let Some(it) = &mut self.process {
                     it.wakes_at = 0;
                 }
-                self.step(ctx, Input::Tick);
+                if !ctx.is(Mutant::ReactsToEventsOnly) {
+                    self.step(ctx, Input::Tick);
+                }
             }
             Timer::Handle(id) => self.handle(ctx, id),
             Timer::Connect(number) => self.probe_timed_out(ctx, number),
@@ -272,11 +271,8 @@ impl Controller {
                 self.propose(ctx, Command::RemoveDead(it), requests::Then::Own);
             }
             Output::Elect { broker_set, expect, cause, alive, .. } => {
-                let before = self.process.as_mut().and_then(|it| it.elected_at.replace(expect.1));
-                if ctx.is(Mutant::ElectsOnce) && before == Some(expect.1) {
-                    return;
-                }
                 ctx.say(self.node, format_args!("elects: {cause:?}, alive {:?}", ids(&alive)));
+                ctx.reaches(Point::Election, self.node);
                 let at_ms = wall_ms();
                 let elect = Elect {
                     broker_set,
@@ -364,7 +360,7 @@ impl Controller {
     fn notify(&mut self, ctx: &mut Ctx, id: BrokerId, attempt: usize) {
         let Some(view) = self.process.as_ref().and_then(|it| it.liveness.view(SET)) else { return };
         let to = view.replicas.get(&id).and_then(|it| ctx.at(&it.address));
-        let Some(to) = to.filter(|_| !ctx.is(Mutant::NeverTells)) else { return };
+        let Some(to) = to else { return };
         if ctx.takes_datagram(self.node, to) {
             let view = view_of(&SetSummary::from(&**view));
             ctx.datagram(self.node, to, Packet::Notify(view));

@@ -40,6 +40,17 @@ pub enum Timer {
     Client,
 }
 
+/// Moments at which a fault is worth more than at any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    Proposal,
+    Epoch,
+    Promise,
+    Cut,
+    Drained,
+    Election,
+}
+
 #[derive(Clone, Debug)]
 pub enum Event {
     Arrive { conn: ConnId, side: usize },
@@ -117,6 +128,8 @@ pub struct Ctx {
     pub mutant: Option<Mutant>,
     pub truth: Truth,
     pub story: Story,
+    /// A fault that waits for somebody to reach this point.
+    pub ambush: Option<Point>,
     /// Of the process that is at work: it dies after so many more outputs.
     pub fuse: Option<u32>,
 }
@@ -152,6 +165,15 @@ impl Ctx {
         }
         if self.story.told {
             self.story.lines.push(line);
+        }
+    }
+
+    /// Springs the ambush that is laid here.
+    pub fn reaches(&mut self, point: Point, node: NodeId) {
+        if self.ambush.take_if(|it| *it == point).is_some() {
+            let longest = self.rng.pick(&[1, 300, 3_000, 30_000]);
+            let at = self.now + self.rng.below(longest);
+            self.agenda.put(at, Event::Fault(Fault::Sprung(node)));
         }
     }
 

@@ -77,7 +77,7 @@ struct Inner {
     disk: MemoryDisk,
     /// A commit index that was written without a sync.
     lazy: Option<HardState>,
-    /// The vote and the term were not made durable, planted.
+    /// The last entry was not made durable, planted.
     forgetful: bool,
 }
 
@@ -107,9 +107,9 @@ impl Disk for RaftDisk {
             it.disk.write(&Batch { hard_state: hard_state.as_ref(), ..Default::default() })?;
             let mut stored = it.disk.load()?;
             if it.forgetful {
-                stored.hard_state.vote = 0;
-                let last = stored.entries.last().map_or(stored.snapshot.get_metadata().term, |it| it.term);
-                stored.hard_state.term = last;
+                let gone = stored.entries.pop();
+                let last = gone.map_or(u64::MAX, |it| it.index - 1);
+                stored.hard_state.commit = stored.hard_state.commit.min(last);
             }
             Ok(stored)
         })

@@ -62,9 +62,13 @@ pub enum Kind {
     Reset,
     Switchover,
     KillLeaderAndMaster,
+    /// At a moment that matters.
+    Ambush,
+    /// One loses power, all others are killed, and it is back before them.
+    Catastrophe,
 }
 
-const KINDS: [(Kind, u64); 12] = [
+const KINDS: [(Kind, u64); 14] = [
     (Kind::KillBroker, 10),
     (Kind::CrashBroker, 8),
     (Kind::PowerBroker, 6),
@@ -76,7 +80,9 @@ const KINDS: [(Kind, u64); 12] = [
     (Kind::Isolate, 8),
     (Kind::Reset, 6),
     (Kind::Switchover, 4),
-    (Kind::KillLeaderAndMaster, 2),
+    (Kind::KillLeaderAndMaster, 3),
+    (Kind::Ambush, 12),
+    (Kind::Catastrophe, 2),
 ];
 
 #[derive(Clone, Debug)]
@@ -86,6 +92,8 @@ pub enum Fault {
     Heal(NodeId, NodeId),
     Resume(NodeId),
     Start(NodeId),
+    /// Somebody has reached the point where a fault waited.
+    Sprung(NodeId),
     /// Everything is well from now on.
     Calm,
     /// Look whether all is as it should be in the end.
@@ -100,7 +108,8 @@ impl Profile {
         let min_in_sync = if brokers > 2 { rng.pick(&[1, 2, 2]) } else { rng.pick(&[1, 1, 2]) };
         // One loss in two acknowledged copies is what asynchronous flush survives: see `may_lose_power`.
         let weights = KINDS.iter().map(|(kind, weight)| {
-            let asynchronous = *kind == Kind::PowerBroker && !sync_flush && (min_in_sync < 2 || relaxed);
+            let darkens = matches!(kind, Kind::PowerBroker | Kind::Catastrophe);
+            let asynchronous = darkens && !sync_flush && (min_in_sync < 2 || relaxed);
             (*kind, if asynchronous || rng.chance(250) { 0 } else { weight * rng.between(1, 3) })
         });
         let weights = weights.collect();
@@ -120,7 +129,7 @@ impl Profile {
             poll_ms: 5_000,
             election_ms: 300,
             min_in_sync,
-            copies: if relaxed { rng.between(1, 2) as usize } else { 0 },
+            copies: if relaxed { rng.pick(&[1, 1, 2]) } else { 0 },
             sync_flush,
             fsync_us: rng.pick(&[500, 4_000, 20_000]),
             slave_timeout_ms: 3_000,

@@ -22,14 +22,12 @@ pub enum Mutant {
     CutsInMemoryOnly,
     DropsEmptyEpochs,
     TakesClosedForDead,
-    AnswersFromAFollower,
-    ForgetsVotes,
-    ElectsOnce,
+    ForgetsRaftTail,
+    ReactsToEventsOnly,
     NewLeaderForgets,
     CountsLeaseFromItsAnswer,
     GrantsLeasesWithoutRaftLease,
     TrustsLeaseWhileDraining,
-    NeverTells,
 }
 
 pub struct Planted {
@@ -37,37 +35,44 @@ pub struct Planted {
     /// What was taken away, or where it happened.
     pub from: &'static str,
     pub what: &'static str,
+    /// A handful of seeds finds it.
+    pub soon: bool,
 }
 
-const fn planted(mutant: Mutant, from: &'static str, what: &'static str) -> Planted {
-    Planted { mutant, from, what }
+/// A bug that shows within a handful of seeds.
+const fn soon(mutant: Mutant, from: &'static str, what: &'static str) -> Planted {
+    Planted { mutant, from, what, soon: true }
+}
+
+/// A bug that takes patience.
+const fn late(mutant: Mutant, from: &'static str, what: &'static str) -> Planted {
+    Planted { mutant, from, what, soon: false }
 }
 
 pub const ALL: &[Planted] = &[
-    planted(Mutant::ResumesMastership, "S2", "a restarted master resumes its old epoch"),
-    planted(Mutant::ForgetsPromises, "S2", "a slave does not keep its promise on disk"),
-    planted(Mutant::KeepsOldLink, "S2", "a slave goes on copying from the old master"),
-    planted(Mutant::KeepsServingWhenDeposed, "S2", "a deposed master goes on"),
-    planted(Mutant::AcksByCommittedSetOnly, "S3, rmq#5663", "a proposed member does not count"),
-    planted(Mutant::TakesSilenceForRefusal, "S3, rmq#5663", "a lost answer is taken for a refusal"),
-    planted(Mutant::ForgetsDisconnectedMembers, "S3, rmq#6662", "a member without connection does not count"),
-    planted(Mutant::StartsWithItselfAlone, "S3, rmq#6342", "a new master counts itself alone"),
-    planted(Mutant::CountsWhatWasSent, "S3, rmq#3016", "what was sent counts as acknowledged"),
-    planted(Mutant::CountsUnflushed, "S11", "with synchronous flush, bytes count before they are on disk"),
-    planted(Mutant::ElectsAnyone, "S7", "a replica outside the set is elected"),
-    planted(Mutant::HidesHostRestart, "S7", "a replica whose host lost its memory does not say so"),
-    planted(Mutant::KeepsEpochsBeyondTheEnd, "S9", "a log that lost its tail keeps the epochs that began in it"),
-    planted(Mutant::KeepsTornTail, "S9", "an epoch begins in the middle of a message"),
-    planted(Mutant::SkipsCuts, "S9", "a diverged tail is kept"),
-    planted(Mutant::CutsEverything, "S9, rmq#6665", "the whole log is cut instead of the tail"),
-    planted(Mutant::CutsInMemoryOnly, "S9, rmq#10666", "a cut tail is back after a crash"),
-    planted(Mutant::DropsEmptyEpochs, "S9, KIP-279", "an epoch without bytes is left out of the history"),
-    planted(Mutant::TakesClosedForDead, "S6", "a closed connection is taken for proof of death"),
-    planted(Mutant::AnswersFromAFollower, "reads", "a controller that does not lead answers who is master"),
-    planted(Mutant::ForgetsVotes, "Raft", "a controller forgets its vote in a restart"),
-    planted(Mutant::ElectsOnce, "S14, rmq#5009", "an election that failed is not proposed again"),
-    planted(Mutant::NewLeaderForgets, "S14, rmq#5712", "a new controller leader watches nobody"),
-    planted(Mutant::CountsLeaseFromItsAnswer, "S5", "a lease runs from when the answer came"),
-    planted(Mutant::GrantsLeasesWithoutRaftLease, "S5", "a controller grants leases without its own"),
-    planted(Mutant::TrustsLeaseWhileDraining, "S10", "a draining master trusts its lease"),
+    soon(Mutant::ResumesMastership, "S2", "a restarted master resumes its old epoch"),
+    late(Mutant::ForgetsPromises, "S2", "a slave does not keep its promise on disk"),
+    soon(Mutant::KeepsOldLink, "S2", "a slave goes on copying from the old master"),
+    soon(Mutant::KeepsServingWhenDeposed, "S2", "a deposed master goes on"),
+    late(Mutant::AcksByCommittedSetOnly, "S3, rmq#5663", "a proposed member does not count"),
+    late(Mutant::TakesSilenceForRefusal, "S3, rmq#5663", "a lost answer is taken for a refusal"),
+    soon(Mutant::ForgetsDisconnectedMembers, "S3, rmq#6662", "a member without connection does not count"),
+    soon(Mutant::StartsWithItselfAlone, "S3, rmq#6342", "a new master counts itself alone"),
+    soon(Mutant::CountsWhatWasSent, "S3, rmq#3016", "what was sent counts as acknowledged"),
+    soon(Mutant::CountsUnflushed, "S11", "with synchronous flush, bytes count before they are on disk"),
+    soon(Mutant::ElectsAnyone, "S7", "a replica outside the set is elected"),
+    late(Mutant::HidesHostRestart, "S7", "a replica whose host lost its memory does not say so"),
+    late(Mutant::KeepsEpochsBeyondTheEnd, "S9", "a log that lost its tail keeps the epochs that began in it"),
+    late(Mutant::KeepsTornTail, "S9", "an epoch begins in the middle of a message"),
+    soon(Mutant::SkipsCuts, "S9", "a diverged tail is kept"),
+    soon(Mutant::CutsEverything, "S9, rmq#6665", "the whole log is cut instead of the tail"),
+    soon(Mutant::CutsInMemoryOnly, "S9, rmq#10666", "a cut tail is back after a crash"),
+    late(Mutant::DropsEmptyEpochs, "S9, KIP-279", "an epoch without bytes is left out of the history"),
+    late(Mutant::TakesClosedForDead, "S6", "a closed connection is taken for proof of death"),
+    late(Mutant::ForgetsRaftTail, "Raft", "a controller acknowledges entries before they are on disk"),
+    late(Mutant::ReactsToEventsOnly, "S14, rmq#9717", "a controller looks at a set only when it hears of it"),
+    soon(Mutant::NewLeaderForgets, "S14, rmq#5712", "a new controller leader watches nobody"),
+    late(Mutant::CountsLeaseFromItsAnswer, "S5", "a lease runs from when the answer came"),
+    late(Mutant::GrantsLeasesWithoutRaftLease, "S5", "a controller grants leases without its own"),
+    late(Mutant::TrustsLeaseWhileDraining, "S10", "a draining master trusts its lease"),
 ];

@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::checks::{Truth, Violation};
 use crate::controller::Controller;
-use crate::ctx::{Agenda, Clock, Ctx, Event, NodeId, Story, Timer};
+use crate::ctx::{Agenda, Clock, Ctx, Event, NodeId, Point, Story, Timer};
 use crate::faults::{self, Fault, Kind, Profile};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Net};
@@ -56,15 +56,25 @@ struct World {
     sent: u32,
     calm_since: Option<u64>,
     acknowledged_since: bool,
+    /// The last fault: a master is lost for good, and another has to be there in time.
+    last_blow: Option<u64>,
+    victim: Option<usize>,
     /// Clients have stopped; the end is judged then.
     ends_at: Option<u64>,
     over: bool,
 }
 
-pub fn run(seed: u64, mutant: Option<Mutant>, told: bool) -> Report {
+/// Whether a run keeps its story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    Nothing,
+    Story,
+}
+
+pub fn run(seed: u64, mutant: Option<Mutant>, telling: Telling) -> Report {
     let mut rng = Rng::new(seed);
     let profile = Profile::draw(&mut rng);
-    let mut world = World::new(rng, profile, mutant, told);
+    let mut world = World::new(rng, profile, mutant, telling);
     world.begin();
     let mut events = 0;
     while let Some((at, event)) = world.ctx.agenda.take() {
@@ -89,7 +99,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>, told: bool) -> Report {
 }
 
 impl World {
-    fn new(mut rng: Rng, profile: Profile, mutant: Option<Mutant>, told: bool) -> World {
+    fn new(mut rng: Rng, profile: Profile, mutant: Option<Mutant>, telling: Telling) -> World {
         let nodes = profile.nodes();
         let (controllers, brokers, clients) = (profile.controllers, profile.brokers, profile.clients);
         let name = |kind: &str, count: usize| (1..=count).map(|it| format!("{kind}{it}")).collect::<Vec<_>>();
@@ -112,10 +122,11 @@ impl World {
             profile,
             mutant,
             truth,
-            story: Story { told, lines: Vec::new(), hash: 0xCBF2_9CE4_8422_2325 },
+            story: Story { told: telling == Telling::Story, lines: Vec::new(), hash: 0xCBF2_9CE4_8422_2325 },
+            ambush: None,
             fuse: None,
         };
-        let forgetful = ctx.is(Mutant::ForgetsVotes);
+        let forgetful = ctx.is(Mutant::ForgetsRaftTail);
         World {
             controllers: (0..controllers)
                 .map(|it| Controller::new(it, ctx.controller(it), controllers, forgetful))
@@ -130,6 +141,8 @@ impl World {
             sent: 0,
             calm_since: None,
             acknowledged_since: false,
+            last_blow: None,
+            victim: None,
             ends_at: None,
             over: false,
         }
@@ -220,7 +233,7 @@ impl World {
                     client.waits = None;
                     match result {
                         Sent::Acknowledged => {
-                            self.acknowledged_since = self.calm_since.is_some();
+                            self.acknowledged_since |= self.calm_since.is_some();
                             self.ctx.truth.heard.push(message);
                         }
                         Sent::Refused | Sent::Unknown => client.guess = (client.guess + 1) % self.brokers.len(),
@@ -332,6 +345,7 @@ impl World {
             Fault::Heal(from, to) => self.ctx.heal(from, to),
             Fault::Resume(node) => self.go_on(node),
             Fault::Start(node) => self.start(node),
+            Fault::Sprung(node) => self.sprung(node),
             Fault::Calm => self.calm_down(),
             Fault::Look => self.look(),
         }
@@ -415,6 +429,12 @@ impl World {
                 self.ctx.say(a, format_args!("its connections with {} break", self.ctx.names[b.0].clone()));
                 self.ctx.reset(a, b);
             }
+            Kind::Ambush => {
+                let points =
+                    [Point::Proposal, Point::Epoch, Point::Promise, Point::Cut, Point::Drained, Point::Election];
+                self.ctx.ambush = Some(self.ctx.rng.pick(&points));
+            }
+            Kind::Catastrophe => self.strike_all(),
             Kind::Switchover => {
                 if let Some(leader) = self.controllers.iter().position(|it| it.leads()) {
                     let (from, to) = (self.ctx.client(0), NodeId(leader));
@@ -444,15 +464,49 @@ impl World {
         }
     }
 
+    /// What happens at a moment that matters.
+    fn sprung(&mut self, node: NodeId) {
+        if self.calm_since.is_some() {
+            return;
+        }
+        self.ctx.say(node, format_args!("is ambushed"));
+        match (self.ctx.rng.below(5), self.broker_index(node)) {
+            (0, _) => self.kill(node),
+            (1, _) => self.pause(node),
+            (2, Some(_)) => drop(self.darken(node)),
+            _ => self.isolate_one(node),
+        }
+    }
+
+    fn strike_all(&mut self) {
+        let node = self.some_broker();
+        if !self.darken(node) {
+            return;
+        }
+        self.ctx.agenda.put(self.ctx.now + 1_000, Event::Fault(Fault::Start(node)));
+        for other in (0..self.brokers.len()).map(|it| self.ctx.broker(it)).collect::<Vec<_>>() {
+            self.kill(other);
+        }
+    }
+
     fn strike_power(&mut self) {
         let node = self.some_broker();
-        let Some(index) = self.broker_index(node).filter(|_| self.runs(node)) else { return };
+        self.darken(node);
+    }
+
+    /// True if its host has lost power.
+    fn darken(&mut self, node: NodeId) -> bool {
+        let Some(index) = self.broker_index(node).filter(|_| self.runs(node)) else { return false };
         let flushed = self.brokers[index].disk.flushed;
-        if self.ctx.profile.sync_flush || self.ctx.truth.may_lose_power(&self.brokers, index, flushed) {
-            self.ctx.say(node, format_args!("its host loses power"));
-            self.power_off(node);
-            self.later(Fault::Start(node));
+        let weak = self.ctx.profile.min_in_sync < 2 || self.ctx.profile.copies > 0;
+        let flush = self.ctx.profile.sync_flush;
+        if !flush && (weak || !self.ctx.truth.may_lose_power(&self.brokers, index, flushed)) {
+            return false;
         }
+        self.ctx.say(node, format_args!("its host loses power"));
+        self.power_off(node);
+        self.later(Fault::Start(node));
+        true
     }
 
     fn cut(&mut self, from: NodeId, to: NodeId) {
@@ -466,6 +520,10 @@ impl World {
     /// One node from some of the others; a master with one controller, now and then.
     fn isolate(&mut self) {
         let node = self.some_node();
+        self.isolate_one(node);
+    }
+
+    fn isolate_one(&mut self, node: NodeId) {
         let (spared, ways) = (self.some_controller(), self.ctx.rng.below(3));
         let spares = self.ctx.rng.chance(300);
         self.ctx.say(node, format_args!("is cut off"));
@@ -492,6 +550,8 @@ impl World {
         self.calm_since = Some(self.ctx.now);
         self.ctx.say(NodeId(0), format_args!("faults are over"));
         self.fuses.fill(None);
+        let profile = &mut self.ctx.profile;
+        (profile.slow_packets, profile.loss, profile.duplicates) = (0, 0, 0);
         for from in (0..self.ctx.profile.nodes()).map(NodeId) {
             for to in (0..self.ctx.profile.nodes()).map(NodeId) {
                 self.ctx.heal(from, to);
@@ -512,7 +572,7 @@ impl World {
     }
 
     fn look(&mut self) {
-        let Some(since) = self.calm_since else { return };
+        let Some(since) = self.last_blow.or(self.calm_since) else { return };
         let (now, passed) = (self.ctx.now, self.ctx.now - since);
         if let Some(at) = self.ends_at {
             if now >= at {
@@ -525,6 +585,8 @@ impl World {
         } else if !self.acknowledged_since && passed >= ELECTED_WITHIN_US {
             let why = format!("nothing is acknowledged {} s after the faults", passed / 1_000_000);
             self.ctx.truth.fail("S14", why);
+        } else if self.acknowledged_since && self.is_whole() && self.last_blow.is_none() {
+            self.strike_master();
         } else if self.acknowledged_since && self.is_whole() {
             // What is under way comes to its end.
             self.ends_at = Some(now + 3_000_000);
@@ -534,10 +596,30 @@ impl World {
         self.ctx.agenda.put(now + LOOK_US, Event::Fault(Fault::Look));
     }
 
+    /// Killed or hung, and not back: another has to take over in time.
+    fn strike_master(&mut self) {
+        self.last_blow = Some(self.ctx.now);
+        // Who has nobody to replace it is spared.
+        let replaceable = self.brokers.len() > self.ctx.profile.min_in_sync.max(1);
+        let Some(master) = self.master().filter(|_| replaceable) else { return };
+        let node = self.ctx.broker(master);
+        self.victim = Some(master);
+        self.acknowledged_since = false;
+        if self.ctx.rng.chance(500) {
+            self.ctx.say(node, format_args!("is killed for good"));
+            self.stop(node);
+        } else {
+            self.ctx.say(node, format_args!("hangs for good"));
+            self.paused[node.0] = true;
+        }
+    }
+
+    /// Everybody who can be is in the set of the master that the controllers know.
     fn is_whole(&self) -> bool {
         let Some(newest) = &self.ctx.truth.newest else { return false };
         let Some(master) = self.master() else { return false };
+        let belongs = |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id));
         self.brokers[master].identity() == newest.master
-            && self.brokers.iter().all(|it| it.identity().is_some_and(|id| newest.set.contains(&id)))
+            && self.brokers.iter().all(|it| Some(it.index) == self.victim || belongs(it))
     }
 }

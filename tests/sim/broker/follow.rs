@@ -1,7 +1,7 @@
 //! The slave's side of replication: `ha/slave_io.rs`.
 
 use super::Broker;
-use crate::ctx::{Ctx, Timer};
+use crate::ctx::{Ctx, Point, Timer};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Port};
 use crate::packet::{Cell, Packet};
@@ -208,6 +208,7 @@ impl Broker {
         if ctx.is(Mutant::SkipsCuts) {
             return;
         }
+        ctx.reaches(Point::Cut, self.node);
         if ctx.is(Mutant::CutsInMemoryOnly) {
             self.disk.revenant = self.disk.log[to..].to_vec();
         }

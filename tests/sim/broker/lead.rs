@@ -1,7 +1,7 @@
 //! The master's side: links to slaves (`ha/master_io.rs`), the master core, planned changes.
 
 use super::{Broker, Gate};
-use crate::ctx::{Ctx, NodeId, Timer};
+use crate::ctx::{Ctx, NodeId, Point, Timer};
 use crate::mutants::Mutant;
 use crate::net::ConnId;
 use crate::packet::{Packet, Reply, Request};
@@ -84,7 +84,8 @@ impl Broker {
             self.node,
             format_args!("is master of epoch {epoch}, which starts at {}, set {set:?}", self.disk.end()),
         );
-        ctx.truth.leads(self.index, epoch, self.disk.end());
+        ctx.truth.leads(self.index, epoch);
+        ctx.reaches(Point::Epoch, self.node);
         self.step_master(ctx, master::Input::Lease { until: lease });
         self.open_gate();
     }
@@ -120,9 +121,11 @@ impl Broker {
                 if let Some(it) = &self.process {
                     it.frontier.advance(offset);
                 }
+                self.answer_sends(ctx);
             }
             master::Output::Propose { set, epoch } => {
                 let master_epoch = leading.epoch;
+                ctx.reaches(Point::Proposal, self.node);
                 ctx.say(self.node, format_args!("proposes set {set:?} over version {epoch}"));
                 self.alter(ctx, master_epoch, set, epoch);
                 if ctx.is(Mutant::AcksByCommittedSetOnly) {
@@ -326,6 +329,7 @@ impl Broker {
             Progress::Drained(end) => {
                 if let Some((to, id)) = held.asker.take() {
                     ctx.say(self.node, format_args!("is drained at {end}"));
+                    ctx.reaches(Point::Drained, self.node);
                     ctx.datagram(self.node, to, Packet::Reply { id, reply: Reply::Held(Ok(end)) });
                 }
             }

@@ -92,7 +92,7 @@ impl Controller {
             return;
         };
         let asker = Asker { conn, call };
-        if !self.leads() && !(ctx.is(Mutant::AnswersFromAFollower) && matches!(request, Request::Poll)) {
+        if !self.leads() {
             return self.reply(ctx, asker, Reply::NotLeader);
         }
         let now = ctx.local(self.node);
@@ -100,7 +100,9 @@ impl Controller {
         let at_ms = wall_ms();
         match request {
             Request::NextId => self.read(ctx, asker, |it| Reply::Id(it.next_broker_id(SET))),
-            Request::Poll => self.poll(ctx, asker),
+            Request::Poll => self.read(ctx, asker, |it| {
+                it.get(SET).map_or(Reply::Unregistered, |it| Reply::View(view_of(&SetSummary::from(it))))
+            }),
             Request::ApplyId { id, check_code } => {
                 let (cluster, broker_set) = ("c".to_owned(), SET.to_owned());
                 let change = ApplyBrokerId { cluster, broker_set, id, check_code, at_ms };
@@ -137,16 +139,6 @@ impl Controller {
 
     fn peer_name(&self, ctx: &Ctx, conn: ConnId) -> String {
         ctx.net.peer(conn, self.node).map(|it| ctx.names[it.0].clone()).unwrap_or_default()
-    }
-
-    fn poll(&mut self, ctx: &mut Ctx, asker: Asker) {
-        if ctx.is(Mutant::AnswersFromAFollower) {
-            let reply = self.set().map_or(Reply::Unregistered, |it| Reply::View(view_of(&SetSummary::from(it))));
-            return self.reply(ctx, asker, reply);
-        }
-        self.read(ctx, asker, |it| {
-            it.get(SET).map_or(Reply::Unregistered, |it| Reply::View(view_of(&SetSummary::from(it))))
-        });
     }
 
     fn elect(&mut self, ctx: &mut Ctx, asker: Asker, by: BrokerId) {
@@ -239,6 +231,7 @@ impl Controller {
                 }
             }
             Then::Switch(it) => self.switched(ctx, *it, decision),
+            // The answer to a proposal is what may get lost.
             Then::Apply(asker) | Then::Register(asker) | Then::Elect(asker) | Then::Alter(asker) => {
                 let reply = match decision {
                     Err(RaftError::NotLeader) => Reply::NotLeader,
