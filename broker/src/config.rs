@@ -153,9 +153,9 @@ pub struct Config {
     pub max_message_size: usize,
     /// What clients may do: 4 read, 2 write, 6 both. Default 6.
     pub broker_permission: i32,
-    /// Send a consumer that reads what is not in the master's memory any more, or whose group is set so, to a slave that
-    /// keeps up. The same on every replica of a set. A slave serves consumers that come to it by an old route whatever
-    /// stands here. Default false.
+    /// Send a consumer to a slave that keeps up when it reads what is not in the master's memory any more, or when its
+    /// group is set so. The same on every replica of a set. A slave serves consumers that come to it by an old route
+    /// whatever stands here. Default false.
     pub slave_read_enable: bool,
     /// With `slaveReadEnable`: spread each group's queues over all replicas that keep up, so that a master's death
     /// interrupts only its own readers. Default false.
@@ -201,6 +201,10 @@ pub struct Config {
     /// What this broker signs its requests to controllers, nameservers and its master with:
     /// `{"accessKey":"…","secretKey":"…"}`. Default: unsigned.
     pub inner_client_authentication_credentials: String,
+    /// Whether who changes this broker's role, holds its writes or copies its settings has to sign, with the same keys
+    /// as in the controllers' files; without key and secret with those of `innerClientAuthenticationCredentials`.
+    #[serde(flatten)]
+    pub access: node::access::Settings,
     #[serde(flatten)]
     pub tls: node::tls::Settings,
 }
@@ -275,6 +279,7 @@ impl Default for Config {
             forward_hold_bytes: 64 << 20,
             channel_expired_timeout: 120_000,
             inner_client_authentication_credentials: String::new(),
+            access: node::access::Settings::default(),
             tls: node::tls::Settings::default(),
         }
     }

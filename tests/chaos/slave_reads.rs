@@ -84,9 +84,10 @@ fn a_slave_lets_the_master_say_who_is_in_a_group() {
     let cluster = Cluster::start(ClusterSpec::default());
     cluster.create_topic("orders", 1);
     let master = cluster.wait_master();
+    let subscriptions = [serde_json::json!({ "topic": "orders", "subString": "*" })];
     let consumer = serde_json::json!({
         "clientID": "first",
-        "consumerDataSet": [{ "groupName": "readers", "subscriptionDataSet": [{ "topic": "orders", "subString": "*" }] }],
+        "consumerDataSet": [{ "groupName": "readers", "subscriptionDataSet": subscriptions }],
     });
     let body = serde_json::to_vec(&consumer).expect("a map is JSON");
     let mut connection = Connection::open(&cluster.brokers[master].address, PROMPT).expect("the master listens");

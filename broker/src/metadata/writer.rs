@@ -262,7 +262,8 @@ impl Writer {
                 return;
             }
             // A slave keeps its master's version.
-            if matches!(self.allegiance, Allegiance::Own(_)) && offsets.delays().due_for_version(self.versioned_delays) {
+            let own = matches!(self.allegiance, Allegiance::Own(_));
+            if own && offsets.delays().due_for_version(self.versioned_delays) {
                 self.versioned_delays = changes;
                 *offsets.delays_version() = self.stamp(self.epoch()).after(&offsets.delays().version);
             }
