@@ -53,12 +53,12 @@ fn load(path: &Path) -> Loaded<EpochHistory> {
     }
 }
 
-fn encode(history: &EpochHistory) -> String {
+pub(crate) fn encode(history: &EpochHistory) -> String {
     let lines: String = history.entries().iter().map(|it| format!("{}-{}\n", it.epoch, it.start)).collect();
     format!("{}\n{}\n{lines}", history.entries().len(), checksum(&lines))
 }
 
-fn decode(text: &str) -> Result<EpochHistory, String> {
+pub(crate) fn decode(text: &str) -> Result<EpochHistory, String> {
     let mut lines = text.lines();
     let count: usize = field(lines.next(), "number of entries")?;
     let stored: u32 = field(lines.next(), "checksum")?;

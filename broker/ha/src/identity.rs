@@ -42,7 +42,7 @@ impl IdentityFile {
     pub(crate) fn load(&self) -> Result<Identity, HaError> {
         let advice = "restore the file, or move the store directory away to join as a new replica";
         if let Some(text) = durable_file::read_text(&self.path).or_stop(&self.path, advice)? {
-            return self.parse(&self.path, &text, 3).map(|fields| Identity::Known(fields.0));
+            return self.parse_identity(&text).map(Identity::Known);
         }
         match durable_file::read_text(&self.temp) {
             Loaded::Empty => Ok(Identity::Unknown),
@@ -69,6 +69,11 @@ impl IdentityFile {
         durable_file::replace(&self.path, format!("{}#{}#{id}", self.cluster, self.broker_set).as_bytes())?;
         durable_file::remove(&self.temp)?;
         Ok(Identity::Known(id))
+    }
+
+    /// What stands in the identity file.
+    pub(crate) fn parse_identity(&self, text: &str) -> Result<BrokerId, HaError> {
+        self.parse(&self.path, text, 3).map(|fields| fields.0)
     }
 
     /// `cluster#set#id` and, in the temp file, `#check code`. Names that differ from the configuration mean another

@@ -16,6 +16,7 @@ mod controllers;
 mod driver;
 mod durable_file;
 mod epoch_file;
+pub mod files;
 mod identity;
 mod master_io;
 mod promise_file;

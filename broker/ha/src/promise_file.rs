@@ -49,13 +49,15 @@ fn load(path: &Path) -> Loaded<(u64, Promise)> {
         Loaded::Empty => Loaded::Empty,
         Loaded::Unreadable { why } => Loaded::Unreadable { why },
         Loaded::Present(text) if text.trim().is_empty() => Loaded::Empty,
-        Loaded::Present(text) => {
-            match text.as_bytes().chunks(SLOT).filter_map(decode).max_by_key(|(sequence, _)| *sequence) {
-                Some(newest) => Loaded::Present(newest),
-                None => Loaded::Unreadable { why: "neither slot holds a whole promise".to_owned() },
-            }
-        }
+        Loaded::Present(text) => match newest(&text) {
+            Some(newest) => Loaded::Present(newest),
+            None => Loaded::Unreadable { why: "neither slot holds a whole promise".to_owned() },
+        },
     }
+}
+
+pub(crate) fn newest(text: &str) -> Option<(u64, Promise)> {
+    text.as_bytes().chunks(SLOT).filter_map(decode).max_by_key(|(sequence, _)| *sequence)
 }
 
 fn encode(sequence: u64, promise: Promise) -> [u8; SLOT] {
