@@ -15,10 +15,9 @@ pub enum Nature {
 
 /// `None`: answered here, whatever this replica is.
 ///
-/// Consumer offsets, queue locks and a queue's ends are the master's to say: a slave's tables follow it, and its log may
-/// have begun later. So is who consumes: a broker that has just come back knows few of a group, and a consumer that
-/// believed it would take the others' queues. What operators change is not in the list: their tools know who the master
-/// is.
+/// Consumer offsets, queue locks and a queue's ends are the master's to say: a slave's tables follow it, and its log
+/// may have begun later. So is who consumes: a broker that has just come back knows few of a group, and a consumer that
+/// believed it would take the others' queues. What operators change is not in the list: their tools know the master.
 pub fn nature(code: i32) -> Option<Nature> {
     match code {
         request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => Some(Nature::Send),
