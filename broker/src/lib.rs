@@ -36,6 +36,7 @@ use crate::broker::{Broker, Parts};
 use crate::metadata::Metadata;
 use anyhow::Context;
 use ha::Replication;
+use node::access::Access;
 use node::listener::{Limits, Listener};
 use node::remoting::{Client, ClientOptions};
 use std::net::SocketAddr;
@@ -141,7 +142,8 @@ async fn run(
     inner: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
-    let handler = Arc::new(rpc::Rpc { broker: broker.clone() });
+    let access = Access::new(broker.config.wanted_credentials()?);
+    let handler = Arc::new(rpc::Rpc { broker: broker.clone(), access });
     let http = status::router(broker.clone());
     let (mut listening, goodbye) = (JoinSet::new(), CancellationToken::new());
     if let Some(vip) = vip.map(|it| it.with_goodbye(goodbye.clone())) {

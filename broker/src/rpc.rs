@@ -22,6 +22,7 @@ use crate::forward::{self, Origin, Road};
 use crate::members::NotSettled;
 use crate::meta::Change;
 use crate::metadata::MetadataError;
+use node::access::Access;
 use node::remoting::{Connection, Handler, Reply};
 use proto::Command;
 use proto::code::{request, response};
@@ -34,6 +35,8 @@ use std::time::Instant;
 /// The broker as the listener sees it.
 pub struct Rpc {
     pub broker: Arc<Broker>,
+    /// What controllers and slaves have to sign with, if they have to.
+    pub access: Access,
 }
 
 impl Handler for Rpc {
@@ -61,8 +64,25 @@ impl Handler for Rpc {
     }
 }
 
+/// What only controllers and slaves of this set ask: who could send it could make this broker a slave, stop its writes or
+/// copy its topics and groups.
+fn is_for_replicas(code: i32) -> bool {
+    matches!(
+        code,
+        request::NOTIFY_BROKER_ROLE_CHANGED
+            | request::BATON_METADATA_SYNC
+            | request::BATON_HOLD_WRITES
+            | request::BATON_RELEASE_WRITES
+    )
+}
+
 impl Rpc {
     fn answer(&self, connection: &Arc<Connection>, command: Command) -> Reply {
+        if is_for_replicas(command.code)
+            && let Some(refusal) = self.access.refuse(connection.peer, &command)
+        {
+            return Reply::Now(refusal);
+        }
         match forward::road(&self.broker, connection, &command) {
             Ok(Road::Here) => self.dispatch(connection, command),
             Ok(Road::Elsewhere(nature)) => match Origin::new(&self.broker, connection, command) {

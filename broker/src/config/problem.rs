@@ -37,6 +37,11 @@ pub enum ConfigProblem {
          empty"
     )]
     Credentials,
+    #[error(
+        "`{0}` is missing: `controllerAclEnable=true` needs controllerAccessKey and controllerSecretKey, or \
+         innerClientAuthenticationCredentials"
+    )]
+    NoCredentials(&'static str),
     #[error("`deleteWhen={0}`: want hours from 00 to 23, several separated by `;`")]
     DeleteWhen(String),
     #[error("`messageDelayLevel={value}`: {why}")]
@@ -87,7 +92,7 @@ impl Config {
     pub fn credentials(&self) -> Result<Option<(String, String)>, ConfigProblem> {
         let text = self.inner_client_authentication_credentials.trim();
         if text.is_empty() {
-            return Ok(None);
+            return self.access.credentials().map_err(ConfigProblem::NoCredentials);
         }
         match serde_json::from_str(text) {
             Ok(Credentials { access_key, secret_key }) if !access_key.is_empty() && !secret_key.is_empty() => {
@@ -98,8 +103,18 @@ impl Config {
         }
     }
 
+    /// Access key and secret that controllers and slaves have to sign with, if they have to.
+    pub fn wanted_credentials(&self) -> Result<Option<(String, String)>, ConfigProblem> {
+        let access = &self.access;
+        match (access.controller_access_key.is_empty(), access.controller_secret_key.is_empty()) {
+            (true, true) if access.controller_acl_enable => self.credentials(),
+            _ => access.credentials().map_err(ConfigProblem::NoCredentials),
+        }
+    }
+
     pub fn validate(&self) -> Result<(), ConfigProblem> {
         self.credentials()?;
+        self.wanted_credentials()?;
         name("brokerClusterName", &self.broker_cluster_name)?;
         name("brokerName", &self.broker_name)?;
         if self.bind_address.parse::<IpAddr>().is_err() {

@@ -126,6 +126,16 @@ fn credentials_are_json_and_never_shown() {
     assert_eq!(good.credentials(), Ok(Some(("broker".into(), "12345678".into()))));
     assert!(!format!("{:?}", good.lines()).contains("12345678"));
     assert_eq!(of("").credentials(), Ok(None));
+    let wanted = |mut it: Config, key: &str| {
+        it.access.controller_acl_enable = true;
+        it.access.controller_access_key = key.to_owned();
+        it.access.controller_secret_key = key.to_owned();
+        it.wanted_credentials()
+    };
+    assert_eq!(good.wanted_credentials(), Ok(None), "signing does not mean asking for it");
+    assert_eq!(wanted(good.clone(), ""), good.credentials());
+    assert_eq!(wanted(good.clone(), "other"), Ok(Some(("other".into(), "other".into()))));
+    assert!(matches!(wanted(of(""), ""), Err(ConfigProblem::NoCredentials("controllerAccessKey"))));
     for bad in ["broker:12345678", r#"{"accessKey":"broker"}"#, r#"{"accessKey":"","secretKey":"12345678"}"#] {
         let why = of(bad).validate().unwrap_err().to_string();
         assert!(why.starts_with("`innerClientAuthenticationCredentials`: want") && !why.contains("12345678"), "{why}");

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 mod redelivery;
 mod second_port;
 mod settings;
+mod signatures;
 mod traffic;
 
 /// Generous: the machine may be busy, and no test waits this long unless it fails.
