@@ -181,7 +181,7 @@ pub struct FiguresArgs {
     /// How often each is measured
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
-    /// Only these; may be repeated
+    /// Only these; may be repeated [default: all but aliases]
     #[arg(long, value_name = "SCENARIO")]
     pub only: Vec<super::figures::Scenario>,
     /// Start the brokers with `mqbroker --supervised`: a killed one comes back by itself

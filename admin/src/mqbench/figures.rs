@@ -1,6 +1,7 @@
 //! `mqbench figures`: the figures of docs/BENCHMARKS.md, measured on the quick-start cluster, every fault several
 //! times.
 
+mod detour;
 mod visitor;
 
 use super::args::FiguresArgs;
@@ -12,6 +13,7 @@ use super::report::millis;
 use super::table::Figures;
 use anyhow::{Context, bail};
 use client::{Admin, AdminOptions, Message, Producer, ProducerOptions};
+use detour::Detour;
 use proto::code::request;
 use proto::header::ApplyBrokerIdRequest;
 use proto::{Command, code::response};
@@ -45,9 +47,12 @@ pub enum Scenario {
     KillLeader,
     /// SIGKILL both
     KillBoth,
+    /// Send with and without failover aliases; docs/FAILOVER.md has these
+    Aliases,
 }
 
-const ALL: [Scenario; 5] =
+/// Those of docs/BENCHMARKS.md.
+const USUAL: [Scenario; 5] =
     [Scenario::Start, Scenario::KillMaster, Scenario::HangMaster, Scenario::KillLeader, Scenario::KillBoth];
 
 impl Scenario {
@@ -58,6 +63,7 @@ impl Scenario {
             Scenario::HangMaster => "SIGSTOP of the master",
             Scenario::KillLeader => "kill -9 of the controller leader",
             Scenario::KillBoth => "kill -9 of controller leader and master",
+            Scenario::Aliases => "aliases while nothing fails",
         }
     }
 }
@@ -73,7 +79,7 @@ const LOST: &str = "acknowledged and lost";
 pub async fn run(args: FiguresArgs) -> anyhow::Result<ExitCode> {
     let programs = demo::programs(&args.programs)?;
     let interrupt = node::shutdown::on_signals();
-    let scenarios = if args.only.is_empty() { ALL.to_vec() } else { args.only.clone() };
+    let scenarios = if args.only.is_empty() { USUAL.to_vec() } else { args.only.clone() };
     let mut figures = Figures::default();
     for scenario in scenarios {
         let folder = tempfile::Builder::new().prefix("baton-figures-").tempdir().context("cannot make a folder")?;
@@ -106,8 +112,13 @@ async fn measure(
     }
     let cluster = QuickStart { care, ..QuickStart::lay_out(folder, programs, Ports::free()?)? };
     let mut processes = demo::start(&cluster, Life::WithUs).await?;
+    let detour = if scenario == Scenario::Aliases { Some(Detour::new(&cluster).await?) } else { None };
     for round in 0..rounds {
         eprintln!("{}: round {} of {rounds}", scenario.label(), round + 1);
+        if let Some(detour) = &detour {
+            detour.round(round, figures).await?;
+            continue;
+        }
         Round { scenario, cluster: &cluster, processes: &mut processes, figures, interrupt }.run(round).await?;
     }
     Ok(())
