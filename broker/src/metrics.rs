@@ -8,6 +8,7 @@ use node::metrics::{Counters, Gauges, Labels, Latencies, Registry, as_micros, mi
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use proto::code::{request, response};
+use proto::topic::SCHEDULE_TOPIC;
 use std::time::Duration;
 
 /// Counted as things happen.
@@ -144,11 +145,26 @@ pub fn metrics(broker: &Broker) -> impl axum::response::IntoResponse + use<> {
     gauges.one("rocketmq_consumer_group_number", "Consumer groups", settings.groups.count() as f64);
     gauges.one("rocketmq_producer_connections", "Producers connected", producers as f64);
     gauges.one("rocketmq_consumer_connections", "Consumers connected", consumers as f64);
+    gauges.many(
+        "baton_delayed_messages_waiting",
+        "Messages of a delay level that are not delivered yet",
+        waiting(broker),
+    );
     gauges.one("baton_held_pulls", "Pulls that wait for a message", broker.hold.count() as f64);
     let help = "Requests on their way to the master, or waiting for one";
     gauges.one("baton_forward_waiting", help, broker.forward.count() as f64);
     gauges.process();
     page(&[&broker.metrics.registry], &gauges)
+}
+
+/// Of each level that is used.
+fn waiting(broker: &Broker) -> Vec<(Labels, f64)> {
+    let of = |level: i32| {
+        let (_, end) = broker.store.queue_bounds(SCHEDULE_TOPIC, level - 1)?;
+        let left = end - broker.metadata.offsets().delays().get(level);
+        Some((vec![("level", level.to_string())], left.max(0) as f64))
+    };
+    (1..=broker.delay_levels.max()).filter_map(of).collect()
 }
 
 fn roles(gauges: &mut Gauges, broker: &Broker) {
