@@ -1,5 +1,7 @@
 //! Groups in one process over a message table, and real data directories.
 
+mod size;
+
 use super::thread::Outbox;
 use super::*;
 use crate::replicas::ApplyBrokerId;
