@@ -28,6 +28,8 @@ help:
 	@echo "make lint    format and lints only"
 	@echo "make fuzz    MINUTES=1 of bytes that nobody sane has written into each of: $(FUZZ_TARGETS)"
 	@echo "make model   check the safety rules exhaustively, deeper than make test does"
+	@echo "make sim     hunt lost messages in the simulation: SEEDS=1000 of them, from SEED=1 on"
+	@echo "make mutants plant bugs and count how many of them the simulation finds"
 
 build: rocksdb
 	cargo build --release -p baton
@@ -63,6 +65,16 @@ fuzz: rocksdb
 # Minutes; `make test` visits the smaller part of it.
 model: rocksdb
 	BATON_MODEL_DEEP=1 cargo test --release -p baton-tests --test model -- --nocapture
+
+# One core simulates some minutes in a second; a seed that breaks a rule prints its story.
+sim: rocksdb
+	BATON_SIM_SEEDS=$(or $(SEEDS),1000) BATON_SIM_SEED=$(or $(SEED),1) \
+		cargo test --release -p baton-tests --test sim no_seed -- --nocapture
+
+mutants: rocksdb
+	@BATON_SIM_MUTANT_SEEDS=$(or $(SEEDS),5000) BATON_SIM_TABLE=$(TARGET)/mutants.txt \
+		cargo test --release -p baton-tests --test sim planted -- --nocapture >&2
+	@cat $(TARGET)/mutants.txt
 
 demo: build
 	@$(BIN)/mqbench demo

@@ -149,7 +149,12 @@ impl Broker {
 
     pub fn on_datagram(&mut self, ctx: &mut Ctx, from: NodeId, packet: Packet) {
         match packet {
-            Packet::Notify(view) => self.input(role::Input::Notified(view)),
+            Packet::Notify(view) => {
+                if ctx.is(Mutant::BelievesLateNotices) {
+                    self.forget_promise(ctx, view.epoch);
+                }
+                self.input(role::Input::Notified(view));
+            }
             Packet::Send(message) => self.on_send(ctx, from, message),
             Packet::Call { id, request } => self.on_order(ctx, from, id, request),
             _ => {}
@@ -275,6 +280,17 @@ impl Broker {
         }
     }
 
+    /// Planted: an older epoch is as good as a newer one.
+    fn forget_promise(&mut self, ctx: &Ctx, epoch: Epoch) {
+        let Some(it) = self.process.as_mut().filter(|it| epoch < it.role.promise().epoch && it.leading.is_none())
+        else {
+            return;
+        };
+        let config = RoleConfig { poll_ms: ctx.profile.poll_ms, heartbeat_timeout_ms: ctx.profile.timeout_ms };
+        it.role = Role::new(config, Promise { epoch: epoch - 1, master: None });
+        it.inputs.push_back(role::Input::Identified(it.me));
+    }
+
     fn set_writes(&mut self, epoch: Option<Epoch>) {
         if let Some(it) = &mut self.process {
             it.writes = epoch;
@@ -321,7 +337,7 @@ impl Broker {
     fn on_send(&mut self, ctx: &mut Ctx, client: NodeId, message: u32) {
         let now = self.now(ctx);
         let Some(it) = &mut self.process else { return };
-        let min = ctx.profile.min_in_sync;
+        let min = lead::least(ctx);
         let admitted = matches!(it.gate, Gate::Open { in_sync } if in_sync >= min) && it.writes.is_some();
         if !admitted {
             return ctx.datagram(self.node, client, Packet::Sent { message, result: Sent::Refused });

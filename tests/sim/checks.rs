@@ -256,6 +256,9 @@ impl Truth {
         let until = self.confirmed.len();
         let counts =
             |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id) || newest.eligible.contains(&id));
+        if brokers.iter().any(|it| it.index != broker && it.disk.host_restarted) {
+            return false;
+        }
         let alone = newest.set.len() + newest.eligible.len() == 1 && counts(&brokers[broker]);
         let holds = |it: &Broker| it.disk.log.len() >= until && it.disk.log[..until] == self.confirmed[..];
         alone && kept >= until

@@ -92,17 +92,26 @@ fn hunt(planted: &Planted, most: u64) -> Option<(u64, Violation)> {
 fn planted_bugs_are_found() {
     let most = number("BATON_SIM_MUTANT_SEEDS").unwrap_or(MUTANT_SEEDS);
     // `make test` looks for the bugs that it finds soon; `make mutants` for all.
-    let wanted: Vec<&Planted> = mutants::ALL.iter().filter(|it| most > MUTANT_SEEDS || it.soon).collect();
+    let only = std::env::var("BATON_SIM_MUTANT").ok();
+    let wanted: Vec<&Planted> = mutants::ALL
+        .iter()
+        .filter(|it| most > MUTANT_SEEDS || it.soon)
+        .filter(|it| only.as_ref().is_none_or(|only| format!("{:?}", it.mutant) == *only))
+        .collect();
     let found = all(0..wanted.len() as u64, |at| hunt(wanted[at as usize], most));
-    println!("{:<14} {:<66} {:>6}  by", "from", "planted bug", "seeds");
+    let mut table = format!("{:<14} {:<66} {:>6}  by\n", "from", "planted bug", "seeds");
     for (it, by) in wanted.iter().zip(&found) {
         let (seeds, by) = by.as_ref().map_or(("-".to_owned(), "not found".to_owned()), |(seed, by)| {
             (seed.to_string(), format!("{}: {}", by.rule, by.what))
         });
-        println!("{:<14} {:<66} {seeds:>6}  {by}", it.from, it.what);
+        table += &format!("{:<14} {:<66} {seeds:>6}  {by}\n", it.from, it.what);
     }
     let count = found.iter().flatten().count();
-    println!("{count} of {} planted bugs found", wanted.len());
+    table += &format!("{count} of {} planted bugs found\n", wanted.len());
+    print!("{table}");
+    if let Some(path) = std::env::var_os("BATON_SIM_TABLE") {
+        std::fs::write(path, &table).expect("the table can be written");
+    }
     assert_eq!(count, wanted.len(), "a planted bug was not found within {most} seeds");
 }
 

@@ -255,6 +255,8 @@ impl Ctx {
         for it in self.net.conns.values_mut() {
             for side in (0..2).filter(|side| it.ends[*side] == node) {
                 it.queue[side].truncate(self.rng.below(it.queue[side].len() as u64 + 1) as usize);
+                // Its end may have been among what is lost: the host says so again when it is back.
+                it.closed[side] = false;
             }
         }
     }

@@ -600,7 +600,8 @@ impl World {
     fn strike_master(&mut self) {
         self.last_blow = Some(self.ctx.now);
         // Who has nobody to replace it is spared.
-        let replaceable = self.brokers.len() > self.ctx.profile.min_in_sync.max(1);
+        let needed = self.ctx.profile.min_in_sync.max(self.ctx.profile.copies).max(1);
+        let replaceable = self.brokers.len() > needed;
         let Some(master) = self.master().filter(|_| replaceable) else { return };
         let node = self.ctx.broker(master);
         self.victim = Some(master);

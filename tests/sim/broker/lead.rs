@@ -45,6 +45,11 @@ struct Link {
     sent_at: u64,
 }
 
+/// Below so many members nothing is acknowledged.
+pub fn least(ctx: &Ctx) -> usize {
+    if ctx.is(Mutant::AcksBelowMinimum) { 1 } else { ctx.profile.min_in_sync }
+}
+
 impl Leading {
     pub fn close_all(&mut self, ctx: &mut Ctx, node: NodeId) {
         for conn in std::mem::take(&mut self.links).into_keys() {
@@ -69,7 +74,7 @@ impl Broker {
                 0 => Acknowledgement::AllInSyncStateSet,
                 copies => Acknowledgement::InSyncReplicas(copies),
             },
-            min_in_sync_replicas: ctx.profile.min_in_sync,
+            min_in_sync_replicas: least(ctx),
             max_time_not_catchup_ms: ctx.profile.not_catchup_ms,
         };
         let core = Master::new(now, config, set.clone(), set_epoch, own_end, self.disk.confirm);
@@ -127,7 +132,10 @@ impl Broker {
                 let master_epoch = leading.epoch;
                 ctx.reaches(Point::Proposal, self.node);
                 ctx.say(self.node, format_args!("proposes set {set:?} over version {epoch}"));
-                self.alter(ctx, master_epoch, set, epoch);
+                self.alter(ctx, master_epoch, set.clone(), epoch);
+                if ctx.is(Mutant::ShrinksOnItsOwn) {
+                    return self.step_master(ctx, master::Input::Committed { set, epoch: epoch + 1 });
+                }
                 if ctx.is(Mutant::AcksByCommittedSetOnly) {
                     self.step_master(ctx, master::Input::Proposed(Outcome::Refused));
                 }
@@ -205,6 +213,9 @@ impl Broker {
         }
         let handshake = MasterHandshake { max_offset: end, last_epoch: leading.history.last_epoch(), entries };
         self.step_master(ctx, master::Input::LinkUp { link, slave: it.slave, kind: it.kind });
+        if ctx.is(Mutant::CountsConnectionsAsCopies) {
+            self.step_master(ctx, master::Input::Ack { link, offset: end, max_offset: end });
+        }
         ctx.send(conn, self.node, Packet::MasterHandshake(handshake));
         if it.kind == SlaveKind::Baton {
             let lag = ctx.rng.between(2_000, ctx.profile.metadata_us);

@@ -121,6 +121,9 @@ impl Controller {
                 let mut alive = it.liveness.heard(now, SET);
                 // The sender speaks, even if this leader has not had a heartbeat of it yet.
                 alive.extend(it.liveness.is_alive(now, SET, master).then_some(master));
+                let known = it.raft.applied().get(SET).filter(|_| ctx.is(Mutant::AltersWithoutCompare));
+                let (epoch, set_epoch) =
+                    known.map_or((epoch, set_epoch), |it| (it.master_epoch, it.sync_state_set_epoch));
                 let change = AlterSyncStateSet {
                     broker_set: SET.to_owned(),
                     master,
