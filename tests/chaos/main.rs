@@ -3,6 +3,7 @@
 //! Each case starts a cluster of its own: three controllers, a nameserver and the three replicas of one broker set.
 
 mod aliases;
+mod at_random;
 mod comes_back;
 mod controllers_die;
 mod delayed;
