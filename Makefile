@@ -7,15 +7,14 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BIN := $(TARGET)/release
 # Where `make up` keeps the cluster that `make down` stops.
 DIR ?= $(TARGET)/quick-start
-# `make fuzz`: how long, and at what.
-MINUTES ?= 1
+# What `make fuzz` feeds.
 FUZZ_TARGETS := remoting headers ha_packets records log files configuration
 
 # RocksDB's C++ takes a quarter of an hour of processor time. It is built once, kept outside the target folder, and linked statically.
 export ROCKSDB_LIB_DIR := $(CACHE)/rocksdb
 export ROCKSDB_STATIC := 1
 
-.PHONY: fuzz failover model help build test interop-long lint demo up down rocksdb cargo libclang
+.PHONY: chaos fuzz failover model help build test interop-long lint demo up down rocksdb cargo libclang
 
 help:
 	@echo "make demo    build, run a cluster of 3 controllers and 3 brokers, kill its master under load, show what became of every message"
@@ -26,6 +25,7 @@ help:
 	@echo "make interop-long  a set of our brokers and Java's that copies more than 256 MiB, switched both ways"
 	@echo "make failover  what Java's clients go through when brokers die, measured; ROW=name for one row, RUNS=20"
 	@echo "make lint    format and lints only"
+	@echo "make chaos   MINUTES=10 SEED=7: faults at random on real processes and their network, under load; root and Linux"
 	@echo "make fuzz    MINUTES=1 of bytes that nobody sane has written into each of: $(FUZZ_TARGETS)"
 	@echo "make model   check the safety rules exhaustively, deeper than make test does"
 	@echo "make sim     hunt lost messages in the simulation: SEEDS=1000 of them, from SEED=1 on"
@@ -50,16 +50,21 @@ lint: rocksdb
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+# The same seed strikes with the same faults. What it finds does not depend on the seed alone: these are real processes.
+chaos: rocksdb
+	cargo build -p baton
+	BATON_CHAOS_MINUTES=$(or $(MINUTES),10) BATON_CHAOS_SEED=$(SEED) cargo test -p baton-tests --test chaos faults_at_random -- --nocapture
+
 # Under libFuzzer where cargo-fuzz and a nightly compiler are installed; else the mutations that `make test` begins with, for longer.
 fuzz: rocksdb
 	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
 		set -e; for target in $(FUZZ_TARGETS); do \
 			mkdir -p fuzz/found/$$target; \
-			cargo +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- -max_total_time=$$(( $(MINUTES) * 60 )) -max_len=65536; \
+			cargo +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- -max_total_time=$$(( $(or $(MINUTES),1) * 60 )) -max_len=65536; \
 		done; \
 	else \
 		echo "Without libFuzzer: install it with 'rustup toolchain install nightly' and 'cargo install cargo-fuzz' for a fuzzer that sees the code."; \
-		BATON_FUZZ_MINUTES=$(MINUTES) cargo test --release -p baton-tests --test fuzz -- --nocapture; \
+		BATON_FUZZ_MINUTES=$(or $(MINUTES),1) cargo test --release -p baton-tests --test fuzz -- --nocapture; \
 	fi
 
 # Minutes; `make test` visits the smaller part of it.

@@ -9,6 +9,7 @@ use crate::queries;
 use crate::wire::Connection;
 use crate::{PATIENCE, wait_for};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// One producer's part.
@@ -26,6 +27,8 @@ struct Track {
 pub struct History {
     pub topic: String,
     tracks: Vec<Mutex<Track>>,
+    /// How long a producer rests after each acknowledgement.
+    rest_us: AtomicU64,
 }
 
 /// What came out of the queues.
@@ -38,7 +41,8 @@ pub struct Account {
 
 impl History {
     pub fn new(topic: &str, producers: usize) -> History {
-        History { topic: topic.to_owned(), tracks: (0..producers).map(|_| Mutex::default()).collect() }
+        let tracks = (0..producers).map(|_| Mutex::default()).collect();
+        History { topic: topic.to_owned(), tracks, rest_us: AtomicU64::new(0) }
     }
 
     pub fn producers(&self) -> usize {
@@ -57,6 +61,19 @@ impl History {
         if let Some(last) = track.last_acknowledgement.replace(now) {
             track.longest_gap = track.longest_gap.max(now - last);
         }
+        drop(track);
+        std::thread::sleep(Duration::from_micros(self.rest_us.load(Relaxed)));
+    }
+
+    /// From now on each producer rests so long after each acknowledgement: a long run is not to fill the disk.
+    pub fn rest(&self, pause: Duration) {
+        self.rest_us.store(pause.as_micros() as u64, Relaxed);
+    }
+
+    /// The longest gap since this was asked last; one that has not ended yet counts from now on.
+    pub fn take_longest_gap(&self) -> Duration {
+        let gaps = (0..self.producers()).map(|it| std::mem::take(&mut self.track(it).longest_gap));
+        gaps.max().unwrap_or_default()
     }
 
     /// Messages acknowledged so far, of all producers.

@@ -154,6 +154,7 @@ fn produce_with_our_client(id: usize, history: &History, stop: &AtomicBool, fail
                 other => {
                     eprintln!("producer {id}, message {sequence}: {other:?}");
                     failed.fetch_add(1, Relaxed);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
         }

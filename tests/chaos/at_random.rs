@@ -1,0 +1,167 @@
+//! Faults at random, one after the other and two at once, under load: `make chaos MINUTES=10 SEED=7`. In `make test` a
+//! few of them, the same each time.
+//!
+//! After each fault everything must become whole again by itself; at the end every acknowledged message must be there,
+//! in order, and the logs the same to the byte. An ERROR in a log, which is what a person has to look at, fails the run.
+
+mod faults;
+
+use crate::at_random::faults::{FAULTS, Fault, Undo};
+use baton_tests::cluster::{Cluster, ClusterSpec, Node};
+use baton_tests::netns::Network;
+use baton_tests::{Load, PATIENCE, logs, loudly, one_at_a_time, wait_until};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Of the run in `make test`.
+const SEED: u64 = 4;
+const ROUNDS: usize = 8;
+/// Enough to be there at every moment, little enough for an hour's disk.
+const REST: Duration = Duration::from_millis(5);
+const LONGEST_FAULT_MS: u64 = 4_000;
+/// What follows a fault that was to be expected, and what a person has to look at all the same.
+const ANNOUNCED: [&str; 0] = [];
+
+/// A cluster that is being broken.
+struct Chaos {
+    cluster: Cluster,
+    network: Arc<Network>,
+    random: Xoshiro256PlusPlus,
+    /// Names of processes that a fault under way has stopped, killed or isolated.
+    struck: BTreeSet<String>,
+    loads: Vec<Load>,
+    told: BTreeMap<Fault, Told>,
+}
+
+/// What a kind of fault has led to.
+#[derive(Default)]
+struct Told {
+    times: usize,
+    longest_gap: Duration,
+    longest_repair: Duration,
+}
+
+#[test]
+fn faults_at_random_lose_nothing_acknowledged() {
+    let _turn = one_at_a_time();
+    let number = |key: &str| std::env::var(key).ok().and_then(|it| it.parse::<u64>().ok());
+    let minutes = number("BATON_CHAOS_MINUTES");
+    let seed = number("BATON_CHAOS_SEED").unwrap_or_else(|| minutes.map_or(SEED, |_| rand::random_range(1..1_000_000)));
+    let Some(mut chaos) = Chaos::start(seed) else { return };
+    let begin = Instant::now();
+    let goes_on = |round: usize| match minutes {
+        Some(minutes) => begin.elapsed() < Duration::from_secs(minutes * 60),
+        None => round < ROUNDS,
+    };
+    loudly(&format!("chaos: seed {seed}; the same faults again: make chaos SEED={seed}"));
+    let mut round = 0;
+    while goes_on(round) {
+        chaos.round(round);
+        round += 1;
+    }
+    chaos.judge(seed, begin.elapsed());
+}
+
+impl Chaos {
+    fn start(seed: u64) -> Option<Chaos> {
+        // An isolated master soon gives its slaves' connections up. They count all the same.
+        let spec = ClusterSpec::default().broker_key("haHousekeepingInterval=1000").on_a_network()?;
+        let network = spec.network.clone()?;
+        let cluster = Cluster::start(spec);
+        cluster.create_topic("plain", 2);
+        cluster.create_topic("ours", 2);
+        let nameserver = cluster.nameserver();
+        let loads = vec![Load::start(nameserver, "plain", 2), Load::with_our_client(nameserver, "ours", 2)];
+        loads.iter().for_each(|it| it.history.rest(REST));
+        let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Some(Chaos { cluster, network, random, struck: BTreeSet::new(), loads, told: BTreeMap::new() })
+    }
+
+    /// One fault, or two of which the second strikes while the first lasts; then everything is whole again.
+    fn round(&mut self, number: usize) {
+        self.cluster.wait_whole();
+        self.loads.iter().for_each(|it| it.wait_progress(5));
+        self.loads.iter().for_each(|it| _ = it.history.take_longest_gap());
+        let faults: Vec<_> = (0..1 + usize::from(self.below(3) == 0)).map(|_| self.any_fault()).collect();
+        let mut undo = Vec::new();
+        for fault in &faults {
+            undo.extend(fault.strike(self));
+            let lasts = self.random.next_u64() % LONGEST_FAULT_MS;
+            std::thread::sleep(Duration::from_millis(lasts));
+        }
+        let healed = Instant::now();
+        undo.into_iter().for_each(|it| self.undo(it));
+        self.network.heal();
+        self.struck.clear();
+        self.cluster.wait_whole();
+        let repair = healed.elapsed();
+        self.loads.iter().for_each(|it| it.wait_progress(5));
+        let gap = self.loads.iter().map(|it| it.history.take_longest_gap()).max().unwrap_or_default();
+        let names: Vec<_> = faults.iter().map(|it| it.name()).collect();
+        loudly(&format!(
+            "{number:>4}  {:<70} no acknowledgement for {gap:>8.1?}, whole after {repair:>8.1?}",
+            names.join(" + ")
+        ));
+        for fault in faults {
+            let told = self.told.entry(fault).or_default();
+            told.times += 1;
+            told.longest_gap = told.longest_gap.max(gap);
+            told.longest_repair = told.longest_repair.max(repair);
+        }
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Start(name) => self.node(&name).launch(),
+            Undo::Resume(name) => self.node(&name).resume(),
+        }
+    }
+
+    /// Every message, every byte, every line of every log.
+    fn judge(mut self, seed: u64, took: Duration) {
+        for load in std::mem::take(&mut self.loads) {
+            let account = load.stop().check(self.cluster.nameserver());
+            loudly(&format!("{account:?}"));
+        }
+        let epochs = self.cluster.wait_equal_logs();
+        logs::assert_identical(&self.cluster.brokers, epochs[0].max_offset);
+        wait_until("one history on all replicas", PATIENCE, || {
+            let all = self.cluster.wait_equal_logs();
+            all.iter().all(|it| it.entries == all[0].entries)
+        });
+        let mut table = format!("chaos: seed {seed}, {took:.0?}, nothing lost\n");
+        table += &format!("{:<36} {:>5} {:>24} {:>20}\n", "fault", "times", "longest without an ack", "longest repair");
+        for (fault, it) in &self.told {
+            let (gap, repair) = (format!("{:.1?}", it.longest_gap), format!("{:.1?}", it.longest_repair));
+            table += &format!("{:<36} {:>5} {gap:>24} {repair:>20}\n", fault.name(), it.times);
+        }
+        loudly(&table);
+        let errors: Vec<_> = self.cluster.nodes_mut().flat_map(|it| errors_of(it)).collect();
+        assert!(errors.is_empty(), "errors that nobody announced:\n{}", errors.join("\n"));
+    }
+
+    fn any_fault(&mut self) -> Fault {
+        let at = self.below(FAULTS.len());
+        FAULTS[at]
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.random.next_u64() % end as u64) as usize
+    }
+
+    fn node(&mut self, name: &str) -> &mut Node {
+        self.cluster.nodes_mut().find(|it| it.name == name).expect("a node of the cluster")
+    }
+}
+
+/// Lines of all its runs that a person is to look at.
+fn errors_of(node: &Node) -> Vec<String> {
+    let log = std::fs::read(node.folder.join("output.log")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let error =
+        |it: &&str| it.split_whitespace().nth(1) == Some("ERROR") && !ANNOUNCED.iter().any(|ok| it.contains(ok));
+    log.lines().filter(error).map(|it| format!("{}: {it}", node.name)).collect()
+}

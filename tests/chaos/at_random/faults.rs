@@ -1,0 +1,205 @@
+//! What strikes, whom, and what ends it.
+
+use super::Chaos;
+use baton_tests::cluster::BROKER_SET;
+use baton_tests::process::binary;
+use std::process::Command;
+
+/// Roles are those at the moment it strikes; whoever another fault has struck already is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    KillMaster,
+    KillSlave,
+    KillControllerLeader,
+    KillController,
+    KillNameserver,
+    KillMasterAndControllerLeader,
+    KillEveryBroker,
+    KillEveryController,
+    PauseMaster,
+    PauseSlave,
+    PauseControllerLeader,
+    RestartMaster,
+    RestartSlave,
+    RestartControllerLeader,
+    IsolateMaster,
+    IsolateSlave,
+    IsolateControllerLeader,
+    IsolateMasterAndControllerLeader,
+    CutMasterFromControllerLeader,
+    CutMasterFromSlave,
+    SilenceSlaveTowardsMaster,
+    SilenceMasterTowardsControllers,
+    SilenceAllTowardsMaster,
+    Switchover,
+}
+
+use Fault::*;
+
+pub const FAULTS: [Fault; 24] = [
+    KillMaster,
+    KillSlave,
+    KillControllerLeader,
+    KillController,
+    KillNameserver,
+    KillMasterAndControllerLeader,
+    KillEveryBroker,
+    KillEveryController,
+    PauseMaster,
+    PauseSlave,
+    PauseControllerLeader,
+    RestartMaster,
+    RestartSlave,
+    RestartControllerLeader,
+    IsolateMaster,
+    IsolateSlave,
+    IsolateControllerLeader,
+    IsolateMasterAndControllerLeader,
+    CutMasterFromControllerLeader,
+    CutMasterFromSlave,
+    SilenceSlaveTowardsMaster,
+    SilenceMasterTowardsControllers,
+    SilenceAllTowardsMaster,
+    Switchover,
+];
+
+/// What has to be done for a process when the fault ends. The network heals as a whole.
+pub enum Undo {
+    Start(String),
+    Resume(String),
+}
+
+impl Fault {
+    /// As people read it.
+    pub fn name(self) -> String {
+        let mut words = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_uppercase() && !words.is_empty() {
+                words.push(' ');
+            }
+            words.extend(letter.to_lowercase());
+        }
+        words
+    }
+
+    pub fn strike(self, chaos: &mut Chaos) -> Vec<Undo> {
+        let (master, slave) = (chaos.master(), chaos.slave());
+        let (leader, follower) = (chaos.leader(), chaos.follower());
+        let (brokers, controllers) = (chaos.names("broker-"), chaos.names("controller-"));
+        match self {
+            KillMaster => chaos.kill(&[master]),
+            KillSlave => chaos.kill(&[slave]),
+            KillControllerLeader => chaos.kill(&[leader]),
+            KillController => chaos.kill(&[follower]),
+            KillNameserver => chaos.kill(&["namesrv-0".to_owned()]),
+            KillMasterAndControllerLeader => chaos.kill(&[leader, master]),
+            KillEveryBroker => chaos.kill(&brokers),
+            KillEveryController => chaos.kill(&controllers),
+            PauseMaster => chaos.pause(&master),
+            PauseSlave => chaos.pause(&slave),
+            PauseControllerLeader => chaos.pause(&leader),
+            RestartMaster => chaos.stop(&master),
+            RestartSlave => chaos.stop(&slave),
+            RestartControllerLeader => chaos.stop(&leader),
+            IsolateMaster => chaos.isolate(&[&master]),
+            IsolateSlave => chaos.isolate(&[&slave]),
+            IsolateControllerLeader => chaos.isolate(&[&leader]),
+            IsolateMasterAndControllerLeader => chaos.isolate(&[&master, &leader]),
+            CutMasterFromControllerLeader => chaos.part(&master, &leader),
+            CutMasterFromSlave => chaos.part(&master, &slave),
+            SilenceSlaveTowardsMaster => chaos.silence(&slave, &[master]),
+            SilenceMasterTowardsControllers => chaos.silence(&master, &controllers),
+            SilenceAllTowardsMaster => {
+                let all: Vec<_> = chaos.names("").into_iter().filter(|it| *it != master).collect();
+                all.iter().for_each(|it| drop(chaos.silence(it, std::slice::from_ref(&master))));
+                Vec::new()
+            }
+            Switchover => chaos.switchover(),
+        }
+    }
+}
+
+impl Chaos {
+    /// While there is none, any broker will do.
+    fn master(&mut self) -> String {
+        let any = self.below(self.cluster.brokers.len());
+        let master = self.cluster.master().unwrap_or(any);
+        self.cluster.brokers[master].name.clone()
+    }
+
+    fn slave(&mut self) -> String {
+        let master = self.master();
+        let slaves: Vec<_> = self.names("broker-").into_iter().filter(|it| *it != master).collect();
+        slaves[self.below(slaves.len())].clone()
+    }
+
+    fn leader(&mut self) -> String {
+        let any = self.below(self.cluster.controllers.len());
+        let leader = self.cluster.leader().unwrap_or(any);
+        self.cluster.controllers[leader].name.clone()
+    }
+
+    fn follower(&mut self) -> String {
+        let leader = self.leader();
+        let followers: Vec<_> = self.names("controller-").into_iter().filter(|it| *it != leader).collect();
+        followers[self.below(followers.len())].clone()
+    }
+
+    fn names(&mut self, prefix: &str) -> Vec<String> {
+        self.cluster.nodes_mut().map(|it| it.name.clone()).filter(|it| it.starts_with(prefix)).collect()
+    }
+
+    /// False if another fault has struck it already.
+    fn takes(&mut self, name: &str) -> bool {
+        self.struck.insert(name.to_owned())
+    }
+
+    fn kill(&mut self, names: &[String]) -> Vec<Undo> {
+        let struck: Vec<_> = names.iter().filter(|it| self.takes(it)).cloned().collect();
+        struck.iter().for_each(|it| self.node(it).kill());
+        struck.into_iter().map(Undo::Start).collect()
+    }
+
+    fn pause(&mut self, name: &str) -> Vec<Undo> {
+        if !self.takes(name) {
+            return Vec::new();
+        }
+        self.node(name).pause();
+        vec![Undo::Resume(name.to_owned())]
+    }
+
+    /// SIGTERM; it is started again when the fault ends.
+    fn stop(&mut self, name: &str) -> Vec<Undo> {
+        if !self.takes(name) {
+            return Vec::new();
+        }
+        let status = self.node(name).stop();
+        assert!(status.success(), "{name} after SIGTERM: {status}");
+        vec![Undo::Start(name.to_owned())]
+    }
+
+    fn isolate(&mut self, names: &[&str]) -> Vec<Undo> {
+        self.network.isolate(names);
+        Vec::new()
+    }
+
+    fn part(&mut self, one: &str, other: &str) -> Vec<Undo> {
+        self.network.part(&[one], &[other]);
+        Vec::new()
+    }
+
+    fn silence(&mut self, from: &str, to: &[String]) -> Vec<Undo> {
+        let to: Vec<_> = to.iter().map(String::as_str).filter(|it| *it != from).collect();
+        self.network.silence(from, &to);
+        Vec::new()
+    }
+
+    /// What an operator orders. While something else is broken it may be refused.
+    fn switchover(&mut self) -> Vec<Undo> {
+        let mut mqadmin = Command::new(binary("mqadmin"));
+        mqadmin.args(["switchover", "-b", BROKER_SET, "-a", &self.cluster.controller_list()]);
+        let run = mqadmin.env_remove("ROCKETMQ_HOME").output().expect("mqadmin runs");
+        assert!(run.status.code().is_some(), "mqadmin switchover: {}", run.status);
+        Vec::new()
+    }
+}
