@@ -3,9 +3,13 @@
 
 use super::asking::Asking;
 use super::fleet::{Fleet, REPLICAS};
+use super::group::PATIENCE;
 use super::set::Set;
 use anyhow::{Context, ensure};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+const RETRY: Duration = Duration::from_millis(20);
 
 /// As many as all sets together have to carry out; how long each took.
 pub(super) async fn run(fleet: &mut Fleet, commands: usize) -> anyhow::Result<Vec<Duration>> {
@@ -26,9 +30,12 @@ async fn toggle(mut set: Set, asking: Asking, rounds: usize) -> anyhow::Result<(
     let slave = if set.master == 1 { 2 } else { 1 };
     let mut took = Vec::with_capacity(rounds);
     for round in 0..rounds {
-        let members = (1..=REPLICAS as i64).filter(|it| *it != slave || round % 2 == 1).collect();
+        let members = (1..=REPLICAS as i64).filter(|it| *it != slave || round % 2 == 1).collect::<BTreeSet<_>>();
         let began = Instant::now();
-        ensure!(set.alter(&asking, members).await?, "{}: a replica is not heard any more", set.name);
+        while !set.alter(&asking, members.clone()).await? {
+            ensure!(began.elapsed() < PATIENCE, "{} was not altered in {} s", set.name, PATIENCE.as_secs());
+            tokio::time::sleep(RETRY).await;
+        }
         took.push(began.elapsed());
     }
     Ok((set, took))
