@@ -170,6 +170,9 @@ pub enum ConfigError {
     OutOfRange { key: &'static str, value: u64, want: &'static str },
 }
 
+/// A day. What is longer was meant in another unit, and arithmetic on times must not overflow.
+const LONGEST_TIME: u64 = 86_400_000;
+
 /// Which of RocketMQ's controllers a file was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
@@ -213,6 +216,7 @@ impl Config {
             let (key, value) = ("electionTimeoutMills", self.election_timeout_mills);
             return Err(ConfigError::OutOfRange { key, value, want: "50 to 60000" });
         }
+        self.check_times()?;
         let (by_name, wanted) = match self.flavour()? {
             Flavour::JRaft => jraft::members(self)?,
             Flavour::DLedger => {
@@ -231,6 +235,21 @@ impl Config {
         };
         let addresses = (1..).zip(by_name.into_values()).collect();
         Ok(Peers { names, addresses, self_id: at as u64 + 1 })
+    }
+
+    fn check_times(&self) -> Result<(), ConfigError> {
+        let times = [
+            ("scanNotActiveBrokerInterval", self.scan_not_active_broker_interval),
+            ("diskStallTimeoutMills", self.disk_stall_timeout_mills),
+            ("defaultHeartbeatTimeoutMills", self.default_heartbeat_timeout_mills),
+            ("witnessWaitMills", self.witness_wait_mills),
+            ("automaticMasterChangesWindowMills", self.automatic_master_changes_window_mills),
+            ("preferredMasterDelayMills", self.preferred_master_delay_mills),
+        ];
+        match times.into_iter().find(|it| it.1 > LONGEST_TIME) {
+            Some((key, value)) => Err(ConfigError::OutOfRange { key, value, want: "milliseconds, at most a day" }),
+            None => Ok(()),
+        }
     }
 
     pub fn flavour(&self) -> Result<Flavour, ConfigError> {

@@ -55,6 +55,9 @@ impl Handler for Rpc {
         if let Some(refusal) = service.access.refuse(peer, &request) {
             return counted(metrics, code, began, Reply::Now(refusal));
         }
+        if let Some(refusal) = unfit(&request) {
+            return counted(metrics, code, began, Reply::Now(refusal));
+        }
         if code == request::BROKER_HEARTBEAT {
             return counted(metrics, code, began, broker::heartbeat(service, connection, &request));
         }
@@ -69,6 +72,23 @@ impl Handler for Rpc {
     fn closed(&self, connection: &Arc<Connection>) {
         self.0.watch.closed(connection.id);
     }
+}
+
+/// Nothing that brokers and tools send in a header is longer; whatever is kept stays in every controller's memory.
+const LONGEST_FIELD: usize = 4_096;
+
+/// Names and addresses end up in logs, files and on screens.
+fn unfit(it: &Command) -> Option<Command> {
+    let unfit = |value: &String| value.len() > LONGEST_FIELD || value.chars().any(char::is_control);
+    let (field, value) = it.ext.iter().find(|it| unfit(it.1))?;
+    let field = field.chars().filter(|it| !it.is_control()).take(64).collect::<String>();
+    let text = match value.len() {
+        length if length > LONGEST_FIELD => {
+            format!("field `{field}` has {length} bytes: want at most {LONGEST_FIELD}")
+        }
+        _ => format!("field `{field}` has an unprintable character"),
+    };
+    Some(Command::error(response::CONTROLLER_INVALID_REQUEST, text))
 }
 
 /// "success" is RocketMQ's word for answered, with whatever code; "failed" for what the controller itself could not do.

@@ -67,6 +67,8 @@ impl Service {
             return Err(Failure::Text(response::NO_PERMISSION, "Can not update config in black list.".into()));
         }
         let changed = changed(&self.config.load(), &pairs).map_err(|e| refuse(e.to_string()))?;
+        // With such a file the next start would fail.
+        changed.peers().map_err(|e| refuse(e.to_string()))?;
         let (persisted, path) = (sorted(&node::properties::print_with_secrets(&changed)), changed.persist_path());
         self.config.store(Arc::new(changed));
         if let Some(path) = path {

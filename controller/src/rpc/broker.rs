@@ -9,7 +9,7 @@ use proto::Command;
 use proto::code::response;
 use proto::header::{
     ApplyBrokerIdRequest, ApplyBrokerIdResponse, BrokerHeartbeatRequest, GetNextBrokerIdRequest,
-    GetNextBrokerIdResponse, RegisterBrokerToControllerRequest, RegisterBrokerToControllerResponse,
+    GetNextBrokerIdResponse, HeaderError, RegisterBrokerToControllerRequest, RegisterBrokerToControllerResponse,
 };
 use std::sync::Arc;
 
@@ -103,6 +103,10 @@ impl Service {
 pub(super) fn heartbeat(service: Arc<Service>, connection: u64, request: &Command) -> Reply {
     let it: BrokerHeartbeatRequest = match request.header() {
         Ok(it) => it,
+        Err(why @ HeaderError::IllTyped { field: "brokerId", .. }) => {
+            let text = format!("Heart beat with empty brokerId: {why}");
+            return Reply::Now(Command::error(response::CONTROLLER_INVALID_REQUEST, text));
+        }
         Err(why) => return Reply::Now(Failure::Header(why).answer()),
     };
     let Some(id) = it.broker_id else {

@@ -9,6 +9,9 @@ use proto::body::{BrokerMemberGroup, ElectMasterResponseBody, SyncStateSet};
 use proto::code::response;
 use proto::header::{AlterSyncStateSetRequest, AlterSyncStateSetResponse, ElectMasterRequest, ElectMasterResponse};
 
+/// A list that is longer names replicas that do not exist; it need not pass through the log to be refused.
+const MOST_REPLICAS: usize = 1_024;
+
 impl Service {
     pub(super) async fn elect_master(&self, it: &Command) -> Result<Command, Failure> {
         self.lead()?;
@@ -57,6 +60,13 @@ impl Service {
         let body: SyncStateSet = serde_json::from_slice(&it.body).map_err(|e| {
             Failure::Text(response::SYSTEM_ERROR, format!("body of request 1001: want a SyncStateSet: {e}"))
         })?;
+        if body.sync_state_set.len() > MOST_REPLICAS {
+            let text = format!(
+                "Rejecting alter syncStateSet request because it names {} replicas: want at most {MOST_REPLICAS}",
+                body.sync_state_set.len()
+            );
+            return Err(Failure::Text(response::CONTROLLER_INVALID_REPLICAS, text));
+        }
         let change = match header.fence.unwrap_or(false) {
             true => Change::Fence(Fence {
                 broker_set: header.broker_name,

@@ -32,6 +32,18 @@ impl From<SwitchError> for Failure {
     }
 }
 
+/// RocketMQ reads everything but `true` as false. Where that would do something instead of showing it, ours asks again.
+fn flag(it: &Command, field: &str) -> Result<(), Failure> {
+    let is_flag = |it: &String| it.eq_ignore_ascii_case("true") || it.eq_ignore_ascii_case("false");
+    match it.ext.get(field).filter(|it| !is_flag(it)) {
+        None => Ok(()),
+        Some(other) => {
+            let text = format!("field `{field}` is `{other}`: want true or false");
+            Err(Failure::Text(response::CONTROLLER_INVALID_REQUEST, text))
+        }
+    }
+}
+
 fn failed(text: String) -> Failure {
     Failure::Text(response::CONTROLLER_ELECT_MASTER_FAILED, text)
 }
@@ -39,6 +51,7 @@ fn failed(text: String) -> Failure {
 impl Service {
     pub(super) async fn switchover(&self, it: &Command) -> Result<Command, Failure> {
         self.lead()?;
+        flag(it, "dryRun")?;
         let it: SwitchoverRequest = it.header()?;
         let wanted = it.broker_id.filter(|id| *id >= 0);
         let set = self.set(&it.broker_name).await?;
@@ -75,6 +88,7 @@ impl Service {
 
     pub(super) async fn drain(&self, it: &Command) -> Result<Command, Failure> {
         self.lead()?;
+        flag(it, "drain")?;
         let it: DrainRequest = it.header()?;
         let targets = self.targets(&it).await?;
         let wanted = if it.drain { Drained::Yes } else { Drained::No };
