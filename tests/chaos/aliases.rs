@@ -75,6 +75,22 @@ fn each_slave_has_an_alias_for_as_long_as_it_is_one() {
 }
 
 #[test]
+fn the_alias_of_a_hung_slave_runs_out_and_comes_back_with_it() {
+    let _turn = one_at_a_time();
+    let mut cluster = cluster();
+    let all = wait_aliases(&cluster, TOPIC);
+    let (name, address) = all.iter().next().expect("an alias");
+    let hung = cluster.broker_at(address).expect("a broker");
+    cluster.brokers[hung].pause();
+    wait_until("its alias runs out", PATIENCE, || {
+        let known = aliases(&cluster, TOPIC);
+        known.len() == all.len() - 1 && !known.contains_key(name)
+    });
+    cluster.brokers[hung].resume();
+    wait_until("it is announced again", PATIENCE, || aliases(&cluster, TOPIC) == all);
+}
+
+#[test]
 fn aliases_are_writeable_brokers_in_routes_and_nothing_elsewhere() {
     let _turn = one_at_a_time();
     let cluster = cluster();
