@@ -4,6 +4,7 @@ mod configuration;
 mod layers;
 mod links;
 mod source;
+mod units;
 
 use std::path::{Path, PathBuf};
 

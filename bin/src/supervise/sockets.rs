@@ -14,8 +14,8 @@ const COPIES_FROM: RawFd = 64;
 
 /// Open listening sockets. While they are, nobody is refused.
 pub struct Sockets {
-    /// Also keep the low numbers taken: the pipe by which the standard library learns whether a program could be started
-    /// is opened later, so it never has the number of a socket in the child.
+    /// Also keep the low numbers taken: the pipe by which the standard library learns whether a program could be
+    /// started is opened later, so it never has the number of a socket in the child.
     _held: Vec<TcpListener>,
     copies: Vec<OwnedFd>,
 }

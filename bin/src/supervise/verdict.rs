@@ -8,8 +8,8 @@ use std::time::Duration;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A process that served for this long was not broken from the start. Short: what dies later costs a start now and then,
-/// a pause would cost its clients.
+/// A process that served for this long was not broken from the start. Short: what dies later costs a start now and
+/// then, a pause would cost its clients.
 const HEALTHY: Duration = Duration::from_secs(3);
 /// What our servers answer when their configuration or their start is at fault.
 const REFUSED: i32 = 1;

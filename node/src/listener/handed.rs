@@ -2,8 +2,8 @@
 //! own supervisor speaks too.
 //!
 //! Such a socket outlives the process: while it is being restarted, connections wait in the socket's queue instead of
-//! being refused. `LISTEN_FDS=n` says that descriptors 3 to 2 + n are such sockets; `LISTEN_PID` says for which process,
-//! and may be absent. A socket is claimed by the first listener with its port.
+//! being refused. `LISTEN_FDS=n` says that descriptors 3 to 2 + n are such sockets; `LISTEN_PID` says for which
+//! process, and may be absent. A socket is claimed by the first listener with its port.
 
 use parking_lot::Mutex;
 use rustix::io::{FdFlags, fcntl_setfd};
