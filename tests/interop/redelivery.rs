@@ -18,26 +18,22 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// Returns what the program said.
-fn consume(java: &Java, cluster: &mut Cluster, kind: &str, fault: impl FnOnce(&mut Cluster)) -> String {
+/// The program judges what it gets.
+fn consume(java: &Java, cluster: &mut Cluster, kind: &str, fault: impl FnOnce(&mut Cluster)) {
     let mut application = java.start("Redelivery.java", &[&cluster.nameserver_list(), "orders", kind, COUNT]);
     application.wait_for_output("FAILED 40", JAVA_PATIENCE);
     fault(cluster);
     application.wait_for_output("CONSUMED 60", JAVA_PATIENCE);
     application.wait_for_output("DEAD 20", JAVA_PATIENCE);
     let status = application.wait_for_end(JAVA_PATIENCE);
-    let output = application.output();
-    assert!(status.success(), "{status}:\n{output}");
-    output
+    assert!(status.success(), "{status}:\n{}", application.output());
 }
 
 #[test]
 fn a_java_consumer_gets_again_what_it_failed_and_then_it_is_a_dead_letter() {
     let _turn = one_at_a_time();
     let Some(java) = Java::find() else { return };
-    let mut cluster = cluster();
-    let output = consume(&java, &mut cluster, "concurrent", |_| {});
-    assert!(output.contains("at most 3 attempts"), "the first and two more:\n{output}");
+    consume(&java, &mut cluster(), "concurrent", |_| {});
 }
 
 /// An ordered consumer fails a message in place; its client then sends it to the retry topic, and the broker, because
