@@ -13,13 +13,14 @@ mod search;
 mod trace;
 
 pub use driver::run;
+pub use kind::Nature;
 pub use measures::Measures;
 
 use crate::broker::Broker;
 use crate::rpc::{marked, refuse};
 use crate::unique_key;
 use ha::{Refusal, Role};
-use kind::{Nature, nature};
+use kind::nature;
 use lanes::{Lane, Refused, Standing, Ticket};
 use node::remoting::{Connection, Reply};
 use parking_lot::Mutex;
@@ -82,19 +83,52 @@ impl Drop for Place {
     }
 }
 
+/// Dropped when a request that is executed here has taken its place in the log, or has none: those of its connection
+/// that wait behind it go on.
+pub struct Turn(#[allow(dead_code)] oneshot::Sender<()>);
+
+/// Held by a send that was appended and waits for its acknowledgement: what its connection asks meanwhile is not sent
+/// elsewhere before it is known whether this one has to be, too.
+pub struct Unsettled(Arc<Connection>);
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        self.0.unsettled.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// A request, and whence it came.
 pub struct Origin {
-    pub ticket: Ticket,
-    pub connection: Arc<Connection>,
+    ticket: Ticket,
+    connection: Arc<Connection>,
     pub command: Command,
     /// `None`: a client's own.
     pub mark: Option<Mark>,
+    /// `None`: it has not waited for its turn; nothing is behind it yet.
+    turn: Option<Turn>,
 }
 
 impl Origin {
-    pub fn new(broker: &Broker, connection: &Arc<Connection>, command: Command) -> Result<Origin, Command> {
+    pub fn new(
+        broker: &Broker,
+        connection: &Arc<Connection>,
+        command: Command,
+        turn: Option<Turn>,
+    ) -> Result<Origin, Command> {
         let mark = mark(&command)?;
-        Ok(Origin { ticket: broker.forward.ticket(), connection: connection.clone(), command, mark })
+        Ok(Origin { ticket: broker.forward.ticket(), connection: connection.clone(), command, mark, turn })
+    }
+
+    /// Whether those behind it wait until it is done.
+    pub fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// It has its place.
+    pub fn appended(&mut self) -> Unsettled {
+        self.turn = None;
+        self.connection.unsettled.fetch_add(1, Ordering::AcqRel);
+        Unsettled(self.connection.clone())
     }
 
     /// Of the message, not of the connection.
@@ -114,6 +148,8 @@ struct Entry {
     asker: Option<(Arc<Connection>, oneshot::Sender<Command>)>,
     /// Appended here at the end of a mastership: what to answer if it survives.
     deposed: Option<Deposed>,
+    /// When it entered, earlier ones of its connection were unsettled: they may come yet.
+    early: bool,
 }
 
 struct Deposed {
@@ -204,14 +240,22 @@ pub fn elsewhere(broker: &Arc<Broker>, origin: Origin, refused: Command) -> Repl
 }
 
 /// A send whose bytes end at `end` of this replica's mastership of `epoch`, which is over: `answer` if they survive.
-pub async fn deposed(broker: &Arc<Broker>, origin: Origin, answer: Command, epoch: Epoch, end: Offset) -> Command {
+pub async fn deposed(
+    broker: &Arc<Broker>,
+    origin: Origin,
+    unsettled: Unsettled,
+    answer: Command,
+    (epoch, end): (Epoch, Offset),
+) -> Command {
     if origin.mark.is_some() {
         let remark =
             "service not available now: this replica stopped being the master before the message was confirmed";
         let answer = Command { code: response::SERVICE_NOT_AVAILABLE, remark: Some(remark.to_owned()), ..answer };
         return Fate::Unknown { epoch, end }.write(answer);
     }
-    match pass(broker, origin, Nature::Send, Some(Deposed { answer, epoch, end })) {
+    let reply = pass(broker, origin, Nature::Send, Some(Deposed { answer, epoch, end }));
+    drop(unsettled);
+    match reply {
         Reply::Now(answer) => answer,
         Reply::Later(answer) => answer.await,
         Reply::None => refusal(broker, Refused::Unknown),
@@ -219,14 +263,16 @@ pub async fn deposed(broker: &Arc<Broker>, origin: Origin, answer: Command, epoc
 }
 
 fn pass(broker: &Arc<Broker>, origin: Origin, nature: Nature, deposed: Option<Deposed>) -> Reply {
-    let Origin { ticket, connection, mut command, mark } = origin;
+    let Origin { ticket, connection, mut command, mark, turn } = origin;
+    drop(turn);
     if nature == Nature::Send {
         with_key(broker, &mut command);
     }
     let place = Place::take(&broker.forward.waiting, connection.id);
+    let early = deposed.is_none() && connection.unsettled.load(Ordering::Acquire) > 0;
     let (answer, answered) = oneshot::channel();
     let asker = Some((connection, answer));
-    let entry = Entry { place, ticket, command, nature, mark, asker, deposed };
+    let entry = Entry { place, ticket, command, nature, mark, asker, deposed, early };
     if let Err(error) = broker.forward.entrance.try_send(entry) {
         let why = match error {
             mpsc::error::TrySendError::Full(it) if it.deposed.is_some() => Refused::Unknown,
@@ -252,7 +298,7 @@ pub fn commit(broker: &Broker, progress: &UpdateConsumerOffsetRequest) {
     let place = Place::take(&broker.forward.waiting, OWN_LANE);
     let ticket = broker.forward.ticket();
     let nature = Nature::Repeatable;
-    let entry = Entry { place, ticket, command, nature, mark: None, asker: None, deposed: None };
+    let entry = Entry { place, ticket, command, nature, mark: None, asker: None, deposed: None, early: false };
     // The next one says the same and more.
     let _full = broker.forward.entrance.try_send(entry);
 }

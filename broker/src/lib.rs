@@ -150,7 +150,7 @@ async fn run(
         listening.spawn(vip.serve(handler.clone(), None, Limits::default(), inner.clone()));
     }
     let local = handler.clone();
-    let local = Box::new(move |connection: &_, command| local.dispatch(connection, command));
+    let local = Box::new(move |connection: &_, command, turn| local.dispatch(connection, command, Some(turn)));
     tasks.spawn(forward::run(broker.clone(), client.separate(), local, inner.clone()));
     let listener = listener.with_goodbye(goodbye.clone());
     listening.spawn(listener.serve(handler, Some(http), Limits::default(), inner.clone()));

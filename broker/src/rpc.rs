@@ -18,7 +18,7 @@ mod slave_sync;
 mod topics;
 
 use crate::broker::{Broker, ChangeError};
-use crate::forward::{self, Origin, Road};
+use crate::forward::{self, Origin, Road, Turn};
 use crate::members::NotSettled;
 use crate::meta::Change;
 use crate::metadata::MetadataError;
@@ -84,8 +84,8 @@ impl Rpc {
             return Reply::Now(refusal);
         }
         match forward::road(&self.broker, connection, &command) {
-            Ok(Road::Here) => self.dispatch(connection, command),
-            Ok(Road::Elsewhere(nature)) => match Origin::new(&self.broker, connection, command) {
+            Ok(Road::Here) => self.dispatch(connection, command, None),
+            Ok(Road::Elsewhere(nature)) => match Origin::new(&self.broker, connection, command, None) {
                 Ok(origin) => forward::enter(&self.broker, origin, nature),
                 Err(refused) => Reply::Now(refused),
             },
@@ -94,11 +94,11 @@ impl Rpc {
     }
 
     /// By this replica, whatever it is.
-    pub(crate) fn dispatch(&self, connection: &Arc<Connection>, command: Command) -> Reply {
+    pub(crate) fn dispatch(&self, connection: &Arc<Connection>, command: Command, turn: Option<Turn>) -> Reply {
         let broker = &self.broker;
         match command.code {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
-                send::send(broker, connection, command)
+                send::send(broker, connection, command, turn)
             }
             request::CONSUMER_SEND_MSG_BACK => send_back::send_back(broker, &command),
             request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull::pull(broker, command),

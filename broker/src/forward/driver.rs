@@ -1,27 +1,29 @@
 //! Carries out what [`Lanes`] decides: one task that owns it, the requests, and the way to the master.
 
 use super::kind::Nature;
-use super::lanes::{Arrival, Input, Kind, LaneConfig, Lanes, Outcome, Output, Refused, Standing, Ticket, Traced};
+use super::lanes::{Arrival, Input, Kind, Lane, LaneConfig, Lanes, Outcome, Output, Refused, Standing, Ticket, Traced};
 use super::link::{Link, keep};
 use super::search::{Finding, Job, Scan, search};
-use super::{Entry, refusal, standing, trace};
+use super::{Entry, Turn, refusal, standing, trace};
 use crate::broker::Broker;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use ha::Role;
 use node::clock::monotonic_ms;
 use node::remoting::{CallError, Client, Connection, Reply};
+use proto::code::response;
 use proto::forward::{Fate, Mark};
 use proto::{Command, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Executes a request on this replica, as if it had come on that connection.
-pub type Local = Box<dyn Fn(&Arc<Connection>, Command) -> Reply + Send + Sync>;
+pub type Local = Box<dyn Fn(&Arc<Connection>, Command, Turn) -> Reply + Send + Sync>;
 
 const BATCH: usize = 256;
 /// Deadlines are kept to this accuracy, and a log that has become the new master's is noticed so soon.
@@ -41,12 +43,14 @@ struct Slot {
     /// Where the log is to be searched for it.
     scan: Option<Scan>,
     sent: Instant,
+    sent_over: Option<Link>,
 }
 
 impl Slot {
     fn new(mut entry: Entry) -> Slot {
         let appended = entry.deposed.take().map(|it| (it.epoch, it.end, it.answer));
-        Slot { entry, answer: None, appended: appended.into_iter().collect(), scan: None, sent: Instant::now() }
+        let (appended, sent) = (appended.into_iter().collect(), Instant::now());
+        Slot { entry, answer: None, appended, scan: None, sent, sent_over: None }
     }
 
     fn is_gone(&self) -> bool {
@@ -54,7 +58,14 @@ impl Slot {
     }
 }
 
-type Attempt = (Ticket, u32, Result<Command, CallError>);
+type Attempt = (Ticket, u32, Progress);
+
+/// How far an attempt has come.
+enum Progress {
+    /// It has its place in this replica's log, or has none.
+    Began,
+    Ended(Result<Command, CallError>),
+}
 
 struct Driver {
     broker: Arc<Broker>,
@@ -62,8 +73,12 @@ struct Driver {
     lanes: Lanes,
     slots: BTreeMap<Ticket, Slot>,
     link: watch::Receiver<Option<Link>>,
+    /// The master has said goodbye to this one: what it was asked before it answers, nothing more.
+    retired: Option<Link>,
     under_way: FuturesUnordered<BoxFuture<'static, Attempt>>,
     inputs: VecDeque<Input>,
+    /// Connections of which earlier requests may still come: appended here, not acknowledged yet.
+    early: BTreeMap<Lane, Arc<Connection>>,
     /// To be searched for together.
     traces: Vec<Ticket>,
     findings: mpsc::Sender<Finding>,
@@ -85,7 +100,7 @@ pub async fn run(broker: Arc<Broker>, client: Client, local: Local, stop: Cancel
     loop {
         tokio::select! {
             count = exit.recv_many(&mut batch, BATCH) => if count == 0 { break },
-            Some(ended) = driver.under_way.next(), if !driver.under_way.is_empty() => driver.ended(ended),
+            Some(attempt) = driver.under_way.next(), if !driver.under_way.is_empty() => driver.went_on(attempt),
             Some(finding) = found.recv() => driver.found(finding),
             _ = role.changed() => {}
             _ = changed.changed() => {}
@@ -93,8 +108,17 @@ pub async fn run(broker: Arc<Broker>, client: Client, local: Local, stop: Cancel
             () = stop.cancelled() => break,
         }
         driver.look_around();
+        // Seen before the last of theirs are taken from the entrance.
+        let complete = driver.complete();
         for entry in batch.drain(..) {
             driver.arrived(entry);
+        }
+        while let Ok(entry) = exit.try_recv() {
+            driver.arrived(entry);
+        }
+        for lane in complete {
+            driver.early.remove(&lane);
+            driver.inputs.push_back(Input::Complete(lane));
         }
         driver.go_on();
     }
@@ -123,8 +147,10 @@ impl Driver {
             lanes,
             slots: BTreeMap::new(),
             link,
+            retired: None,
             under_way: FuturesUnordered::new(),
             inputs: VecDeque::new(),
+            early: BTreeMap::new(),
             traces: Vec::new(),
             findings,
             answer_ms,
@@ -142,6 +168,9 @@ impl Driver {
             Nature::Append => Kind::Append { traceable: false },
             Nature::Repeatable => Kind::Repeatable,
         };
+        if let Some((connection, _)) = entry.asker.as_ref().filter(|_| entry.early) {
+            self.early.insert(entry.place.lane, connection.clone());
+        }
         let fields: usize = entry.command.ext.iter().map(|(key, value)| key.len() + value.len()).sum();
         let arrival = Arrival {
             ticket: entry.ticket,
@@ -150,17 +179,30 @@ impl Driver {
             bytes: entry.command.body.len() + fields + OVERHEAD,
             marked: entry.mark.map(|it| it.epoch),
             deposed: entry.deposed.as_ref().map(|it| it.epoch),
+            early: entry.early,
         };
         self.slots.insert(entry.ticket, Slot::new(entry));
         self.inputs.push_back(Input::Arrived(arrival));
     }
 
-    fn ended(&mut self, (ticket, attempt, ended): Attempt) {
+    fn went_on(&mut self, (ticket, attempt, progress): Attempt) {
+        match progress {
+            Progress::Began => self.inputs.push_back(Input::Began { ticket, attempt }),
+            Progress::Ended(answer) => self.ended(ticket, attempt, answer),
+        }
+    }
+
+    fn ended(&mut self, ticket: Ticket, attempt: u32, ended: Result<Command, CallError>) {
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
         let outcome = match ended {
             Ok(answer) if slot.entry.mark.is_some() => {
                 slot.answer = Some(answer);
                 Outcome::Answered
+            }
+            // Its process ends: another one, there or elsewhere, takes it.
+            Ok(answer) if answer.code == response::GO_AWAY => {
+                self.retired = slot.sent_over.clone();
+                Outcome::Refused
             }
             Ok(answer) => match Fate::read(&answer) {
                 None => {
@@ -201,12 +243,23 @@ impl Driver {
         self.inputs.push_back(Input::Tick);
     }
 
+    /// Connections of which nothing earlier can come any more.
+    fn complete(&self) -> Vec<Lane> {
+        let settled = |it: &(&Lane, &Arc<Connection>)| it.1.unsettled.load(Ordering::Acquire) == 0;
+        self.early.iter().filter(settled).map(|it| *it.0).collect()
+    }
+
+    /// The way to the master of this epoch, if there is one.
+    fn link_at(&self, epoch: Epoch) -> Option<Link> {
+        let link = self.link.borrow().clone()?;
+        let retired = self.retired.as_ref().is_some_and(|it| it.is_same(&link));
+        (link.is_open_at(epoch) && !retired).then_some(link)
+    }
+
     /// Level-triggered: what this replica is now, not what was reported of it.
     fn look_around(&mut self) {
         let standing = match standing(&self.broker) {
-            Standing::Nobody { epoch } if self.link.borrow().as_ref().is_some_and(|it| it.is_open_at(epoch)) => {
-                Standing::There { epoch }
-            }
+            Standing::Nobody { epoch } if self.link_at(epoch).is_some() => Standing::There { epoch },
             other => other,
         };
         // What happened before happened in the old standing.
@@ -254,11 +307,11 @@ impl Driver {
     }
 
     fn send(&mut self, ticket: Ticket, attempt: u32, epoch: Epoch) {
+        let link = self.link_at(epoch);
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
         if slot.is_gone() {
             return self.inputs.push_back(Input::Gone(ticket));
         }
-        let link = self.link.borrow().clone().filter(|it| it.is_open_at(epoch));
         let Some(link) = link else {
             return self.inputs.push_back(Input::Ended { ticket, attempt, outcome: Outcome::Refused });
         };
@@ -268,12 +321,13 @@ impl Driver {
         command.flag = 0; // one-way to the client only: here it matters what has become of it
         Mark { by, born_host, epoch }.write(&mut command.ext);
         note_attempt(&self.broker, slot, epoch);
+        slot.sent_over = Some(link.clone());
         self.broker.metrics.forward.sent();
         let answer = link.connection.start(command, Duration::from_millis(self.answer_ms + ANSWER_MARGIN_MS));
         self.under_way.push(Box::pin(async move {
             let answer = answer.await;
             drop(link); // not before: the last user's end closes the connection
-            (ticket, attempt, answer)
+            (ticket, attempt, Progress::Ended(answer))
         }));
     }
 
@@ -290,11 +344,16 @@ impl Driver {
             Mark { by, born_host: connection.peer, epoch }.write(&mut command.ext);
             note_attempt(&self.broker, slot, epoch);
         }
-        match (self.local)(&connection, command) {
-            Reply::Now(answer) => self.ended((ticket, attempt, Ok(answer))),
+        let (turn, mut ends) = oneshot::channel();
+        match (self.local)(&connection, command, Turn(turn)) {
+            Reply::Now(answer) => self.ended(ticket, attempt, Ok(answer)),
             Reply::Later(answer) => {
+                self.under_way.push(Box::pin(async move { (ticket, attempt, Progress::Ended(Ok(answer.await))) }));
+                if ends.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+                    let began = ends.map(move |_| (ticket, attempt, Progress::Began));
+                    return self.under_way.push(Box::pin(began));
+                }
                 self.inputs.push_back(Input::Began { ticket, attempt });
-                self.under_way.push(Box::pin(async move { (ticket, attempt, Ok(answer.await)) }));
             }
             Reply::None => self.inputs.push_back(Input::Gone(ticket)),
         }

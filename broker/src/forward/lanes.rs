@@ -83,6 +83,8 @@ pub struct Arrival {
     pub marked: Option<Epoch>,
     /// Appended here at this epoch, and not acknowledged before the mastership was over.
     pub deposed: Option<Epoch>,
+    /// Some that are to be before it may still arrive.
+    pub early: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,8 @@ pub enum Traced {
 #[derive(Clone, Copy, Debug)]
 pub enum Input {
     Arrived(Arrival),
+    /// Whatever is to be before those that have arrived in this lane has arrived.
+    Complete(Lane),
     Standing(Standing),
     /// The append of a request that is executed here is done; its answer follows.
     Began {
@@ -209,6 +213,7 @@ pub struct Lanes {
     requests: BTreeMap<Ticket, Request>,
     /// Of each lane the requests that hold up those behind them: all but those that are out at the present epoch.
     lanes: BTreeMap<Lane, BTreeSet<Ticket>>,
+    incomplete: BTreeSet<Lane>,
     bytes: usize,
     /// Lanes in which something may go on.
     dirty: BTreeSet<Lane>,
@@ -226,6 +231,7 @@ impl Lanes {
             settled: -1,
             requests: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            incomplete: BTreeSet::new(),
             bytes: 0,
             dirty: BTreeSet::new(),
             trace_due: false,
@@ -237,6 +243,10 @@ impl Lanes {
     pub fn step(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Arrived(it) => self.on_arrived(now, it, out),
+            Input::Complete(lane) => {
+                self.incomplete.remove(&lane);
+                self.dirty.insert(lane);
+            }
             Input::Standing(it) => self.on_standing(it),
             Input::Began { ticket, attempt } => self.on_began(now, ticket, attempt),
             Input::Ended { ticket, attempt, outcome } => self.on_ended(now, ticket, attempt, outcome, out),
@@ -265,6 +275,9 @@ impl Lanes {
             return out.push(Output::Refuse(it.ticket, why));
         }
         self.bytes += it.bytes;
+        if it.early {
+            self.incomplete.insert(it.lane);
+        }
         let request = Request {
             lane: it.lane,
             kind: it.kind,
@@ -411,6 +424,9 @@ impl Lanes {
             return;
         }
         for lane in std::mem::take(&mut self.dirty) {
+            if self.incomplete.contains(&lane) {
+                continue;
+            }
             while let Some(first) = self.lanes.get(&lane).and_then(BTreeSet::first).copied() {
                 if !self.advance(now, first, out) {
                     break;

@@ -24,6 +24,10 @@ impl Link {
     pub fn is_open_at(&self, epoch: Epoch) -> bool {
         self.epoch == epoch && !self.connection.is_closed()
     }
+
+    pub fn is_same(&self, other: &Link) -> bool {
+        Arc::ptr_eq(&self.connection, &other.connection)
+    }
 }
 
 /// Where the master is, and at which epoch.

@@ -1,15 +1,15 @@
 //! SEND_MESSAGE (10, 310) and SEND_BATCH_MESSAGE (320).
 //!
 //! The append happens while the request is handled, so that the order of a connection's requests is the log's order;
-//! the wait for
-//! flush and replicas follows. Only a send that has to create its topic appends later.
+//! the wait for flush and replicas follows. A send that has to wait before that, for its topic or for another master,
+//! goes through [`forward`], where those behind it wait too.
 
 mod message;
 
 use super::{header, marked, not_master, refuse, topic_missing};
 use crate::broker::Broker;
 use crate::config::FlushDiskType;
-use crate::forward::{self, Origin};
+use crate::forward::{self, Nature, Origin, Turn};
 use crate::meta::{Change, groups, topics};
 use ::ha::{Ack, Admission, Refusal};
 use message::Encoded;
@@ -44,8 +44,8 @@ enum Need {
     Settle,
 }
 
-pub(super) fn send(broker: &Arc<Broker>, connection: &Arc<Connection>, command: Command) -> Reply {
-    let origin = match Origin::new(broker, connection, command) {
+pub(super) fn send(broker: &Arc<Broker>, connection: &Arc<Connection>, command: Command, turn: Option<Turn>) -> Reply {
+    let origin = match Origin::new(broker, connection, command, turn) {
         Ok(origin) => origin,
         Err(refused) => return Reply::Now(marked(broker, refused)),
     };
@@ -59,10 +59,12 @@ pub(super) fn send(broker: &Arc<Broker>, connection: &Arc<Connection>, command: 
     match send.needs(broker) {
         Err(refused) => Reply::Now(marked(broker, refused)),
         Ok(Need::Nothing) => send.append(broker),
-        Ok(need) => {
+        Ok(need) if send.origin.has_turn() => {
             let broker = broker.clone();
             Reply::Later(Box::pin(async move { send.append_after(&broker, need).await }))
         }
+        // The connection's next send must not overtake it.
+        Ok(_) => forward::enter(broker, send.origin, Nature::Send),
     }
 }
 
@@ -162,7 +164,7 @@ impl Send {
         answered(broker, reply).await
     }
 
-    fn append(self, broker: &Arc<Broker>) -> Reply {
+    fn append(mut self, broker: &Arc<Broker>) -> Reply {
         let (appended, encoded, admission) = match self.try_append(broker) {
             Ok(appended) => appended,
             Err(NotAppended::NotMaster(refused)) => {
@@ -173,6 +175,7 @@ impl Send {
                 return Reply::Now(marked(broker, refused));
             }
         };
+        let unsettled = self.origin.appended();
         broker.statistics.put(encoded.messages.len(), encoded.bytes());
         broker.metrics.put(&self.topic, encoded.messages.len(), encoded.bytes());
         let answer = stored(broker, &encoded, &appended);
@@ -185,7 +188,10 @@ impl Send {
         Reply::Later(Box::pin(async move {
             match outcome(flushed(&broker, appended.end), acknowledged).await {
                 Some((flushed, copied)) => verdict(&broker, answer, flushed, copied),
-                None => forward::deposed(&broker, self.origin, answer, appended.epoch, appended.end).await,
+                None => {
+                    let place = (appended.epoch, appended.end);
+                    forward::deposed(&broker, self.origin, unsettled, answer, place).await
+                }
             }
         }))
     }

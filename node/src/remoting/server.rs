@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use proto::Command;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,8 @@ pub struct Connection {
     /// The peer; a PROXY protocol header replaces it.
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// For the handler alone: how many of its requests have had their effect and wait to hear whether it lasts.
+    pub unsettled: AtomicUsize,
     outbound: mpsc::Sender<Command>,
     /// Calls of ours that the peer has not answered.
     pending: Pending,
@@ -71,6 +73,7 @@ impl Connection {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             peer,
             local,
+            unsettled: AtomicUsize::new(0),
             outbound,
             pending: Pending::new(peer.to_string()),
             stop,
