@@ -5,7 +5,7 @@
 
 use baton_tests::cluster::{BROKER_SET, Cluster, ClusterSpec};
 use baton_tests::netns::Network;
-use baton_tests::{Load, PATIENCE, logs, one_at_a_time, queries, wait_until};
+use baton_tests::{Load, PATIENCE, logs, loudly, one_at_a_time, queries, wait_until};
 use std::sync::Arc;
 
 /// A cluster on a network with two topics: `orders` for producers that ask where the master is, `faithful` for those
@@ -227,4 +227,19 @@ fn a_slave_whose_acknowledgements_vanish_leaves_the_set_and_comes_back() {
     let during = apart.cluster.replicas().expect("the controllers answer");
     assert_eq!((during.master_id, during.master_epoch), (before.master_id, before.master_epoch), "S14");
     apart.heal_and_check([load]);
+}
+
+/// Late and lost packets, on the master's own cable: slow, and that is all.
+#[test]
+fn a_master_behind_a_bad_cable_loses_nothing_acknowledged() {
+    let _turn = one_at_a_time();
+    let Some(apart) = Apart::start(ClusterSpec::default()) else { return };
+    let (load, faithful) = (apart.load(), apart.faithful_load());
+    let master = apart.cluster.wait_master();
+    if !apart.network.impair(apart.broker(master)) {
+        loudly("SKIPPED: this kernel has neither netem nor tbf, so no packets come late");
+        return;
+    }
+    load.wait_progress(50);
+    apart.heal_and_check([load, faithful]);
 }

@@ -13,12 +13,13 @@
 //! All of it is removed on drop; what a killed test left behind, by the next one.
 
 use crate::loudly;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// The test's own process, in the namespace that it was started in.
 pub const CLIENT: &str = "client";
@@ -32,6 +33,8 @@ pub struct Network {
     hosts: BTreeMap<String, Host>,
     /// `baton-<pid>-<count>`: what all names of this network begin with.
     name: String,
+    /// Hosts whose cable is bad.
+    impaired: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -62,7 +65,7 @@ impl Network {
             ((*name).to_owned(), host)
         };
         let hosts = [CLIENT].iter().chain(names).enumerate().map(host).collect();
-        let network = Network { hosts, name: format!("{PREFIX}{process}-{count}") };
+        let network = Network { hosts, name: format!("{PREFIX}{process}-{count}"), impaired: Mutex::default() };
         match network.build() {
             Ok(()) => Some(network),
             Err(why) => {
@@ -125,9 +128,32 @@ impl Network {
         self.part(apart, &rest);
     }
 
+    /// What this host sends comes late and in part: delayed and lost at random where the kernel can do that (netem),
+    /// else pressed through a narrow pipe whose queue overflows (tbf). False where it can do neither.
+    pub fn impair(&self, host: &str) -> bool {
+        let of = self.host(host);
+        let ways = ["netem delay 40ms 30ms loss 2%", "tbf rate 1mbit burst 16kb latency 200ms"];
+        let impaired = ways.iter().any(|it| self.discipline(of, &format!("replace dev {} root {it}", of.device)));
+        if impaired {
+            self.impaired.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned());
+        }
+        impaired
+    }
+
+    /// `tc qdisc` on a host's end of its cable.
+    fn discipline(&self, host: &Host, arguments: &str) -> bool {
+        let mut command = Command::new("tc");
+        command.args(host.namespace.iter().flat_map(|it| ["-n", it])).arg("qdisc").args(arguments.split(' '));
+        command.output().is_ok_and(|it| it.status.success())
+    }
+
     /// Everything passes again.
     #[track_caller]
     pub fn heal(&self) {
+        for name in std::mem::take(&mut *self.impaired.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let host = self.host(&name);
+            assert!(self.discipline(host, &format!("del dev {} root", host.device)), "{name}'s cable stays bad");
+        }
         for host in self.hosts.values() {
             self.tell(host, self.hosts.values(), Host::hardware_address).expect("the network is ours");
         }

@@ -31,12 +31,15 @@ pub enum Fault {
     SilenceSlaveTowardsMaster,
     SilenceMasterTowardsControllers,
     SilenceAllTowardsMaster,
+    ImpairMaster,
+    ImpairSlave,
+    ImpairControllerLeader,
     Switchover,
 }
 
 use Fault::*;
 
-pub const FAULTS: [Fault; 24] = [
+pub const FAULTS: [Fault; 27] = [
     KillMaster,
     KillSlave,
     KillControllerLeader,
@@ -60,6 +63,9 @@ pub const FAULTS: [Fault; 24] = [
     SilenceSlaveTowardsMaster,
     SilenceMasterTowardsControllers,
     SilenceAllTowardsMaster,
+    ImpairMaster,
+    ImpairSlave,
+    ImpairControllerLeader,
     Switchover,
 ];
 
@@ -114,6 +120,9 @@ impl Fault {
                 all.iter().for_each(|it| drop(chaos.silence(it, std::slice::from_ref(&master))));
                 Vec::new()
             }
+            ImpairMaster => chaos.impair(&master),
+            ImpairSlave => chaos.impair(&slave),
+            ImpairControllerLeader => chaos.impair(&leader),
             Switchover => chaos.switchover(),
         }
     }
@@ -191,6 +200,12 @@ impl Chaos {
     fn silence(&mut self, from: &str, to: &[String]) -> Vec<Undo> {
         let to: Vec<_> = to.iter().map(String::as_str).filter(|it| *it != from).collect();
         self.network.silence(from, &to);
+        Vec::new()
+    }
+
+    /// Late and lost packets. Nothing where the kernel has neither way of it, which is said once at the start.
+    fn impair(&mut self, name: &str) -> Vec<Undo> {
+        self.network.impair(name);
         Vec::new()
     }
 
