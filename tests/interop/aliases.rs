@@ -3,6 +3,7 @@
 
 use crate::admin_tool::Tools;
 use crate::java::Java;
+use crate::nobody_notices::{Fault, live_through, nobody_noticed};
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
 use baton_tests::{Cluster, ClusterSpec, PATIENCE, one_at_a_time, queries, wait_until};
 use expect_test::{Expect, expect};
@@ -10,6 +11,13 @@ use std::collections::BTreeMap;
 
 fn prepared() -> Cluster {
     Cluster::prepare(&ClusterSpec::default().broker_key("enableFailoverAlias=true"))
+}
+
+/// The same with RocketMQ's nameserver.
+fn prepared_under_javas_nameserver(java: &Java) -> Cluster {
+    let mut cluster = prepared();
+    java.runs(&mut cluster.nameservers[0], "org.apache.rocketmq.namesrv.NamesrvStartup");
+    cluster
 }
 
 /// A topic of four queues, made by cluster name, and its aliases in the route.
@@ -113,9 +121,7 @@ fn javas_mqadmin_sees_our_nameservers_aliases_in_routes_only() {
 fn javas_nameserver_shows_aliases_as_brokers_of_a_cluster_of_their_own() {
     let _turn = one_at_a_time();
     let Some(java) = Java::find() else { return };
-    let mut cluster = prepared();
-    java.runs(&mut cluster.nameservers[0], "org.apache.rocketmq.namesrv.NamesrvStartup");
-    let mut tools = Tools::start_all_of(cluster, java);
+    let mut tools = Tools::start_all_of(prepared_under_javas_nameserver(&java), java);
     with_a_topic(&tools);
     check_topic(&tools);
     let all = expect![[r#"
@@ -138,4 +144,17 @@ fn javas_nameserver_shows_aliases_as_brokers_of_a_cluster_of_their_own() {
     wait_until("the deleted topic has no route", PATIENCE, || {
         [BROKER_SET, "broker-a@2"].iter().all(|it| addresses(&tools, it).is_empty())
     });
+}
+
+#[test]
+#[ignore = "half a minute more of what nobody_notices shows with our nameserver"]
+fn nobody_notices_a_killed_master_under_javas_nameserver() {
+    let _turn = one_at_a_time();
+    let Some(java) = Java::find() else { return };
+    let mut cluster = prepared_under_javas_nameserver(&java);
+    cluster.launch_all();
+    cluster.wait_whole();
+    let told = live_through(&java, &mut cluster, Fault::Kill);
+    // Those whose queue a selector chose: nobody is at their address until the broker is back.
+    nobody_noticed(&cluster, &told, u64::MAX);
 }

@@ -87,7 +87,7 @@ pub fn cluster(aliases: bool, supervised: bool) -> Cluster {
 }
 
 /// What the applications went through, and what became of their messages.
-struct Told {
+pub struct Told {
     periods: BTreeMap<String, Period>,
     acknowledged: BTreeMap<String, Numbers>,
     received: BTreeMap<String, Numbers>,
@@ -95,7 +95,7 @@ struct Told {
 
 /// Producers of every kind, and consumers of every kind of the topic of one of them, through `fault`.
 #[track_caller]
-fn live_through(java: &Java, cluster: &mut Cluster, fault: Fault) -> Told {
+pub fn live_through(java: &Java, cluster: &mut Cluster, fault: Fault) -> Told {
     let nameservers = cluster.nameserver_list();
     for topic in PRODUCERS {
         cluster.create_topic(topic, QUEUES);
@@ -116,7 +116,7 @@ fn live_through(java: &Java, cluster: &mut Cluster, fault: Fault) -> Told {
 /// Except for `unrepeated` sends whose queue a selector chose: Java's client does not repeat those, whatever befalls
 /// them.
 #[track_caller]
-fn nobody_noticed(cluster: &Cluster, told: &Told, unrepeated: u64) {
+pub fn nobody_noticed(cluster: &Cluster, told: &Told, unrepeated: u64) {
     for (mode, period) in &told.periods {
         println!("{mode:8} {period:?}");
     }
