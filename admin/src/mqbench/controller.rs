@@ -19,6 +19,7 @@ use super::demo;
 use super::print_result;
 use super::table::Figures;
 use anyhow::{Context, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::ExitCode;
 
 pub(super) async fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
@@ -26,6 +27,7 @@ pub(super) async fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
         return running::run(controllers, &args).await;
     }
     let programs = demo::programs(&args.programs)?;
+    allow_sockets();
     let interrupt = node::shutdown::on_signals();
     let scenarios = if args.only.is_empty() { scenarios::ALL.to_vec() } else { args.only.clone() };
     let mut figures = Figures::default();
@@ -38,4 +40,12 @@ pub(super) async fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
     }
     print_result(args.json, &figures, &figures.text())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Thousands of made-up brokers have a socket each; the usual limit of a shell is 1,024. Where not even the hard limit is
+/// enough, opening one fails and says so.
+fn allow_sockets() {
+    let limit = getrlimit(Resource::Nofile);
+    // Refused: then with what there is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

@@ -1,5 +1,5 @@
-//! Made-up brokers, as many as asked for: real sockets, registered with address and boot id, heartbeating to every
-//! controller each second, listening for who is master. They store nothing.
+//! Made-up brokers, as many as asked for: real sockets, registered with address and boot id, heartbeating each second,
+//! listening for who is master. They store nothing.
 //!
 //! Several replicas may share a host, which then has one connection to each controller and one listener for all of
 //! them, as brokers of one container do; never two of one set.
@@ -34,6 +34,16 @@ pub(super) struct Spec {
     pub(super) per_host: usize,
     /// As `controllerHeartBeatTimeoutMills`.
     pub(super) timeout: Duration,
+    pub(super) audience: Audience,
+}
+
+/// To whom the brokers heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// All controllers, as brokers do.
+    All,
+    /// The leader alone. The others would take as much processor time again, of a machine that is not theirs in earnest.
+    Leader,
 }
 
 pub(super) struct Host {
@@ -69,7 +79,10 @@ impl Fleet {
             spec,
             sets: (0..spec.sets).map(set).collect(),
             hosts: Vec::new(),
-            controllers: group.addresses(),
+            controllers: match spec.audience {
+                Audience::All => group.addresses(),
+                Audience::Leader => vec![group.leader().await?],
+            },
             asking: Asking::new(group.addresses()),
             tell,
             told,
