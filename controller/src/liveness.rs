@@ -65,6 +65,15 @@ pub enum Input {
     /// This controller leads and has applied everything committed before its term.
     Leading,
     Following,
+    /// A planned change of this set's master begins: no lease until it is over, since the election is not held back by
+    /// one (S10).
+    Switching {
+        broker_set: String,
+    },
+    /// It is decided, whatever became of it.
+    Switched {
+        broker_set: String,
+    },
     /// The move that [`Output::Return`] asked for is over, whatever became of it.
     Returned {
         broker_set: String,
@@ -198,6 +207,8 @@ struct Watched {
     witnesses: Witnesses,
     patience: Patience,
     wish: Option<Wish>,
+    /// Planned changes under way, whoever asked for them.
+    switching: usize,
 }
 
 /// What a new view brings that brokers should hear of.
@@ -246,6 +257,8 @@ impl Liveness {
             Input::Removed { broker_set } => self.forget(&broker_set),
             Input::Leading => self.on_leading(now, out),
             Input::Following => self.on_following(),
+            Input::Switching { broker_set } => self.on_switching(&broker_set, 1),
+            Input::Switched { broker_set } => self.on_switching(&broker_set, -1),
             Input::Returned { broker_set } => self.on_returned(now, &broker_set, out),
             Input::Settled { broker_set } => self.on_settled(&broker_set),
             Input::Tick => self.on_tick(now, out),
@@ -431,6 +444,12 @@ impl Liveness {
         if let Some(proposed) = self.sets.get_mut(broker_set).and_then(|it| it.proposed.as_mut()) {
             // Leases may be renewed again; what is still wrong is proposed again when its time comes.
             proposed.decided = true;
+        }
+    }
+
+    fn on_switching(&mut self, broker_set: &str, change: isize) {
+        if let Some(set) = self.sets.get_mut(broker_set) {
+            set.switching = set.switching.saturating_add_signed(change);
         }
     }
 

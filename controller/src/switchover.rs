@@ -10,8 +10,8 @@
 use crate::metrics::Metrics;
 use crate::raft::{Raft, RaftError};
 use crate::replicas::{
-    BrokerSet, Cause, Command as Change, Elect, ElectMode, NoSuccessor, Outcome, Refusal, SetSummary, Successor,
-    UncleanElection,
+    BrokerSet, Cause, Command as Change, Elect, ElectMode, NoSuccessor, Outcome, Promoted, Refusal, SetSummary,
+    Successor, UncleanElection,
 };
 use crate::watch::Watch;
 use node::clock::wall_ms;
@@ -77,7 +77,6 @@ impl Switchover {
         set.successor(&alive, wanted)
     }
 
-    /// Drain, then elect.
     pub(crate) async fn run(
         &self,
         set: &BrokerSet,
@@ -85,10 +84,51 @@ impl Switchover {
         reason: Reason,
     ) -> Result<Switched, SwitchError> {
         let plan = self.plan(set, wanted).await?;
+        // A task of its own ends what it has begun, also when nobody waits for it any more.
+        let (it, set) = (self.clone(), set.clone());
+        let work = tokio::spawn(async move { it.without_lease(&set, plan, reason).await });
+        work.await.unwrap_or_else(|e| Err(SwitchError::Failed(format!("the switchover ended early: {e}"))))
+    }
+
+    /// The election does not wait for the master's lease to end. So this leader grants it none from before the drain
+    /// until it is known what became of the election; the master itself distrusts what it was granted before. However
+    /// long a process is stopped in between, an old lease never acknowledges anything that the target lacks.
+    async fn without_lease(&self, set: &BrokerSet, plan: Successor, reason: Reason) -> Result<Switched, SwitchError> {
+        self.watch.switching(&set.name).await;
+        let done = self.change(set, plan, reason).await;
+        if matches!(done, Err(SwitchError::Raft(RaftError::Timeout))) {
+            let (it, name) = (self.clone(), set.name.clone());
+            tokio::spawn(async move {
+                it.decided(&name).await;
+                it.watch.switched(&name).await;
+            });
+        } else {
+            self.watch.switched(&set.name).await;
+        }
+        done
+    }
+
+    /// The log is in order: once a later entry is decided, so is an election that had no answer. A leader that lost its
+    /// place decides nothing any more, and the next one has applied what there is before it grants a lease.
+    async fn decided(&self, broker_set: &str) {
+        let nothing = || Promoted { broker_set: broker_set.to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
+        while let Err(RaftError::Timeout | RaftError::Busy) = self.raft.propose(Change::Promoted(nothing())).await {
+            tokio::time::sleep(ANSWER_MARGIN).await;
+        }
+    }
+
+    /// Drain, then elect.
+    async fn change(&self, set: &BrokerSet, plan: Successor, reason: Reason) -> Result<Switched, SwitchError> {
         let begun = Instant::now();
+        let term = self.raft.leadership().borrow().term;
         let end = self.hold_writes(set, &plan).await?;
         let drained_in = begun.elapsed();
-        let elected = self.elect_designated(set, &plan, end, reason).await;
+        let same_term = self.raft.leadership().borrow().term == term;
+        let elected = match same_term {
+            true => self.elect_designated(set, &plan, end, reason).await,
+            // Another leader may have granted leases meanwhile.
+            false => Err(SwitchError::Failed("nothing was changed: this controller lost its leadership".into())),
+        };
         let elected_in = begun.elapsed() - drained_in;
         match elected {
             Ok(summary) => {

@@ -35,6 +35,8 @@ enum Ask {
     Reached { broker_set: String, id: BrokerId, ha_address: String },
     Settled(String),
     Returned(String),
+    Switching(String, oneshot::Sender<()>),
+    Switched(String),
     Witnessed { broker_set: String, id: BrokerId, heard: Option<(Millis, String)> },
     Look(Look),
 }
@@ -120,6 +122,18 @@ impl Watch {
             let queue = self.queue.clone();
             tokio::spawn(async move { queue.send(ask).await });
         }
+    }
+
+    /// When this returns no lease is granted to this set's master any more, until [`Watch::switched`] (S10).
+    pub(crate) async fn switching(&self, broker_set: &str) {
+        let (done, noted) = oneshot::channel();
+        // When the task is gone the process is ending, and nobody grants anything.
+        let _ = self.queue.send(Ask::Switching(broker_set.to_owned(), done)).await;
+        let _ = noted.await;
+    }
+
+    pub(crate) async fn switched(&self, broker_set: &str) {
+        let _ = self.queue.send(Ask::Switched(broker_set.to_owned())).await;
     }
 
     /// Asks the table; `None` when the process is ending.
@@ -240,6 +254,12 @@ impl Task {
                 self.step(Input::Reached { broker_set, id, ha_address }, None)
             }
             Ask::Witnessed { broker_set, id, heard } => self.step(Input::Witnessed { broker_set, id, heard }, None),
+            Ask::Switching(broker_set, done) => {
+                self.step(Input::Switching { broker_set }, None);
+                // The asker cannot have given up.
+                let _ = done.send(());
+            }
+            Ask::Switched(broker_set) => self.step(Input::Switched { broker_set }, None),
             Ask::Returned(broker_set) => self.step(Input::Returned { broker_set }, None),
             Ask::Settled(broker_set) => self.step(Input::Settled { broker_set }, None),
             Ask::Look(question) => question(monotonic_ms(), &self.table),

@@ -344,7 +344,8 @@ impl Driver {
         self.shared.set_gate(Gate::Held);
         self.shared.store.close_writes("another replica is about to be master");
         let drain = Drain::new(monotonic_ms(), request, self.shared.store.max_offset());
-        let until = drain.trust_lease_from();
+        // What was granted before counts as well: the leader that switches over grants nothing more.
+        let until = drain.trust_lease_from().max(self.lease_until);
         leading.held = Some(Held { drain, done: None });
         self.step_master(master::Input::DistrustLease { until });
         Ok(())

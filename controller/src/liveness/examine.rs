@@ -45,6 +45,7 @@ impl Watched {
             witnesses: Default::default(),
             patience: Default::default(),
             wish: None,
+            switching: 0,
         }
     }
 
@@ -85,11 +86,11 @@ impl Watched {
     }
 
     /// S5: only the master has use for a lease, and none is granted by a heartbeat that will not count, or while its
-    /// successor is being elected.
+    /// successor is being elected, as planned or not.
     pub(super) fn lease(&self, it: &Heartbeat, settings: &Settings) -> Millis {
         let deposed = self.view.master != Some(it.id) || self.proposed.is_some_and(|it| !it.decided);
         let stalled = it.disk_probe_age.is_some_and(|age| age > settings.disk_stall);
-        match deposed || stalled || !self.speaks_for_registered(it) {
+        match deposed || stalled || self.switching > 0 || !self.speaks_for_registered(it) {
             true => 0,
             false => it.timeout * LEASE_TENTHS / 10,
         }

@@ -105,6 +105,9 @@ enum Step {
         #[arg(key)]
         on: BrokerId,
     },
+    /// A planned change begins and ends.
+    Switching,
+    Switched,
     /// What `return` asked for is over.
     Returned {
         #[arg(key)]
@@ -237,6 +240,8 @@ impl goldenscript::Runner for Table {
                 let other = view(&[1, 2], Some(*on), 1, Some("b"), None);
                 Input::View(Arc::new(BrokerSet { name: name.clone(), ..other }))
             }
+            Step::Switching => Input::Switching { broker_set },
+            Step::Switched => Input::Switched { broker_set },
             Step::Returned { set } => Input::Returned { broker_set: set.clone().unwrap_or(broker_set) },
             Step::NoProof => {
                 self.liveness.settings.proof_of_death = false;

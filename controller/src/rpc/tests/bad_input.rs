@@ -240,8 +240,10 @@ async fn every_field_of_every_request_is_refused_by_name_when_it_cannot_be_read(
     rig.stop().await;
 }
 
+type Fields = &'static [(&'static str, &'static str)];
+
 /// Steps of RocketMQ's protocol before those that have to come first: code, fields, body, the answer's beginning.
-const OUT_OF_ORDER: &[(i32, &[(&str, &str)], &str, &str)] = &[
+const OUT_OF_ORDER: &[(i32, Fields, &str, &str)] = &[
     (1001, &[("masterBrokerId", "1"), ("masterEpoch", "1")], SET, "2013 | Broker metadata is not existed"),
     (1002, &[("brokerId", "1")], "", "2010 | Broker hasn't been registered"),
     (1002, &[("brokerId", "1"), ("designateElect", "true")], "", "2010 | Broker hasn't been registered"),
