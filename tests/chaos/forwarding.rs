@@ -6,6 +6,7 @@ use baton_tests::record::Record;
 use baton_tests::wire::Connection;
 use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, one_at_a_time, wait_until, wire};
 use proto::Command;
+use proto::batch::{self, BatchMessage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -152,36 +153,149 @@ fn judge(cluster: &Cluster, topic: &str, queue: i32, answers: &BTreeMap<u64, Com
     }
 }
 
-/// A hold that no loaded machine exceeds: every message has to be acknowledged.
+/// Clients of one replica, while others are broken. A hold that no loaded machine exceeds: every message has to be
+/// acknowledged.
+struct Passing {
+    cluster: Cluster,
+    /// Lives, whatever happens.
+    through: usize,
+    load: Vec<Pipeline>,
+}
+
+impl Passing {
+    fn start() -> Passing {
+        let cluster = Cluster::start(ClusterSpec::default().broker_key("forwardHoldMillis=60000"));
+        cluster.create_topic("orders", 3);
+        let through = a_slave(&cluster);
+        let load = (0..3).map(|it| Pipeline::start(&cluster.brokers[through], "orders", it)).collect();
+        Passing { cluster, through, load }
+    }
+
+    fn wait_progress(&self) {
+        self.load.iter().for_each(|it| it.wait_progress(200));
+    }
+
+    /// A master that is another replica, of a whole set; and its epoch.
+    fn another_master(&self) -> (usize, i32) {
+        let before = self.cluster.wait_whole();
+        self.wait_progress();
+        let master = self.cluster.wait_master();
+        if master != self.through {
+            return (master, before.master_epoch);
+        }
+        let other = *before.in_sync.iter().find(|it| **it != before.master_id).expect("a slave");
+        let after = self.cluster.switch_to(self.cluster.broker_at(&before.addresses[&other]).expect("one of ours"));
+        self.wait_progress();
+        (self.cluster.wait_master(), after.master_epoch)
+    }
+
+    fn judge(self) {
+        let answers: Vec<_> = self.load.into_iter().map(Pipeline::stop).collect();
+        for (queue, answers) in answers.iter().enumerate() {
+            judge(&self.cluster, "orders", queue as i32, answers);
+            let refused: Vec<_> = answers.iter().filter(|it| it.1.code != OK).collect();
+            assert!(refused.is_empty(), "{} of {} refused: {:?}", refused.len(), answers.len(), refused.first());
+        }
+    }
+}
+
 #[test]
 fn sends_in_flight_through_a_slave_survive_their_master_exactly_once() {
     let _turn = one_at_a_time();
-    let mut cluster = Cluster::start(ClusterSpec::default().broker_key("forwardHoldMillis=60000"));
-    cluster.create_topic("orders", 3);
-    let through = a_slave(&cluster);
-    let load: Vec<_> = (0..3).map(|it| Pipeline::start(&cluster.brokers[through], "orders", it)).collect();
-    let mut kills = 0;
-    while kills < 8 {
-        let before = cluster.wait_whole();
-        load.iter().for_each(|it| it.wait_progress(200));
-        let master = cluster.wait_master();
-        if master == through {
-            let other = *before.in_sync.iter().find(|it| **it != before.master_id).expect("a slave");
-            cluster.switch_to(cluster.broker_at(&before.addresses[&other]).expect("one of ours"));
-            continue;
+    let mut passing = Passing::start();
+    for _ in 0..8 {
+        let (master, epoch) = passing.another_master();
+        passing.cluster.brokers[master].kill();
+        passing.cluster.wait_master_after(epoch);
+        passing.wait_progress();
+        passing.cluster.brokers[master].start();
+    }
+    passing.judge();
+}
+
+/// What it was asked before it hung it finds in its sockets when it goes on, as the master that it takes itself for.
+#[test]
+fn a_master_that_hangs_with_sends_in_flight_stores_none_of_them_a_second_time() {
+    let _turn = one_at_a_time();
+    let mut passing = Passing::start();
+    for _ in 0..3 {
+        let (master, epoch) = passing.another_master();
+        passing.cluster.brokers[master].pause();
+        passing.cluster.wait_master_after(epoch);
+        passing.wait_progress();
+        passing.cluster.brokers[master].resume();
+    }
+    passing.cluster.wait_whole();
+    passing.wait_progress();
+    passing.judge();
+}
+
+#[test]
+fn two_elections_in_a_row_lose_and_repeat_nothing_that_waits() {
+    let _turn = one_at_a_time();
+    let mut passing = Passing::start();
+    for _ in 0..3 {
+        let (first, epoch) = passing.another_master();
+        passing.cluster.brokers[first].kill();
+        let after = passing.cluster.wait_master_after(epoch);
+        let second = passing.cluster.wait_master();
+        if second != passing.through {
+            passing.cluster.brokers[second].kill();
+            passing.cluster.wait_master_after(after.master_epoch);
         }
-        cluster.brokers[master].kill();
-        kills += 1;
-        cluster.wait_master_after(before.master_epoch);
-        load.iter().for_each(|it| it.wait_progress(200));
-        cluster.brokers[master].start();
+        passing.wait_progress();
+        let dead = passing.cluster.brokers.iter_mut().filter(|it| !it.runs());
+        dead.for_each(Node::start);
     }
-    let answers: Vec<_> = load.into_iter().map(Pipeline::stop).collect();
-    for (queue, answers) in answers.iter().enumerate() {
-        judge(&cluster, "orders", queue as i32, answers);
-        let refused: Vec<_> = answers.iter().filter(|it| it.1.code != OK).collect();
-        assert!(refused.is_empty(), "{} of {} refused: {:?}", refused.len(), answers.len(), refused.first());
-    }
+    passing.judge();
+}
+
+/// Whatever form a client gives its messages in.
+#[test]
+fn batches_old_names_and_one_way_sends_are_passed_on_as_they_are() {
+    let _turn = one_at_a_time();
+    let cluster = Cluster::start(ClusterSpec::default());
+    cluster.create_topic("orders", 3);
+    let mut connection = open(&cluster.brokers[a_slave(&cluster)]);
+    let inner = |key: &str| BatchMessage {
+        body: key.to_owned().into(),
+        properties: format!("UNIQ_KEY\u{1}{key}\u{2}"),
+        ..BatchMessage::default()
+    };
+    let body = batch::encode(&[inner("b1"), inner("b2"), inner("b3")]).expect("a batch");
+    let batched = Command { code: 320, ..queries::send_request("orders", 0, body) }.with_ext("m", true);
+    let answer = connection.call(batched, PATIENCE).expect("an answer");
+    assert_eq!((answer.code, answer.ext["msgId"].split(',').count()), (OK, 3), "{answer:?}");
+    assert_eq!(bodies(&cluster, 0), ["b1", "b2", "b3"]);
+    // 10, with long names, and no key.
+    let (long, short) = (
+        [
+            "producerGroup",
+            "topic",
+            "defaultTopic",
+            "defaultTopicQueueNums",
+            "queueId",
+            "sysFlag",
+            "bornTimestamp",
+            "flag",
+        ],
+        ["a", "b", "c", "d", "e", "f", "g", "h"],
+    );
+    let new = queries::send_request("orders", 1, "old names");
+    let ext = long.iter().zip(short).map(|(long, short)| ((*long).to_owned(), new.ext[short].clone())).collect();
+    let answer = connection.call(Command { code: 10, ext, ..new }, PATIENCE).expect("an answer");
+    assert_eq!(answer.code, OK, "{answer:?}");
+    assert_eq!(bodies(&cluster, 1), ["old names"]);
+    // One-way, and something after it by which to know that it is done: a connection's order is kept.
+    connection.send(keyed("orders", 2, "one way").one_way()).expect("the slave listens");
+    let answer = connection.call(keyed("orders", 2, "after it"), PATIENCE).expect("an answer");
+    assert_eq!(answer.code, OK, "{answer:?}");
+    assert_eq!(bodies(&cluster, 2), ["one way", "after it"]);
+}
+
+fn bodies(cluster: &Cluster, queue: i32) -> Vec<String> {
+    let all = read_all(cluster, "orders", queue);
+    all.into_iter().map(|it| String::from_utf8_lossy(&it.body).into_owned()).collect()
 }
 
 /// 14, with what is expected to be said.
