@@ -1,7 +1,7 @@
 //! What strikes, whom, and what ends it.
 
 use super::Chaos;
-use baton_tests::cluster::BROKER_SET;
+use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
 use baton_tests::process::binary;
 use std::process::Command;
 
@@ -34,12 +34,15 @@ pub enum Fault {
     ImpairMaster,
     ImpairSlave,
     ImpairControllerLeader,
+    WipeSlave,
     Switchover,
+    ElectMaster,
+    TransferLeadership,
 }
 
 use Fault::*;
 
-pub const FAULTS: [Fault; 27] = [
+pub const FAULTS: [Fault; 30] = [
     KillMaster,
     KillSlave,
     KillControllerLeader,
@@ -66,7 +69,10 @@ pub const FAULTS: [Fault; 27] = [
     ImpairMaster,
     ImpairSlave,
     ImpairControllerLeader,
+    WipeSlave,
     Switchover,
+    ElectMaster,
+    TransferLeadership,
 ];
 
 /// What has to be done for a process when the fault ends. The network heals as a whole.
@@ -123,7 +129,16 @@ impl Fault {
             ImpairMaster => chaos.impair(&master),
             ImpairSlave => chaos.impair(&slave),
             ImpairControllerLeader => chaos.impair(&leader),
-            Switchover => chaos.switchover(),
+            WipeSlave => chaos.wipe(&slave),
+            Switchover => chaos.order(&format!("switchover -b {BROKER_SET}")),
+            ElectMaster => {
+                let id = chaos.id_of(&slave).unwrap_or(1);
+                chaos.order(&format!("electMaster -b {id} -bn {BROKER_SET} -c {CLUSTER_NAME}"))
+            }
+            TransferLeadership => {
+                let id = follower.trim_start_matches("controller-");
+                chaos.order(&format!("transferLeadership -i {id}"))
+            }
         }
     }
 }
@@ -209,12 +224,27 @@ impl Chaos {
         Vec::new()
     }
 
+    /// Killed, and its disk is gone: it comes back with nothing, not even its id.
+    fn wipe(&mut self, name: &str) -> Vec<Undo> {
+        let struck = self.kill(&[name.to_owned()]);
+        if !struck.is_empty() {
+            std::fs::remove_dir_all(self.node(name).store()).expect("a killed broker's store");
+        }
+        struck
+    }
+
     /// What an operator orders. While something else is broken it may be refused.
-    fn switchover(&mut self) -> Vec<Undo> {
+    fn order(&mut self, arguments: &str) -> Vec<Undo> {
         let mut mqadmin = Command::new(binary("mqadmin"));
-        mqadmin.args(["switchover", "-b", BROKER_SET, "-a", &self.cluster.controller_list()]);
+        mqadmin.args(arguments.split(' ')).args(["-a", &self.cluster.controller_list()]);
         let run = mqadmin.env_remove("ROCKETMQ_HOME").output().expect("mqadmin runs");
-        assert!(run.status.code().is_some(), "mqadmin switchover: {}", run.status);
+        assert!(matches!(run.status.code(), Some(0 | 1)), "mqadmin {arguments}: {}", run.status);
         Vec::new()
+    }
+
+    fn id_of(&self, broker: &str) -> Option<i64> {
+        let address = &self.cluster.brokers.iter().find(|it| it.name == broker)?.address;
+        let replicas = self.cluster.replicas()?;
+        replicas.in_sync.iter().copied().find(|id| replicas.addresses.get(id) == Some(address))
     }
 }
