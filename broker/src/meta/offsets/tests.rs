@@ -68,10 +68,10 @@ fn groups_and_topics_are_found_by_each_other() {
 }
 
 proptest::proptest! {
-    /// However commits and removals are cut into rounds, the slave ends with the master's table.
+    /// However commits, removals and deliveries are cut into rounds, the slave ends with the master's table.
     #[test]
     fn a_slave_that_asks_now_and_then_ends_with_the_masters_table(
-        steps in proptest::collection::vec((0..4u8, 0..3u8, 0..3u8, 0..3i32, 0..5i64), 1..60)
+        steps in proptest::collection::vec((0..6u8, 0..3u8, 0..3u8, 0..3i32, 0..5i64), 1..60)
     ) {
         let (mut master, mut slave) = (OffsetTable::default(), OffsetTable::default());
         let mut has = None;
@@ -79,11 +79,17 @@ proptest::proptest! {
             match kind {
                 0 | 1 => { master.commit(&format!("g{group}"), &format!("t{topic}"), queue, offset); }
                 2 => master.remove_group(&format!("g{group}")),
+                3 => master.delivered(queue, offset),
+                4 => master.clamp_delay(queue, offset),
                 _ => {
                     let (whole, newer) = (master.is_whole(has), master.newer_than(has));
                     if whole { slave.replace(newer) } else { slave.merge(newer) }
+                    if let Some(delays) = master.delays_newer_than(has) {
+                        slave.replace_delays(delays);
+                    }
                     has = Some(master.sequence());
                     proptest::prop_assert_eq!(slave.newer_than(None), master.newer_than(None));
+                    proptest::prop_assert_eq!(slave.delays().to_file(), master.delays().to_file());
                 }
             }
         }
