@@ -30,6 +30,17 @@ impl Network {
     fn join_founders(&self, id: u64, disk: impl Disk, snapshot_entries: u64, founders: &[&str]) -> Raft {
         let (events, mut listening) = mpsc::channel(1024);
         tokio::spawn(async move { while listening.recv().await.is_some() {} });
+        self.join_telling(id, disk, snapshot_entries, founders, events)
+    }
+
+    fn join_telling(
+        &self,
+        id: u64,
+        disk: impl Disk,
+        snapshot_entries: u64,
+        founders: &[&str],
+        events: mpsc::Sender<Event>,
+    ) -> Raft {
         let founders = Members::founders(founders.iter().map(|it| ((*it).to_owned(), format!("{it}:1"))));
         let (members, _) = watch::channel(founders.clone());
         let options = Options {
@@ -199,4 +210,30 @@ fn a_damaged_directory_and_one_in_use_are_refused_with_advice() {
     std::fs::write(dir.path().join("CURRENT"), "MANIFEST-999999\n").expect("writes");
     let damaged = RocksDisk::open(dir.path(), &identity).err().map(|it| it.to_string()).unwrap_or_default();
     assert!(damaged.contains("move this directory away"), "{damaged}");
+}
+
+/// The others know what it had; it must end by itself, before they have refused it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_whose_log_is_gone_ends_with_advice() {
+    let network = Network::default();
+    for id in 1..=3 {
+        network.join(id, MemoryDisk::new(&[1, 2, 3]), 1_000);
+    }
+    for id in 1..=20 {
+        network.apply(id).await;
+    }
+    let lost = network.leader().await.0 % 3 + 1;
+    network.leave(lost);
+    let (events, mut listening) = mpsc::channel(1024);
+    let raft = network.join_telling(lost, MemoryDisk::new(&[1, 2, 3]), 1_000, &["n0", "n1", "n2"], events);
+    let why = loop {
+        match tokio::time::timeout(Duration::from_secs(10), listening.recv()).await.expect("ends within 10 s") {
+            Some(Event::Stopped(why)) => break why.unwrap_or_default(),
+            Some(_) => {}
+            None => panic!("ended without a word"),
+        }
+    };
+    assert!(why.contains("its disk was lost or exchanged"), "{why}");
+    assert_eq!(raft.propose(take_id(21)).await, Err(RaftError::Stopped));
+    (1..=3).for_each(|id| network.leave(id));
 }

@@ -298,6 +298,7 @@ impl<D: Disk> Driver<D> {
             Input::Read(read) if self.node.raft.state == StateRole::Leader => self.reads.wait(read),
             Input::Read(read) => read(Err(RaftError::NotLeader)),
             Input::Message(message) if self.may_vote(&message) => {
+                self.check_memory(&message)?;
                 // A message that raft-rs refuses (from a stranger, or stale) is dropped by design.
                 let _ = self.node.step(*message);
             }
@@ -319,6 +320,21 @@ impl<D: Disk> Driver<D> {
     fn may_vote(&self, message: &Message) -> bool {
         let vote = matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         !vote || monotonic_ms() >= self.votes_from
+    }
+
+    /// A leader's heartbeat names nothing that its receiver has not acknowledged as written.
+    fn check_memory(&self, message: &Message) -> anyhow::Result<()> {
+        let (raft, last) = (&self.node.raft, self.node.store().last());
+        let heartbeat = message.get_msg_type() == MessageType::MsgHeartbeat && message.term >= raft.term;
+        if !heartbeat || message.commit <= last {
+            return Ok(());
+        }
+        let (name, address) = self.members.get(raft.id).map(|it| (&*it.name, &*it.address)).unwrap_or_default();
+        bail!(
+            "controller {name} has acknowledged the log up to {}, and has it up to {last}: {}",
+            message.commit,
+            membership::disk_is_lost(name, address)
+        )
     }
 
     fn propose(&mut self, command: &Command, done: oneshot::Sender<Result<Outcome, RaftError>>) {

@@ -138,10 +138,9 @@ impl<D: Disk> Driver<D> {
         };
         match self.directories.get(&it.from) {
             Some(known) if *known != it.directory => Ok(Err(format!(
-                "controller {} had another data directory when it was last heard: its disk was lost or exchanged, and \
-                 with it what it had promised. Run `mqadmin removeController --id {}`, set controllerJoin=true in its \
-                 file, and run `mqadmin addController --id {} --address {}`",
-                member.name, member.name, member.name, member.address
+                "controller {} had another data directory when it was last heard: {}",
+                member.name,
+                disk_is_lost(&member.name, &member.address)
             ))),
             Some(_) => Ok(Ok(())),
             None => self.remember(it).map(Ok),
@@ -152,4 +151,12 @@ impl<D: Disk> Driver<D> {
         self.directories.insert(it.from, it.directory);
         self.disk.write(&Batch { directory: Some((it.from, it.directory)), ..Default::default() })
     }
+}
+
+/// What to do about it.
+pub(super) fn disk_is_lost(name: &str, address: &str) -> String {
+    format!(
+        "its disk was lost or exchanged, and with it what it had promised. Run `mqadmin removeController --id {name}`, \
+         set controllerJoin=true in its file, and run `mqadmin addController --id {name} --address {address}`"
+    )
 }
