@@ -8,9 +8,7 @@ use crate::meta::topics::TopicFile;
 use crate::sync_wire::{SyncBody, SyncRequest, SyncResponse, SyncVersion};
 use ha::{Master, Role};
 use node::remoting::Client;
-use proto::body::{
-    ConsumerOffsetTable, DelayOffsetTable, SubscriptionGroupWrapper, TopicConfigSerializeWrapper,
-};
+use proto::body::{ConsumerOffsetTable, DelayOffsetTable, SubscriptionGroupWrapper, TopicConfigSerializeWrapper};
 use proto::code::{request, response};
 use proto::{BrokerId, Command, Epoch};
 use serde::de::DeserializeOwned;

@@ -127,10 +127,8 @@ impl Config {
         }
         addresses("namesrvAddr", &self.nameservers())?;
         addresses("controllerAddr", &self.controllers())?;
-        store::DelayLevels::parse(&self.message_delay_level).map_err(|why| ConfigProblem::DelayLevels {
-            value: self.message_delay_level.clone(),
-            why,
-        })?;
+        store::DelayLevels::parse(&self.message_delay_level)
+            .map_err(|why| ConfigProblem::DelayLevels { value: self.message_delay_level.clone(), why })?;
         if self.slave_read_spread && !self.slave_read_enable {
             return Err(ConfigProblem::SpreadWithoutRead);
         }
