@@ -18,12 +18,12 @@ mod set;
 pub mod story;
 
 pub use command::{
-    AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Drain, Drained, Elect, Fence, Pause, Register,
+    AlterSyncStateSet, ApplyBrokerId, Clean, CleanLiving, Command, Drain, Drained, Elect, Fence, Note, Pause, Register,
     RemoveDead,
 };
 pub use considered::{Considered, Verdict};
 pub use elect::{Candidate, Choice, ElectMode, Standing, UncleanElection, Zone};
-pub use memory::{Memory, Promoted};
+pub use memory::{Asked, Memory, Promoted};
 pub use outcome::{Outcome, Refusal, SetSummary};
 pub use planned::{NoSuccessor, Successor};
 pub use set::{BrokerSet, Cause, Replica, RoleChange};
@@ -63,6 +63,7 @@ impl Replicas {
             Command::Clean(it) => self.clean(index, it),
             Command::Drain(it) => self.drain(index, it),
             Command::Pause(it) => self.pause(index, it),
+            Command::Note(_) => Outcome::Unchanged,
             Command::Promoted(it) => {
                 let told = self.memories.get_mut(&it.broker_set).is_some_and(|memory| memory.promoted(&it));
                 if told { Outcome::Changed } else { Outcome::Unchanged }

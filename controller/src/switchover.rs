@@ -10,8 +10,8 @@
 use crate::metrics::Metrics;
 use crate::raft::{Raft, RaftError};
 use crate::replicas::{
-    BrokerSet, Cause, Command as Change, Elect, ElectMode, NoSuccessor, Outcome, Promoted, Refusal, SetSummary,
-    Successor, UncleanElection,
+    Asked, BrokerSet, Cause, Command as Change, Elect, ElectMode, NoSuccessor, Note, Outcome, Promoted, Refusal,
+    SetSummary, Successor, UncleanElection,
 };
 use crate::watch::Watch;
 use node::clock::wall_ms;
@@ -83,7 +83,13 @@ impl Switchover {
         wanted: Option<BrokerId>,
         reason: Reason,
     ) -> Result<Switched, SwitchError> {
-        let plan = self.plan(set, wanted).await?;
+        let plan = match self.plan(set, wanted).await {
+            Ok(plan) => plan,
+            Err(why) => {
+                self.note(&set.name, why.to_string()).await;
+                return Err(why.into());
+            }
+        };
         // A task of its own ends what it has begun, also when nobody waits for it any more.
         let (it, set) = (self.clone(), set.clone());
         let work = tokio::spawn(async move { it.without_lease(&set, plan, reason).await });
@@ -96,6 +102,9 @@ impl Switchover {
     async fn without_lease(&self, set: &BrokerSet, plan: Successor, reason: Reason) -> Result<Switched, SwitchError> {
         self.watch.switching(&set.name).await;
         let done = self.change(set, plan, reason).await;
+        if let Err(SwitchError::Failed(why)) = &done {
+            self.note(&set.name, why.clone()).await;
+        }
         if matches!(done, Err(SwitchError::Raft(RaftError::Timeout))) {
             let (it, name) = (self.clone(), set.name.clone());
             tokio::spawn(async move {
@@ -106,6 +115,14 @@ impl Switchover {
             self.watch.switched(&set.name).await;
         }
         done
+    }
+
+    /// For who asks later why nothing happened.
+    async fn note(&self, broker_set: &str, why: String) {
+        let note = Note { broker_set: broker_set.to_owned(), asked: Asked::Switchover, why, at_ms: wall_ms() };
+        if let Err(e) = self.raft.propose(Change::Note(note)).await {
+            info!(broker_set, %e, "a refused switchover is not in the history");
+        }
     }
 
     /// The log is in order: once a later entry is decided, so is an election that had no answer. A leader that lost its

@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::raft::{Event, Raft};
 use crate::replicas::{
-    BrokerSet, Command, Elect, ElectMode, Outcome, Promoted, RemoveDead, RoleChange, UncleanElection,
+    Asked, BrokerSet, Command, Elect, ElectMode, Note, Outcome, Promoted, RemoveDead, RoleChange, UncleanElection,
 };
 use crate::switchover::{Reason, Switchover};
 use arc_swap::ArcSwap;
@@ -289,13 +289,17 @@ impl Task {
             Output::Reach { broker_set, id, ha_address } => self.reach(broker_set, id, ha_address),
             Output::Return { broker_set, from, to } => self.return_to(broker_set, from, to),
             Output::AskWitnesses { broker_set, id } => self.ask_witnesses(broker_set, id),
-            Output::Flapping { broker_set, changes, wait } => error!(
-                broker_set,
-                changes,
-                wait_ms = wait,
-                "the master changes too often: automatic elections wait; look why its brokers die, `mqadmin explain` \
-                 helps"
-            ),
+            Output::Flapping { broker_set, changes, wait } => {
+                error!(
+                    broker_set,
+                    changes,
+                    wait_ms = wait,
+                    "the master changes too often: automatic elections wait; look why its brokers die, `mqadmin \
+                     explain` helps"
+                );
+                let why = format!("the master changed {changes} times: elections that nobody chose wait for {wait} ms");
+                self.propose(Command::Note(Note { broker_set, asked: Asked::Election, why, at_ms: wall_ms() }));
+            }
             Output::Notify { broker_set, id } => self.notify(&broker_set, id),
             Output::RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch } => {
                 info!(broker_set, ?ids, "taking dead replicas out of the SyncStateSet");
@@ -381,12 +385,14 @@ impl Task {
         tokio::spawn(async move {
             let broker_set = command.broker_set().to_owned();
             let elects = matches!(command, Command::Elect(_));
+            // Only what `liveness` counts as under way: to settle it early would renew a lease too soon (S5).
+            let awaited = elects || matches!(command, Command::RemoveDead(_));
             let outcome = raft.propose(command).await;
             if let Some(outcome) = outcome.as_ref().ok().filter(|_| elects) {
                 metrics.elected(&broker_set, outcome);
             }
             match outcome {
-                Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::MasterStillAlive(_)) => {
+                Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::MasterStillAlive(_)) if awaited => {
                     // When the task is gone the process is ending.
                     let _ = queue.send(Ask::Settled(broker_set)).await;
                 }

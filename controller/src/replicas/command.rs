@@ -1,7 +1,7 @@
 //! What can happen to the replicated state. A command travels as JSON inside a Raft entry.
 
 use super::elect::{Candidate, ElectMode, UncleanElection};
-use super::memory::Promoted;
+use super::memory::{Asked, Promoted};
 use super::set::Cause;
 use proto::{BrokerId, Epoch};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ pub enum Command {
     Promoted(Promoted),
     Drain(Drain),
     Pause(Pause),
+    Note(Note),
 }
 
 /// 1013: takes a broker id for good.
@@ -148,6 +149,15 @@ pub struct Pause {
     pub at_ms: i64,
 }
 
+/// What was refused before it came to a command; changes nothing but the memory of the set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub broker_set: String,
+    pub asked: Asked,
+    pub why: String,
+    pub at_ms: i64,
+}
+
 impl Command {
     /// The one broker set that a command can change.
     pub fn broker_set(&self) -> &str {
@@ -161,6 +171,7 @@ impl Command {
             Command::Clean(it) => &it.broker_set,
             Command::Drain(it) => &it.broker_set,
             Command::Pause(it) => &it.broker_set,
+            Command::Note(it) => &it.broker_set,
             Command::Promoted(it) => &it.broker_set,
         }
     }

@@ -117,6 +117,7 @@ pub enum Asked {
     SyncStateSet,
     Cleaning,
     Draining,
+    Switchover,
     #[default]
     Other,
 }

@@ -22,8 +22,10 @@ pub(super) struct Before {
     sync_state_set: BTreeSet<BrokerId>,
     eligible: BTreeSet<BrokerId>,
     considered: Vec<Considered>,
-    /// Noted if it changed anything.
+    /// Kept if it changed anything.
     ordered: Option<What>,
+    /// Kept in any case.
+    noted: Option<What>,
 }
 
 impl Replicas {
@@ -43,6 +45,7 @@ impl Replicas {
             Command::Clean(it) => (Asked::Cleaning, None, Trigger::Cleaned, it.at_ms),
             Command::Drain(it) => (Asked::Draining, Some(it.id), Trigger::Other, it.at_ms),
             Command::Pause(it) => (Asked::Other, None, Trigger::Other, it.at_ms),
+            Command::Note(it) => (it.asked, None, Trigger::Other, it.at_ms),
             Command::Promoted(it) => (Asked::Other, None, Trigger::Other, it.promoted_ms),
         };
         let considered = match command {
@@ -60,6 +63,7 @@ impl Replicas {
             eligible: set.map(|it| it.eligible.clone()).unwrap_or_default(),
             considered,
             ordered: ordered(command),
+            noted: noted(command),
         }
     }
 
@@ -92,6 +96,7 @@ impl Before {
             let why = why.to_string();
             return vec![(at_ms, What::Refused { asked, by, why, times: 1, last_ms: at_ms, considered })];
         }
+        whats.extend(self.noted.take().map(|it| (at_ms, it)));
         whats.extend(self.ordered.take().filter(|_| *outcome == Outcome::Changed).map(|it| (at_ms, it)));
         let new_role = set.history.back().filter(|it| Some(*it) != self.last.as_ref());
         let elected = new_role.is_some_and(|it| it.to.is_some());
@@ -126,6 +131,12 @@ fn ordered(command: &Command) -> Option<What> {
         Command::Pause(Pause { until_ms, .. }) => Some(What::Pause { until_ms: *until_ms }),
         _ => None,
     }
+}
+
+fn noted(command: &Command) -> Option<What> {
+    let Command::Note(it) = command else { return None };
+    let (asked, why, last_ms) = (it.asked, it.why.clone(), it.at_ms);
+    Some(What::Refused { asked, by: None, why, times: 1, last_ms, considered: Vec::new() })
 }
 
 fn role(it: &RoleChange, standing: Option<Standing>, mut considered: Vec<Considered>) -> What {

@@ -224,6 +224,7 @@ fn asked_text(asked: Asked) -> &'static str {
         Asked::SyncStateSet => "SyncStateSet",
         Asked::Cleaning => "cleaning",
         Asked::Draining => "draining",
+        Asked::Switchover => "switchover",
         Asked::Other => "request",
     }
 }

@@ -61,6 +61,10 @@ enum Step {
     Pause {
         until: i64,
     },
+    /// A switchover was refused before it came to a command.
+    Note {
+        why: String,
+    },
     /// Who a switchover would make master; changes nothing.
     Successor {
         #[arg(optional)]
@@ -222,6 +226,9 @@ impl Machine {
             Step::Drain { id } => Command::Drain(Drain { broker_set, id: *id, wanted: Drained::Yes, at_ms: self.at() }),
             Step::Undrain { id } => {
                 Command::Drain(Drain { broker_set, id: *id, wanted: Drained::No, at_ms: self.at() })
+            }
+            Step::Note { why } => {
+                Command::Note(Note { broker_set, asked: memory::Asked::Switchover, why: why.clone(), at_ms: self.at() })
             }
             Step::Pause { until } => Command::Pause(Pause { broker_set, until_ms: *until, at_ms: self.at() }),
             Step::Promoted { epoch } => Command::Promoted(Promoted {
