@@ -6,7 +6,8 @@
 //! below the log's end change only when truncation zeroes them; a reader that still holds a slice then may see zeroes,
 //! never unmapped memory.
 
-use memmap2::MmapRaw;
+use crate::blank::{any_stored, is_blank};
+use memmap2::{Advice, MmapRaw};
 use rustix::fs::FallocateFlags;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -115,9 +116,20 @@ impl MappedFile {
         if range.is_empty() { Ok(()) } else { self.map.flush_range(range.start, range.len()) }
     }
 
-    /// True when anything but zeroes stands at or after `from`.
+    /// True when anything but zeroes stands at or after `from`. Looks through the map, which can be kept from reading
+    /// ahead; a read of the file cannot once a page that announces more is met.
     pub fn has_data_after(&self, from: usize) -> io::Result<bool> {
-        crate::blank::has_data_after(&self.file, from as u64, self.map.len() as u64)
+        let len = self.size() - from;
+        if len > 0 {
+            self.map.advise_range(Advice::Random, from, len)?;
+        }
+        let found = any_stored(&self.file, from as u64, self.size() as u64, |stretch| {
+            Ok(!is_blank(self.bytes(stretch.start as usize..stretch.end as usize)))
+        });
+        if len > 0 {
+            self.map.advise_range(Advice::Normal, from, len)?;
+        }
+        found
     }
 
     /// Zeroes everything from `from` on, durably, so that stale bytes can never become records again (S9).
