@@ -333,7 +333,8 @@ impl Pull {
 
     fn suggested(&self, broker: &Broker, view: &View, found: &GetResult) -> i64 {
         // What this replica has deleted the master may still have.
-        if !broker.config.slave_read_enable || found.status == GetStatus::OffsetTooSmall {
+        let deleted = matches!(found.status, GetStatus::OffsetTooSmall | GetStatus::MessageWasRemoving);
+        if !broker.config.slave_read_enable || deleted {
             return MASTER_ID;
         }
         let last = found.messages.last().and_then(|it| memory::physical_offset(it));

@@ -40,8 +40,10 @@ pub(super) fn verdict(standing: Standing, status: GetStatus, offset: i64, next: 
     let code = code(status, offset);
     let moved = code == response::PULL_OFFSET_MOVED;
     let slave = matches!(standing, Standing::Slave | Standing::LaggingSlave);
+    // The master may still have what this replica has deleted.
+    let elsewhere = slave && matches!(status, GetStatus::OffsetTooSmall | GetStatus::MessageWasRemoving);
     let (code, next) = match status {
-        GetStatus::OffsetTooSmall if slave => (response::PULL_RETRY_IMMEDIATELY, offset),
+        _ if elsewhere => (response::PULL_RETRY_IMMEDIATELY, offset),
         GetStatus::OffsetTooSmall => (code, next),
         GetStatus::OffsetFoundNull if slave => (code, offset),
         _ if moved && standing != Standing::Master => (response::PULL_NOT_FOUND, offset),
@@ -51,7 +53,7 @@ pub(super) fn verdict(standing: Standing, status: GetStatus, offset: i64, next: 
         (response::PULL_NOT_FOUND, Standing::LaggingSlave) => Hold::Briefly,
         (response::PULL_NOT_FOUND, _) => Hold::AsAsked,
         // Its next read is the master's. A consumer that takes this replica for the master must not run in circles.
-        _ if slave && status == GetStatus::OffsetTooSmall => Hold::Briefly,
+        _ if elsewhere => Hold::Briefly,
         _ => Hold::No,
     };
     Verdict { code, next, hold }
@@ -112,9 +114,11 @@ mod tests {
         for standing in [Master, NewMaster] {
             assert_eq!(of(standing, OffsetTooSmall, 1, 4), (PULL_OFFSET_MOVED, 4, Hold::No));
             assert_eq!(of(standing, OffsetFoundNull, 1, 8), (PULL_NOT_FOUND, 8, Hold::AsAsked));
+            assert_eq!(of(standing, GetStatus::MessageWasRemoving, 1, 4), (PULL_RETRY_IMMEDIATELY, 4, Hold::No));
         }
         for standing in [Slave, LaggingSlave] {
             assert_eq!(of(standing, OffsetTooSmall, 1, 4), (PULL_RETRY_IMMEDIATELY, 1, Hold::Briefly));
+            assert_eq!(of(standing, GetStatus::MessageWasRemoving, 1, 4), (PULL_RETRY_IMMEDIATELY, 1, Hold::Briefly));
             assert_eq!(of(standing, OffsetFoundNull, 1, 8).1, 1);
         }
     }
