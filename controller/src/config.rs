@@ -81,7 +81,7 @@ pub struct Config {
     pub preferred_master_delay_mills: u64,
     /// A snapshot of the state is taken, and the Raft log cut, after this many entries …
     pub snapshot_entries: u64,
-    /// … or this many bytes.
+    /// … or this many bytes; of a large state not before the log has grown by half of what the state takes.
     pub snapshot_bytes: u64,
     #[serde(flatten)]
     pub access: Access,

@@ -3,8 +3,8 @@
 use baton::{Program, ServerArgs, finish, load, offline, parse, print_config, serve, serving, warn_unknown};
 use std::process::ExitCode;
 
-/// A controller makes and drops millions of small values a second, on one thread what was made on another: the system's
-/// allocator takes a third of the processor time of a busy one.
+/// A controller makes millions of small values, and drops on one thread what another has made: the system's allocator
+/// costs a fifth more processor time. Without huge pages, which would take 10 MiB of an idle one.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
