@@ -8,6 +8,7 @@ mod comes_back;
 mod controllers_die;
 mod delayed;
 mod explained;
+mod flapping;
 mod forms;
 mod forwarding;
 mod master_dies;

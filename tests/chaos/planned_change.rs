@@ -117,6 +117,16 @@ fn a_drained_replica_is_kept_away_from_mastership_and_a_pause_from_elections() {
     wait_until("elected as soon as elections go on", PATIENCE, || {
         cluster.replicas().is_some_and(|it| it.master_epoch > second.master_epoch)
     });
+    let history = succeeds(&cluster, &["history", "-b", "broker-a", "-m", "100"]);
+    for ordered in [
+        format!("replica {id} drained: an operator keeps mastership away from it"),
+        format!("switchover refused: replica {id} of broker-a is drained"),
+        format!("replica {id} not drained any more"),
+        "an operator paused automatic elections until".to_owned(),
+        "an operator ended the pause of automatic elections".to_owned(),
+    ] {
+        assert!(history.contains(&ordered), "{ordered}: {history}");
+    }
 }
 
 /// The controller leader dies between drain and election: the master goes on by its own clock.
