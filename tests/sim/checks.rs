@@ -83,7 +83,9 @@ impl Truth {
         self.lives[broker] = life;
     }
 
+    /// S2: a promise outlives the process that made it.
     pub fn promised(&mut self, broker: usize, epoch: Epoch) {
+        self.acts(broker, epoch, "promises itself");
         self.promised[broker] = self.promised[broker].max(epoch);
     }
 

@@ -361,7 +361,7 @@ impl Controller {
         let Some(view) = self.process.as_ref().and_then(|it| it.liveness.view(SET)) else { return };
         let to = view.replicas.get(&id).and_then(|it| ctx.at(&it.address));
         let Some(to) = to else { return };
-        if ctx.takes_datagram(self.node, to) {
+        if ctx.net.hosts[to.0].life.is_some() {
             let view = view_of(&SetSummary::from(&**view));
             ctx.datagram(self.node, to, Packet::Notify(view));
         } else if let Some(wait) = NOTIFY_AGAIN_US.get(attempt) {

@@ -3,6 +3,7 @@
 
 use crate::ctx::{Ctx, NodeId};
 use crate::rng::Rng;
+use crate::scenarios::Strike;
 
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -92,6 +93,8 @@ pub enum Fault {
     Heal(NodeId, NodeId),
     Resume(NodeId),
     Start(NodeId),
+    /// Part of a scenario.
+    Scripted(Strike),
     /// Somebody has reached the point where a fault waited.
     Sprung(NodeId),
     /// Everything is well from now on.
@@ -146,6 +149,30 @@ impl Profile {
             faults_until: rng.between(15, 30) * 1_000_000,
             gap_us: rng.pick(&[300_000, 800_000, 2_000_000]),
             weights,
+        }
+    }
+
+    /// Three brokers, strict, on a good network; nothing goes wrong by itself.
+    pub fn quiet() -> Profile {
+        Profile {
+            brokers: 3,
+            latency_us: 100,
+            jitter_us: 300,
+            slow_packets: 0,
+            loss: 0,
+            duplicates: 0,
+            heartbeat_ms: 500,
+            timeout_ms: 2_000,
+            min_in_sync: 1,
+            copies: 0,
+            sync_flush: false,
+            not_catchup_ms: 1_000,
+            proof_of_death: true,
+            client_pause_us: 8_000,
+            drift_ppm: 0,
+            faults_until: 12_000_000,
+            weights: Vec::new(),
+            ..Profile::draw(&mut Rng::new(0))
         }
     }
 

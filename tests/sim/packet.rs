@@ -63,6 +63,8 @@ pub enum Request {
         epoch: Epoch,
         set: BTreeSet<BrokerId>,
         set_epoch: i32,
+        /// A new version of the same set is wanted: it ends all doubt about earlier proposals.
+        fence: bool,
     },
     Heartbeat(Heartbeat),
     Witness {

@@ -9,6 +9,7 @@ use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Net};
 use crate::packet::{Packet, Request, Sent};
 use crate::rng::Rng;
+use crate::scenarios::Strike;
 use std::collections::VecDeque;
 
 /// The broker set's name.
@@ -74,31 +75,44 @@ pub enum Telling {
 pub fn run(seed: u64, mutant: Option<Mutant>, telling: Telling) -> Report {
     let mut rng = Rng::new(seed);
     let profile = Profile::draw(&mut rng);
-    let mut world = World::new(rng, profile, mutant, telling);
-    world.begin();
-    let mut events = 0;
-    while let Some((at, event)) = world.ctx.agenda.take() {
-        world.ctx.now = at;
-        events += 1;
-        world.handle(event);
-        world.ctx.truth.judge(&world.brokers);
-        if world.over || world.ctx.truth.violation.is_some() {
-            break;
-        }
+    World::new(rng, profile, mutant, telling).run()
+}
+
+/// A quiet strict set to which only this happens, at these milliseconds.
+pub fn run_scripted(seed: u64, strikes: &[(u64, Strike)], mutant: Option<Mutant>, telling: Telling) -> Report {
+    let mut world = World::new(Rng::new(seed), Profile::quiet(), mutant, telling);
+    for (at_ms, strike) in strikes {
+        world.ctx.agenda.put(at_ms * 1_000, Event::Fault(Fault::Scripted(*strike)));
     }
-    let World { ctx, .. } = world;
-    Report {
-        violation: ctx.truth.violation,
-        hash: ctx.story.hash,
-        story: ctx.story.lines,
-        acknowledged: ctx.truth.acknowledged.len(),
-        elections: ctx.truth.elections,
-        events,
-        virtual_time: ctx.now,
-    }
+    world.run()
 }
 
 impl World {
+    fn run(self) -> Report {
+        let mut world = self;
+        world.begin();
+        let mut events = 0;
+        while let Some((at, event)) = world.ctx.agenda.take() {
+            world.ctx.now = at;
+            events += 1;
+            world.handle(event);
+            world.ctx.truth.judge(&world.brokers);
+            if world.over || world.ctx.truth.violation.is_some() {
+                break;
+            }
+        }
+        let World { ctx, .. } = world;
+        Report {
+            violation: ctx.truth.violation,
+            hash: ctx.story.hash,
+            story: ctx.story.lines,
+            acknowledged: ctx.truth.acknowledged.len(),
+            elections: ctx.truth.elections,
+            events,
+            virtual_time: ctx.now,
+        }
+    }
+
     fn new(mut rng: Rng, profile: Profile, mutant: Option<Mutant>, telling: Telling) -> World {
         let nodes = profile.nodes();
         let (controllers, brokers, clients) = (profile.controllers, profile.brokers, profile.clients);
@@ -346,6 +360,7 @@ impl World {
             Fault::Resume(node) => self.go_on(node),
             Fault::Start(node) => self.start(node),
             Fault::Sprung(node) => self.sprung(node),
+            Fault::Scripted(strike) => self.strike_as_told(strike),
             Fault::Calm => self.calm_down(),
             Fault::Look => self.look(),
         }
@@ -435,12 +450,39 @@ impl World {
                 self.ctx.ambush = Some(self.ctx.rng.pick(&points));
             }
             Kind::Catastrophe => self.strike_all(),
-            Kind::Switchover => {
-                if let Some(leader) = self.controllers.iter().position(|it| it.leads()) {
-                    let (from, to) = (self.ctx.client(0), NodeId(leader));
-                    self.ctx.datagram(from, to, Packet::Call { id: 0, request: Request::Switchover });
-                }
+            Kind::Switchover => self.switch_over(),
+        }
+    }
+
+    fn switch_over(&mut self) {
+        if let Some(leader) = self.controllers.iter().position(|it| it.leads()) {
+            let (from, to) = (self.ctx.client(0), NodeId(leader));
+            self.ctx.datagram(from, to, Packet::Call { id: 0, request: Request::Switchover });
+        }
+    }
+
+    fn strike_as_told(&mut self, strike: Strike) {
+        let Some(master) = self.master() else { return };
+        let (now, master_node) = (self.ctx.now, self.ctx.broker(master));
+        // The one that nobody would choose: of equals the smallest id is.
+        let slaves = self.brokers.iter().filter(|it| it.index != master);
+        let slave = slaves.max_by_key(|it| it.identity()).map_or(master_node, |it| it.node);
+        let controllers = (0..self.controllers.len()).map(NodeId);
+        let servers = (0..self.controllers.len() + self.brokers.len()).map(NodeId);
+        let (links, until): (Vec<(NodeId, NodeId)>, u64) = match strike {
+            Strike::CutOffMaster(ms) => {
+                let others = servers.filter(|it| *it != master_node);
+                (others.flat_map(|it| [(it, master_node), (master_node, it)]).collect(), now + ms * 1_000)
             }
+            Strike::DeafenSlave(ms) => (controllers.map(|it| (it, slave)).collect(), now + ms * 1_000),
+            Strike::Switchover => return self.switch_over(),
+            Strike::BreakMastersConnections => {
+                return controllers.for_each(|it| self.ctx.reset(it, master_node));
+            }
+        };
+        for (from, to) in links {
+            self.ctx.cut(from, to);
+            self.ctx.agenda.put(until, Event::Fault(Fault::Heal(from, to)));
         }
     }
 
@@ -470,11 +512,26 @@ impl World {
             return;
         }
         self.ctx.say(node, format_args!("is ambushed"));
-        match (self.ctx.rng.below(5), self.broker_index(node)) {
+        match (self.ctx.rng.below(8), self.broker_index(node)) {
             (0, _) => self.kill(node),
             (1, _) => self.pause(node),
             (2, Some(_)) => drop(self.darken(node)),
+            (3..=5, _) => self.cut_from_controllers(node),
             _ => self.isolate_one(node),
+        }
+    }
+
+    /// Answers do not come, or requests and answers do not, while the brokers hear each other.
+    fn cut_from_controllers(&mut self, node: NodeId) {
+        let (after, both) = (faults::duration(&mut self.ctx), self.ctx.rng.chance(300));
+        self.ctx.say(node, format_args!("does not hear the controllers"));
+        for other in (0..self.controllers.len()).map(NodeId).filter(|it| *it != node) {
+            self.ctx.cut(other, node);
+            self.ctx.agenda.put(self.ctx.now + after, Event::Fault(Fault::Heal(other, node)));
+            if both {
+                self.ctx.cut(node, other);
+                self.ctx.agenda.put(self.ctx.now + after, Event::Fault(Fault::Heal(node, other)));
+            }
         }
     }
 

@@ -120,9 +120,9 @@ impl Broker {
         }
     }
 
-    pub(super) fn alter(&mut self, ctx: &mut Ctx, epoch: Epoch, set: BTreeSet<BrokerId>, set_epoch: i32) {
+    pub(super) fn alter(&mut self, ctx: &mut Ctx, epoch: Epoch, set: BTreeSet<BrokerId>, set_epoch: i32, fence: bool) {
         let Some(it) = &self.process else { return };
-        let request = Request::Alter { master: it.me, epoch, set, set_epoch };
+        let request = Request::Alter { master: it.me, epoch, set, set_epoch, fence };
         let errand = Errand { purpose: Purpose::Alter { epoch }, request, timeout_us: ALTER_US, again: true };
         self.to_leader(ctx, errand);
     }

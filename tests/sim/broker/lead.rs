@@ -132,7 +132,8 @@ impl Broker {
                 let master_epoch = leading.epoch;
                 ctx.reaches(Point::Proposal, self.node);
                 ctx.say(self.node, format_args!("proposes set {set:?} over version {epoch}"));
-                self.alter(ctx, master_epoch, set.clone(), epoch);
+                let fence = *leading.core.in_sync().committed() == set;
+                self.alter(ctx, master_epoch, set.clone(), epoch, fence);
                 if ctx.is(Mutant::ShrinksOnItsOwn) {
                     return self.step_master(ctx, master::Input::Committed { set, epoch: epoch + 1 });
                 }

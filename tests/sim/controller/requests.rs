@@ -9,7 +9,7 @@ use crate::world::SET;
 use controller::liveness::{Heartbeat, Input, RaftLease};
 use controller::raft::RaftError;
 use controller::replicas::{
-    AlterSyncStateSet, ApplyBrokerId, Cause, Command, Elect, ElectMode, Outcome, Refusal, Register, SetSummary,
+    AlterSyncStateSet, ApplyBrokerId, Cause, Command, Elect, ElectMode, Fence, Outcome, Refusal, Register, SetSummary,
 };
 use ha::role::View;
 use node::clock::wall_ms;
@@ -117,7 +117,12 @@ impl Controller {
                 self.propose(ctx, Command::Register(change), Then::Register(asker));
             }
             Request::Elect { id } => self.elect(ctx, asker, id),
-            Request::Alter { master, epoch, set, set_epoch } => {
+            Request::Alter { master, epoch: master_epoch, set_epoch: sync_state_set_epoch, fence: true, .. } => {
+                let broker_set = SET.to_owned();
+                let change = Fence { broker_set, master, master_epoch, sync_state_set_epoch, at_ms };
+                self.propose(ctx, Command::Fence(change), Then::Alter(asker));
+            }
+            Request::Alter { master, epoch, set, set_epoch, .. } => {
                 let mut alive = it.liveness.heard(now, SET);
                 // The sender speaks, even if this leader has not had a heartbeat of it yet.
                 alive.extend(it.liveness.is_alive(now, SET, master).then_some(master));
