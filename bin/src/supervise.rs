@@ -29,8 +29,6 @@ use verdict::{Ended, Judge, Told, Verdict};
 
 /// The option that a child is started without.
 const OPTION: &str = "--supervised";
-/// Set for the child: how many have been before it.
-pub const RESTARTS: &str = "BATON_RESTARTS";
 
 /// Runs until the child is to be started no more; its exit code.
 pub fn run(config: &broker::Config) -> anyhow::Result<ExitCode> {
@@ -129,7 +127,7 @@ impl Supervisor {
 
     fn start(&mut self) -> std::io::Result<Child> {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).env(notify::SOCKET, &self.ready.name).env(RESTARTS, self.restarts.to_string());
+        command.args(&self.args).env(notify::SOCKET, &self.ready.name);
         // Not ours: it names the process for which somebody else has opened sockets.
         command.env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES").env_remove("LISTEN_FDS");
         let place = self.sockets.as_ref().map(|it| {
