@@ -214,7 +214,8 @@ impl Sets {
         gauges.many("active_broker_num", "Replicas alive, as this controller hears them", each(|it| it.alive as f64));
         gauges.many("baton_sync_state_set_size", "Members of the SyncStateSet", each(|it| it.members as f64));
         gauges.many("baton_master_epoch", "Epoch of the master", each(|it| f64::from(it.epoch)));
-        let help = "For how long the master may acknowledge in the relaxed profile; as of its last heartbeat to this controller";
+        let help = "For how long the master may acknowledge in the relaxed profile, as of its last heartbeat to this \
+                    controller";
         let lease = |it: &PerSet| Some((it.labels.clone(), it.lease? as f64 / 1000.0));
         gauges.many("baton_master_lease_remaining_seconds", help, self.per_set.iter().filter_map(lease));
         let lags = |value: fn(crate::lag::Lag) -> f64| {

@@ -1,4 +1,5 @@
-//! The shared secret of controllers, brokers and operators: RocketMQ's signatures, asked for where a process is told to.
+//! The shared secret of controllers, brokers and operators: RocketMQ's signatures, asked for where a process is told
+//! to.
 //!
 //! Which requests need one is the process's own business.
 

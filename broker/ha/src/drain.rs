@@ -46,9 +46,9 @@ impl Drain {
         }
     }
 
-    /// An election that this drain allows may be under way until then, or later in a controller that was paused; that one
-    /// grants no lease before it knows the outcome. Until then this master acknowledges, in the relaxed profile too, only
-    /// what its whole set has: the target is one of them.
+    /// An election that this drain allows may be under way until then, or later in a controller that was paused; that
+    /// one grants no lease before it knows the outcome. Until then this master acknowledges, in the relaxed profile
+    /// too, only what its whole set has: the target is one of them.
     pub fn trust_lease_from(&self) -> Millis {
         self.drain_until + self.hold + DOUBT_MS
     }

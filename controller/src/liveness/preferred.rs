@@ -1,12 +1,13 @@
 //! Which member of a set should be master while nothing is wrong, and when mastership returns to it.
 //!
-//! The preferred one has the smallest `brokerElectionPriority`; among equals the one on whose host the fewest other sets
-//! have their master; then the smallest id. Only members of the SyncStateSet count that could take over at once, with
-//! the master itself. When one of them has been preferred to the master for `preferredMasterDelayMills` without a
+//! The preferred one has the smallest `brokerElectionPriority`; among equals the one on whose host the fewest other
+//! sets have their master; then the smallest id. Only members of the SyncStateSet count that could take over at once,
+//! with the master itself. When one of them has been preferred to the master for `preferredMasterDelayMills` without a
 //! break, mastership moves to it by a drained switchover (S10).
 //!
 //! One set at a time: each move changes the numbers that the next one is weighed by. Every move either lowers the
-//! priority, or evens out the masters per host, or lowers the id and leaves the rest as it was; so moves come to an end.
+//! priority, or evens out the masters per host, or lowers the id and leaves the rest as it was; so moves come to an
+//! end.
 
 use super::{Liveness, Output, Settings, Watched};
 use proto::{BrokerId, Millis};

@@ -1,6 +1,6 @@
 //! What happened to a broker set: each role change, each change of the SyncStateSet, each refusal, with who could have
-//! been master instead and why not; and what an operator ordered. Replicated, so that any later leader can answer "why did the master change at
-//! 12:03?".
+//! been master instead and why not; and what an operator ordered. Replicated, so that any later leader can answer "why
+//! did the master change at 12:03?".
 //!
 //! Bounded by number and by bytes; a refusal that repeats is counted instead of kept again. It decides nothing.
 
