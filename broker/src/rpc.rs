@@ -64,8 +64,8 @@ impl Handler for Rpc {
     }
 }
 
-/// What only controllers and slaves of this set ask: who could send it could make this broker a slave, stop its writes or
-/// copy its topics and groups.
+/// What only controllers and slaves of this set ask: who could send it could make this broker a slave, stop its writes
+/// or copy its topics and groups.
 fn is_for_replicas(code: i32) -> bool {
     matches!(
         code,
