@@ -141,6 +141,9 @@ pub struct Role {
     set: BTreeSet<BrokerId>,
     set_epoch: i32,
     registered: bool,
+    /// Newest epoch that the controllers answered since this process registered. None: whatever a push says of this
+    /// replica may be about the process before this one.
+    answered: Option<Epoch>,
     /// The set has no master, or has this replica's previous process as its master.
     wants_election: bool,
     asking: Option<Ask>,
@@ -159,6 +162,7 @@ impl Role {
             set: BTreeSet::new(),
             set_epoch: -1,
             registered: false,
+            answered: None,
             wants_election: false,
             asking: None,
             ask_at: 0,
@@ -171,6 +175,7 @@ impl Role {
         match input {
             Input::Identified(id) => self.me = Some(id),
             Input::Answered(ask, answer) => self.on_answer(now, ask, answer, out),
+            Input::Notified(view) if self.may_mean_another_process(&view) => self.ask_at = now,
             Input::Notified(view) => {
                 self.on_view(view, out);
                 if self.wants_election {
@@ -208,12 +213,21 @@ impl Role {
         out.push(Output::Ask(ask));
     }
 
+    /// S2: a replica may be elected while its process ends, and the push find the next one, which may lack what the
+    /// election counted on (S7). Registering ends such a mastership, so that answers after it are about this process.
+    fn may_mean_another_process(&self, view: &View) -> bool {
+        self.answered.is_none() && view.master.as_ref().is_some_and(|it| Some(it.id) == self.me)
+    }
+
     fn on_answer(&mut self, now: Millis, ask: Ask, answer: Answer, out: &mut Vec<Output>) {
         self.asking = None;
         match answer {
             Answer::View(view) => {
                 self.registered = true;
                 let names_another = view.master.as_ref().is_some_and(|it| Some(it.id) != self.me);
+                if names_another || (ask != Ask::Register && view.master.is_some()) {
+                    self.answered = self.answered.max(Some(view.epoch));
+                }
                 if ask == Ask::Register && !names_another && self.stage != Stage::Leader {
                     // S2: if it names us it means the process before this one, whose tail this one may not have.
                     self.wants_election = true;
@@ -224,6 +238,7 @@ impl Role {
             }
             Answer::Unregistered => {
                 self.registered = false;
+                self.answered = None;
                 self.retry(now);
             }
             Answer::Failed => self.retry(now),
