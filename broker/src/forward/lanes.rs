@@ -262,10 +262,9 @@ impl Lanes {
         self.dispatch(now, out);
     }
 
-    /// Whether somebody waits for [`Input::Settled`].
+    /// Whether [`Input::Settled`] of the present epoch would be news.
     pub fn wants_settled(&self) -> bool {
         self.settled != self.standing.epoch()
-            && self.requests.values().any(|it| matches!(it.state, State::Unknown { .. }))
     }
 
     fn on_arrived(&mut self, now: Millis, it: Arrival, out: &mut Vec<Output>) {

@@ -56,17 +56,26 @@ pub(super) async fn keep(
                 }
                 continue;
             };
-            match client.connection(&address).await {
+            let at = (epoch, address);
+            // A host that is gone does not even refuse: the next master is not to wait for that.
+            let opened = tokio::select! {
+                opened = client.connection(&at.1) => opened,
+                () = changes(&mut role, &at) => continue,
+            };
+            match opened {
                 Ok(connection) => {
                     pause = FIRST_PAUSE;
                     link.send_replace(Some(Link { epoch, connection: connection.clone() }));
-                    stays(&mut role, &(epoch, address), &connection).await;
+                    tokio::select! {
+                        () = changes(&mut role, &at) => {}
+                        () = connection.closed() => {}
+                    }
                     link.send_replace(None);
                 }
                 Err(error) => {
                     tracing::debug!(%error, epoch, "no connection to the master yet");
                     tokio::select! {
-                        _ = role.changed() => pause = FIRST_PAUSE,
+                        () = changes(&mut role, &at) => pause = FIRST_PAUSE,
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
                     }
                 }
@@ -76,12 +85,11 @@ pub(super) async fn keep(
     stop.run_until_cancelled(kept).await;
 }
 
-/// Ends when the connection or the mastership does.
-async fn stays(role: &mut watch::Receiver<RoleState>, at: &(Epoch, String), connection: &ClientConnection) {
+/// Ends when the master is another one, or of another epoch; never while this replica ends.
+async fn changes(role: &mut watch::Receiver<RoleState>, at: &(Epoch, String)) {
     loop {
-        tokio::select! {
-            changed = role.changed() => if changed.is_err() { return },
-            () = connection.closed() => return,
+        if role.changed().await.is_err() {
+            return std::future::pending().await;
         }
         if master(role).as_ref() != Some(at) {
             return;

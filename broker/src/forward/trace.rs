@@ -76,6 +76,8 @@ pub fn acknowledged(mut answer: Command) -> Command {
 #[derive(Debug, Default)]
 pub struct Search {
     wanted: BTreeMap<Key, Vec<Wanted>>,
+    /// Keys of batches of which the first message is found and the last is not.
+    open: Vec<Key>,
 }
 
 #[derive(Debug)]
@@ -140,15 +142,18 @@ impl Search {
         let within = |it: &Wanted| (it.from..it.to).contains(&record.physical_offset) && is_of(record, &it.what.topic);
         // The further messages of a batch follow its first one without a gap.
         let follows = |it: &&mut Wanted| {
-            !it.complete
-                && it.found.len() < it.what.count
-                && it.found.last().is_some_and(|last| last.end == record.physical_offset)
-                && within(it)
+            !it.complete && it.found.last().is_some_and(|last| last.end == record.physical_offset) && within(it)
         };
-        if let Some(batch) = self.wanted.values_mut().flatten().filter(|it| it.what.count > 1).find(follows) {
-            batch.found.push(place());
-            batch.complete = batch.found.len() == batch.what.count && batch.what.last == key;
-            return;
+        for at in 0..self.open.len() {
+            let batches = self.wanted.get_mut(&self.open[at]).into_iter().flatten();
+            if let Some(batch) = batches.filter(|it| it.found.len() < it.what.count).find(follows) {
+                batch.found.push(place());
+                batch.complete = batch.found.len() == batch.what.count && batch.what.last == key;
+                if batch.found.len() == batch.what.count {
+                    self.open.swap_remove(at);
+                }
+                return;
+            }
         }
         let Some(first) = self.wanted.get_mut(&key).into_iter().flatten().find(|it| it.found.is_empty() && within(it))
         else {
@@ -156,6 +161,9 @@ impl Search {
         };
         first.found.push(place());
         first.complete = first.what.count == 1;
+        if !first.complete {
+            self.open.push(key);
+        }
     }
 
     pub fn verdicts(self) -> Vec<(u64, Verdict)> {
