@@ -4,7 +4,7 @@ use baton_tests::cluster::Node;
 use baton_tests::queries::{self, OK};
 use baton_tests::record::Record;
 use baton_tests::wire::Connection;
-use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, one_at_a_time, wait_until, wire};
+use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, loudly, one_at_a_time, wait_until, wire};
 use proto::Command;
 use proto::batch::{self, BatchMessage};
 use std::collections::BTreeMap;
@@ -336,6 +336,37 @@ fn a_request_that_finds_no_master_waits_and_is_refused_and_memory_is_bounded() {
     let (status, page) = baton_tests::http::get(&cluster.brokers[slave].address, "/metrics").expect("a page");
     assert_eq!(status, 200);
     assert!(page.contains("baton_forward_refused_total{") && page.contains("reason=\"full\"} 2"), "{page}");
+}
+
+/// Its clients still reach it, it reaches nobody, and nobody says so.
+#[test]
+fn a_slave_that_is_cut_off_says_that_it_does_not_know() {
+    let _turn = one_at_a_time();
+    let Some(spec) = ClusterSpec::default().on_a_network() else {
+        return loudly("no network namespaces here: a slave that is cut off is not tried");
+    };
+    let network = spec.network.clone().expect("a network");
+    let cluster = Cluster::start(spec);
+    cluster.create_topic("orders", 1);
+    let slave = &cluster.brokers[a_slave(&cluster)];
+    let mut connection = open(slave);
+    assert_eq!(connection.call(keyed("orders", 0, "0-1"), PATIENCE).expect("an answer").code, OK);
+    network.isolate(&[&slave.name]);
+    let sent: Vec<_> = (2..12).map(|it| connection.send(keyed("orders", 0, &format!("0-{it}")))).collect();
+    assert!(sent.iter().all(Result::is_ok));
+    let cut_off: Vec<_> = (0..10).map(|_| connection.receive(PATIENCE).expect("an answer")).collect();
+    cut_off.iter().for_each(|it| is_refused(it, "may have been stored"));
+    network.heal();
+    cluster.wait_whole();
+    let mut answers = BTreeMap::new();
+    wait_until("the slave passes on again", PATIENCE, || {
+        let number = 12 + answers.len() as u64;
+        let answer = connection.call(keyed("orders", 0, &format!("0-{number}")), PATIENCE).expect("an answer");
+        let passed_on = answer.code == OK;
+        answers.insert(number, answer);
+        passed_on
+    });
+    judge(&cluster, "orders", 0, &answers);
 }
 
 #[test]
