@@ -77,7 +77,7 @@ sim: rocksdb
 		cargo test --release -p baton-tests --test sim no_seed -- --nocapture
 
 mutants: rocksdb
-	@BATON_SIM_MUTANT_SEEDS=$(or $(SEEDS),5000) BATON_SIM_TABLE=$(TARGET)/mutants.txt \
+	@BATON_SIM_MUTANT_SEEDS=$(or $(SEEDS),300) BATON_SIM_TABLE=$(TARGET)/mutants.txt \
 		cargo test --release -p baton-tests --test sim planted -- --nocapture >&2
 	@cat $(TARGET)/mutants.txt
 

@@ -23,8 +23,8 @@ use std::time::Instant;
 use world::{Report, Telling, run};
 
 /// Of `make test`; `make sim SEEDS=…` and `make mutants` run more.
-const SEEDS: u64 = 200;
-const MUTANT_SEEDS: u64 = 15;
+const SEEDS: u64 = 300;
+const MUTANT_SEEDS: u64 = 30;
 
 fn number(key: &str) -> Option<u64> {
     std::env::var(key).ok()?.parse().ok()
@@ -119,7 +119,9 @@ fn planted_bugs_are_found() {
     if let Some(path) = std::env::var_os("BATON_SIM_TABLE") {
         std::fs::write(path, &table).expect("the table can be written");
     }
-    assert_eq!(count, wanted.len(), "a planted bug was not found within {most} seeds");
+    let missed = wanted.iter().zip(&found).filter(|it| it.0.soon && it.1.is_none());
+    let missed: Vec<&str> = missed.map(|it| it.0.what).collect();
+    assert!(missed.is_empty(), "not found within {most} seeds, and used to be: {missed:?}");
 }
 
 #[test]

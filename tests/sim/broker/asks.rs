@@ -124,7 +124,7 @@ impl Broker {
         let Some(it) = &self.process else { return };
         let request = Request::Alter { master: it.me, epoch, set, set_epoch, fence };
         let errand = Errand { purpose: Purpose::Alter { epoch }, request, timeout_us: ALTER_US, again: true };
-        self.to_leader(ctx, errand);
+        self.ask_leader(ctx, errand);
     }
 
     pub(super) fn beat(&mut self, ctx: &mut Ctx) {
@@ -163,10 +163,10 @@ impl Broker {
     // ---- finding the leader
 
     fn errand(&mut self, ctx: &mut Ctx, purpose: Purpose, request: Request, timeout_us: u64) {
-        self.to_leader(ctx, Errand { purpose, request, timeout_us, again: false });
+        self.ask_leader(ctx, Errand { purpose, request, timeout_us, again: false });
     }
 
-    fn to_leader(&mut self, ctx: &mut Ctx, errand: Errand) {
+    fn ask_leader(&mut self, ctx: &mut Ctx, errand: Errand) {
         let Some(it) = &mut self.process else { return };
         if let Some(leader) = it.controllers.leader {
             return self.call(ctx, leader, errand);
@@ -299,7 +299,7 @@ impl Broker {
 
     fn try_again(&mut self, ctx: &mut Ctx, errand: Errand, reached: bool) {
         match errand.again {
-            false => self.to_leader(ctx, Errand { again: true, ..errand }),
+            false => self.ask_leader(ctx, Errand { again: true, ..errand }),
             true => self.failed(ctx, errand, reached),
         }
     }
@@ -371,7 +371,7 @@ impl Broker {
             (Purpose::Register, reply) => self.on_registered(ctx, reply),
             (Purpose::BeforeElect, _) => {
                 let id = self.process.as_ref().map_or(0, |it| it.me);
-                self.to_leader(
+                self.ask_leader(
                     ctx,
                     Errand {
                         purpose: Purpose::Elect,

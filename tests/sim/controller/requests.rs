@@ -197,36 +197,34 @@ impl Controller {
     pub(super) fn answer_waiting(&mut self, ctx: &mut Ctx) -> bool {
         let now = ctx.local(self.node);
         let Some(it) = &mut self.process else { return false };
-        let mut done: Vec<(Result<Reply, Decision>, Option<Asker>, Option<Then>)> = Vec::new();
-        let mut still = Vec::new();
+        let (mut replies, mut decisions, mut still) = (Vec::new(), Vec::new(), Vec::new());
         for waiting in std::mem::take(&mut it.waiting) {
             let late = now >= waiting.since + PROPOSAL_MS;
             match waiting.what {
                 What::Proposed(mut decision, then) => match decision.try_recv() {
-                    Ok(it) => done.push((Err(it), None, Some(then))),
+                    Ok(it) => decisions.push((it, then)),
                     Err(TryRecvError::Empty) if !late => {
                         still.push(Waiting { what: What::Proposed(decision, then), ..waiting });
                     }
-                    Err(_) => done.push((Err(Err(RaftError::Timeout)), None, Some(then))),
+                    Err(_) => decisions.push((Err(RaftError::Timeout), then)),
                 },
                 What::Read(mut answer, asker) => match answer.try_recv() {
-                    Ok(Ok(reply)) => done.push((Ok(reply), Some(asker), None)),
-                    Ok(Err(_)) => done.push((Ok(Reply::NotLeader), Some(asker), None)),
+                    Ok(Ok(reply)) => replies.push((reply, asker)),
+                    Ok(Err(_)) => replies.push((Reply::NotLeader, asker)),
                     Err(TryRecvError::Empty) if !late => {
                         still.push(Waiting { what: What::Read(answer, asker), ..waiting });
                     }
-                    Err(_) => done.push((Ok(Reply::Failed), Some(asker), None)),
+                    Err(_) => replies.push((Reply::Failed, asker)),
                 },
             }
         }
         it.waiting = still;
-        let any = !done.is_empty();
-        for (result, asker, then) in done {
-            match (result, asker, then) {
-                (Ok(reply), Some(asker), _) => self.reply(ctx, asker, reply),
-                (Err(decision), _, Some(then)) => self.decided(ctx, decision, then),
-                _ => {}
-            }
+        let any = !replies.is_empty() || !decisions.is_empty();
+        for (reply, asker) in replies {
+            self.reply(ctx, asker, reply);
+        }
+        for (decision, then) in decisions {
+            self.decided(ctx, decision, then);
         }
         any
     }
