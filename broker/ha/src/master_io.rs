@@ -14,7 +14,7 @@ use proto::ha::{MAX_TRANSFER_BODY, MasterHandshake, SlaveHandshake, SlavePacket,
 use proto::{Decoded, Epoch, Offset};
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use store::LogSlice;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -105,6 +105,7 @@ impl Listener {
             term: term.clone(),
             peer,
             transfer_offset: Arc::new(AtomicI64::new(-1)),
+            greeted: AtomicBool::new(false),
             close: term.cancel.child_token(),
         };
         term.tasks.spawn(link.run(stream));
@@ -118,6 +119,8 @@ struct Link {
     term: Arc<Term>,
     peer: String,
     transfer_offset: Arc<AtomicI64>,
+    /// The handshake has come.
+    greeted: AtomicBool,
     close: CancellationToken,
 }
 
@@ -127,7 +130,11 @@ impl Link {
             ended = self.serve(stream) => ended.map_or_else(|e| e.to_string(), |never| match never {}),
             () = self.close.cancelled() => "closed by this side".to_owned(),
         };
-        info!(peer = %self.peer, %why, "HA connection of a slave ended");
+        match self.greeted.load(Ordering::Relaxed) {
+            true => info!(peer = %self.peer, %why, "HA connection of a slave ended"),
+            // A controller that looks whether anybody listens (S6), most of the time.
+            false => debug!(peer = %self.peer, %why, "HA connection ended before the handshake"),
+        }
         let down = Event::LinkDown { epoch: self.term.epoch, link: self.id };
         // The replication task may be waiting for this very task to end; then it forgets all links of the term by
         // itself.
@@ -142,6 +149,7 @@ impl Link {
         let (mut reader, mut writer) = stream.into_split();
         let mut buf = BytesMut::with_capacity(4096);
         let slave = self.read_handshake(&mut reader, &mut buf).await?;
+        self.greeted.store(true, Ordering::Relaxed);
         info!(peer = %self.peer, slave = slave.slave, "slave connected");
         self.announce(slave).await;
         writer.write_all(&self.handshake()).await?;
