@@ -2,7 +2,8 @@
 //! few of them, the same each time.
 //!
 //! After each fault everything must become whole again by itself; at the end every acknowledged message must be there,
-//! in order, and the logs the same to the byte. An ERROR in a log, which is what a person has to look at, fails the run.
+//! in order, and the logs the same to the byte. An ERROR in a log, which is what a person has to look at, fails the
+//! run.
 
 mod faults;
 
