@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Connections, each with many requests under way.
 const CONNECTIONS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_millis(20);
+const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 pub(super) struct Asking(Arc<Shared>);
@@ -22,6 +22,8 @@ struct Shared {
     admins: Vec<Admin>,
     controllers: String,
     leader: Mutex<String>,
+    /// One question at a time who leads, however many requests have failed: more would be the load that they wait for.
+    looking: tokio::sync::Mutex<()>,
     next: AtomicUsize,
 }
 
@@ -30,7 +32,8 @@ impl Asking {
         let options = AdminOptions { timeout: TIMEOUT, ..AdminOptions::default() };
         let admins = (0..CONNECTIONS).map(|_| Admin::new(options.clone())).collect();
         let leader = Mutex::new(controllers.first().cloned().unwrap_or_default());
-        Asking(Arc::new(Shared { admins, controllers: controllers.join(";"), leader, next: AtomicUsize::new(0) }))
+        let (controllers, next) = (controllers.join(";"), AtomicUsize::new(0));
+        Asking(Arc::new(Shared { admins, controllers, leader, looking: Default::default(), next }))
     }
 
     /// Whatever the leader answers. After a failure it is asked again, or the next leader is: repeating a request must
@@ -51,9 +54,18 @@ impl Asking {
                 bail!("request {} was not answered within {} s: {why}", request.code, PATIENCE.as_secs());
             }
             tokio::time::sleep(RETRY).await;
-            if let Ok(found) = admin.controller_leader(&self.0.controllers).await {
-                *self.0.leader.lock() = found;
-            }
+            self.look(admin, &leader).await;
+        }
+    }
+
+    async fn look(&self, admin: &Admin, failed: &str) {
+        let _looking = self.0.looking.lock().await;
+        if *self.0.leader.lock() != failed {
+            // Somebody else has found the next one meanwhile.
+            return;
+        }
+        if let Ok(found) = admin.controller_leader(&self.0.controllers).await {
+            *self.0.leader.lock() = found;
         }
     }
 }
