@@ -191,8 +191,8 @@ pub struct Config {
     /// Milliseconds that a client's write waits at a replica that is not the master for a new one to be elected; then
     /// it is refused. Below the 3 s that clients wait, so that they hear of it. Default 2500.
     pub forward_hold_millis: u64,
-    /// Requests of clients that may be on their way to the master, or wait for one, at a time. More are refused. Default
-    /// 10000.
+    /// Requests of clients that may be on their way to the master, or wait for one, at a time. More are refused.
+    /// Default 10000.
     pub forward_hold_count: usize,
     /// Bytes of those requests. Default 67108864 (64 MiB).
     pub forward_hold_bytes: usize,

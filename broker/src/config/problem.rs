@@ -166,8 +166,8 @@ impl Config {
         at_least("forwardHoldMillis", self.forward_hold_millis as i64, 0, "milliseconds, 0 to refuse at once")?;
         at_least("forwardHoldCount", self.forward_hold_count as i64, 1, "at least 1")?;
         // One of the largest requests has to fit.
-        let least = self.max_message_size as i64;
-        at_least("forwardHoldBytes", self.forward_hold_bytes as i64, least, "bytes, at least maxMessageSize")?;
+        let least = proto::command::MAX_FRAME as i64;
+        at_least("forwardHoldBytes", self.forward_hold_bytes as i64, least, "bytes, at least 16777216 (one request)")?;
         at_least("cleanResourceInterval", self.clean_resource_interval as i64, 1, "milliseconds, at least 1")?;
         let log = self.mapped_file_size_commit_log as i64;
         // One record and its end-of-file blank must fit, whatever its topic and properties.

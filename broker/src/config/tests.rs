@@ -86,6 +86,8 @@ fn each_mistake_names_the_key_and_the_cure() {
         (Config { message_delay_level: "1s, 2s".into(), ..base() }, "messageDelayLevel=1s, 2s"),
         (Config { slave_read_spread: true, ..base() }, "slaveReadEnable=true"),
         (Config { flush_delay_offset_interval: 0, ..base() }, "flushDelayOffsetInterval=0"),
+        (Config { forward_hold_count: 0, ..base() }, "forwardHoldCount=0"),
+        (Config { forward_hold_bytes: 1 << 20, ..base() }, "forwardHoldBytes=1048576"),
         (Config { broker_heartbeat_interval: 2000, ..base() }, "controllerHeartBeatTimeoutMills=2000"),
         (Config { mapped_file_size_commit_log: 1, ..base() }, "mappedFileSizeCommitLog=1"),
         (Config { enable_controller_mode: false, broker_role: BrokerRole::Slave, ..base() }, "brokerRole=SLAVE"),
