@@ -20,11 +20,14 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 /// Heartbeats of 10,000 sets of three within a third of a second. When full, connections wait.
 const QUEUE: usize = 16_384;
+/// HA addresses that are tried at a time: after a start there are as many as replicas, and each takes a file
+/// descriptor.
+const REACHING: usize = 256;
 /// Committed changes kept for the status page.
 const RECENT: usize = 200;
 
@@ -165,7 +168,8 @@ pub(crate) fn start(
         lags: Lags::default(),
     };
     let watch = Watch { queue: queue.clone() };
-    let task = Task { config, raft, queue, notifier, metrics, unheard: BTreeMap::new(), table };
+    let (reaching, unheard) = (Arc::new(Semaphore::new(REACHING)), BTreeMap::new());
+    let task = Task { config, raft, queue, notifier, metrics, reaching, unheard, table };
     (watch, tokio::spawn(task.run(events, asks)))
 }
 
@@ -194,6 +198,8 @@ struct Task {
     queue: mpsc::Sender<Ask>,
     notifier: Notifier,
     metrics: Arc<Metrics>,
+    /// Turns of looking whether HA addresses can be reached.
+    reaching: Arc<Semaphore>,
     /// New masters that have not said yet that they know: their epoch and when it was committed.
     unheard: BTreeMap<String, (Epoch, Millis)>,
     table: Table,
@@ -335,8 +341,10 @@ impl Task {
     }
 
     fn reach(&self, broker_set: String, id: BrokerId, ha_address: String) {
-        let queue = self.queue.clone();
+        let (queue, turns) = (self.queue.clone(), self.reaching.clone());
         tokio::spawn(async move {
+            // Nobody closes it.
+            let _turn = turns.acquire_owned().await;
             if knock::on(&ha_address).await == Probed::Alive {
                 // When the task is gone the process is ending.
                 let _ = queue.send(Ask::Reached { broker_set, id, ha_address }).await;
