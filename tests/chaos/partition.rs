@@ -127,16 +127,26 @@ fn an_isolated_master_acknowledges_nothing_that_is_lost() {
     apart.heal_and_check([load, faithful]);
 }
 
-/// The same when the master has the controllers' leader on its side.
+/// master + one controller | rest. That one still hears the master, but nobody hears its word.
+#[test]
+fn a_master_isolated_with_one_controller_acknowledges_nothing_that_is_lost() {
+    isolated_together(|leader| (leader + 1) % 3);
+}
+
+/// The same when that controller led.
 #[test]
 fn a_master_isolated_with_the_controller_leader_acknowledges_nothing_that_is_lost() {
+    isolated_together(|leader| leader);
+}
+
+fn isolated_together(with: fn(usize) -> usize) {
     let _turn = one_at_a_time();
     let Some(apart) = Apart::start(ClusterSpec::default()) else { return };
     let before = apart.cluster.wait_whole();
     let (load, faithful) = (apart.load(), apart.faithful_load());
-    let (leader, master) = (apart.cluster.wait_leader(), apart.cluster.wait_master());
-    apart.network.isolate(&[apart.controller(leader), apart.broker(master)]);
-    apart.wait_leader_other_than(leader);
+    let (controller, master) = (with(apart.cluster.wait_leader()), apart.cluster.wait_master());
+    apart.network.isolate(&[apart.controller(controller), apart.broker(master)]);
+    apart.wait_leader_other_than(controller);
     wait_until("the majority elects a master of its own", PATIENCE, || {
         apart.cluster.replicas().is_some_and(|it| it.master_epoch > before.master_epoch)
     });
