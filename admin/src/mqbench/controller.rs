@@ -42,8 +42,8 @@ pub(super) async fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Thousands of made-up brokers have a socket each; the usual limit of a shell is 1,024. Where not even the hard limit is
-/// enough, opening one fails and says so.
+/// Thousands of made-up brokers have a socket each; the usual limit of a shell is 1,024. Where not even the hard limit
+/// is enough, opening one fails and says so.
 fn allow_sockets() {
     let limit = getrlimit(Resource::Nofile);
     // Refused: then with what there is.

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
-/// What one read asks for at first: a few requests of usual size. Thousands of connections that say little must not take
-/// much memory each.
+/// What one read asks for at first: a few requests of usual size. Thousands of connections that say little must not
+/// take much memory each.
 const READ_FIRST: usize = 4 * 1024;
 /// And at most, on a connection whose reads were full: some hundred requests.
 const READ_MOST: usize = 64 * 1024;

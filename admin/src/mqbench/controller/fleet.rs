@@ -42,7 +42,8 @@ pub(super) struct Spec {
 pub(super) enum Audience {
     /// All controllers, as brokers do.
     All,
-    /// The leader alone. The others would take as much processor time again, of a machine that is not theirs in earnest.
+    /// The leader alone. The others would take as much processor time again, of a machine that is not theirs in
+    /// earnest.
     Leader,
 }
 
