@@ -101,8 +101,13 @@ impl Line {
             let speaks = *self.voice.borrow() == Voice::Speaking;
             tokio::select! {
                 () = tokio::time::sleep_until(due), if speaks => {
-                    let frame = self.beat(&mut beats, next);
-                    output.write_all(frame).await?;
+                    if beats[next].sent.is_none() {
+                        let frame = self.beat(&mut beats, next);
+                        output.write_all(frame).await?;
+                    } else {
+                        // As brokers do, it waits for the last answer before it says more.
+                        self.pulse.unanswered.fetch_add(1, Ordering::Relaxed);
+                    }
                     next = (next + 1) % beats.len();
                     due += step;
                 }
@@ -135,9 +140,7 @@ impl Line {
             beat.epoch = epoch;
             speaker.heartbeat(at, epoch).encode(&mut beat.frame);
         }
-        if beat.sent.replace(Instant::now()).is_some() {
-            self.pulse.unanswered.fetch_add(1, Ordering::Relaxed);
-        }
+        beat.sent = Some(Instant::now());
         &beat.frame
     }
 
