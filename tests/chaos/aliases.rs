@@ -1,7 +1,7 @@
 //! Failover aliases: who is announced under which name while replicas come, lead and die, and where sends through them
 //! go.
 
-use baton_tests::queries::{self, OK, Replicas, send_request};
+use baton_tests::queries::{OK, Replicas, send_request};
 use baton_tests::{Cluster, ClusterSpec, PATIENCE, http, one_at_a_time, wait_for, wait_until, wire};
 use proto::Command;
 use serde_json::Value;
