@@ -23,8 +23,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-/// Heartbeats of 10,000 sets of three within a third of a second. When full, connections wait.
-const QUEUE: usize = 16_384;
+/// Two seconds of the heartbeats of 10,000 sets of three. What finds it full would be stale by its turn.
+const QUEUE: usize = 65_536;
 /// HA addresses that are tried at a time: after a start there are as many as replicas, and each takes a file
 /// descriptor.
 const REACHING: usize = 256;
@@ -108,10 +108,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Answered without a lease when nobody is there to grant one: the queue is full, or the process is ending. Waiting
+    /// for room instead would keep every connection's requests in memory; the next heartbeat comes.
     pub(crate) async fn heartbeat(&self, it: Heartbeat) -> BrokerHeartbeatResponse {
         let (done, answer) = oneshot::channel();
-        // When the task is gone the process is ending: an answer without lease is right.
-        let _ = self.queue.send(Ask::Heartbeat(it, Some(done))).await;
+        let _ = self.queue.try_send(Ask::Heartbeat(it, Some(done)));
         answer.await.unwrap_or_default()
     }
 
