@@ -29,6 +29,13 @@ impl Measures {
         registry.register("baton_forward_resolved", help, it.resolved.clone());
         let help = "From sending a request on to the master's answer";
         registry.register("baton_forward_hop_microseconds", help, it.hop.clone());
+        // Shown from the start, so that the first one is seen as a rise.
+        for why in [Refused::Full, Refused::Late, Refused::NotMaster, Refused::Unknown, Refused::Leaving] {
+            drop(it.refused.get_or_create(&reason(why)));
+        }
+        for found in [true, false] {
+            drop(it.resolved.get_or_create(&outcome(found)));
+        }
         it
     }
 
@@ -41,18 +48,25 @@ impl Measures {
     }
 
     pub fn refused(&self, why: Refused) {
-        let reason = match why {
-            Refused::Full => "full",
-            Refused::Late => "no_master",
-            Refused::NotMaster => "not_master",
-            Refused::Unknown => "unknown",
-            Refused::Leaving => "stopping",
-        };
-        self.refused.get_or_create(&vec![("reason", reason.to_owned())]).inc();
+        self.refused.get_or_create(&reason(why)).inc();
     }
 
     pub fn resolved(&self, found: bool) {
-        let outcome = if found { "found" } else { "absent" };
-        self.resolved.get_or_create(&vec![("outcome", outcome.to_owned())]).inc();
+        self.resolved.get_or_create(&outcome(found)).inc();
     }
+}
+
+fn reason(why: Refused) -> Vec<(&'static str, String)> {
+    let reason = match why {
+        Refused::Full => "full",
+        Refused::Late => "no_master",
+        Refused::NotMaster => "not_master",
+        Refused::Unknown => "unknown",
+        Refused::Leaving => "stopping",
+    };
+    vec![("reason", reason.to_owned())]
+}
+
+fn outcome(found: bool) -> Vec<(&'static str, String)> {
+    vec![("outcome", if found { "found" } else { "absent" }.to_owned())]
 }
