@@ -7,7 +7,7 @@ use crate::application::{Application, Period, stored};
 use crate::java::Java;
 use crate::java_brokers::{JAVA_KEYS, JAVA_PATIENCE, create_topic_everywhere};
 use crate::nobody_notices::{Fault, QUEUES, cluster};
-use baton_tests::{Cluster, ClusterSpec, one_at_a_time, wait_for};
+use baton_tests::{Cluster, ClusterSpec, SECOND, one_at_a_time, wait_for};
 
 /// Whose servers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,6 +153,12 @@ impl Row {
             producers.wait_undisturbed();
             if let Some(consumers) = &mut consumers {
                 consumers.wait_undisturbed();
+            }
+            if self.fault == Fault::KillSupervised {
+                // A process that dies again within three seconds is started with a pause.
+                std::thread::sleep(4 * SECOND);
+                producers.mark();
+                consumers.as_mut().map(Application::mark);
             }
             self.fault.strike(&mut cluster);
             // What consumers wait for is written when producers get on again.
