@@ -114,8 +114,8 @@ pub fn live_through(java: &Java, cluster: &mut Cluster, fault: Fault) -> Told {
 
 /// No mode's send failed, nothing acknowledged is lost, consumers got everything, and order is kept where it was asked.
 /// Except for `unrepeated` sends whose queue a selector chose: Java's client does not repeat those, whatever befalls
-/// them. Where a connection breaks, one send of each other mode may fail, too: Java's client may wait out its three seconds on the
-/// closed connection (docs/FAILOVER.md).
+/// them. Where a connection breaks, one send of each other mode may fail, too: Java's client may wait out its three
+/// seconds on the closed connection (docs/FAILOVER.md).
 #[track_caller]
 pub fn nobody_noticed(cluster: &Cluster, told: &Told, unrepeated: u64) {
     for (mode, period) in &told.periods {
