@@ -498,3 +498,44 @@ async fn sleep_until(due: Option<Millis>) {
     let wait = due.map_or(0, |it| it.saturating_sub(monotonic_ms()));
     tokio::time::sleep(Duration::from_millis(wait)).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::liveness::RaftLease;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[test]
+    fn a_heartbeat_that_finds_the_queue_full_is_answered_at_once_without_a_lease() {
+        // A task that never gets to its queue.
+        let (queue, asks) = mpsc::channel(1);
+        let watch = Watch { queue };
+        let (mut waiting, mut refused) = (pin!(watch.heartbeat(heartbeat())), pin!(watch.heartbeat(heartbeat())));
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert_eq!(waiting.as_mut().poll(cx), Poll::Pending);
+        assert_eq!(refused.as_mut().poll(cx), Poll::Ready(BrokerHeartbeatResponse::default()));
+        // Nor does anybody wait for a task that has ended.
+        drop(asks);
+        assert_eq!(waiting.as_mut().poll(cx), Poll::Ready(BrokerHeartbeatResponse::default()));
+    }
+
+    fn heartbeat() -> Heartbeat {
+        Heartbeat {
+            broker_set: "a".into(),
+            id: 1,
+            connection: 1,
+            address: "10.0.0.1:1".into(),
+            timeout: 10_000,
+            epoch: 1,
+            max_offset: 0,
+            confirm_offset: 0,
+            priority: 0,
+            boot_id: None,
+            min_in_sync: None,
+            disk_probe_age: None,
+            zone: None,
+            raft_lease: RaftLease::Held,
+        }
+    }
+}

@@ -41,7 +41,8 @@ fn good(code: i32) -> Vec<(&'static str, &'static str)> {
     super::of(own)
 }
 
-fn with(code: i32, field: &'static str, value: &'static str) -> Vec<(&'static str, &'static str)> {
+/// These, but with this value of one of them (`-`: missing).
+fn with<'a>(code: i32, field: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
     let others = good(code).into_iter().filter(|it| it.0 != field);
     others.chain((value != "-").then_some((field, value))).collect()
 }
@@ -219,9 +220,7 @@ async fn every_field_of_every_request_is_refused_by_name_when_it_cannot_be_read(
     for (code, fields) in FIELDS {
         for (field, kind) in *fields {
             for value in wrong_values(kind) {
-                let others = good(*code).into_iter().filter(|it| it.0 != *field);
-                let request = others.chain((value != "-").then_some((*field, value.as_str()))).collect::<Vec<_>>();
-                let told = rig.told(*code, &request, if *code == 1001 { SET } else { "" }).await;
+                let told = rig.told(*code, &with(*code, field, &value), if *code == 1001 { SET } else { "" }).await;
                 let shown = &value[..value.len().min(30)];
                 let named = told.contains(&format!("field `{field}`")) && told.len() < 400;
                 let refused = told.starts_with("1 | ") || told.starts_with("2005 | ");
