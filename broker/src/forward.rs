@@ -85,7 +85,9 @@ impl Drop for Place {
 
 /// Dropped when a request that is executed here has taken its place in the log, or has none: those of its connection
 /// that wait behind it go on.
-pub struct Turn(#[allow(dead_code)] oneshot::Sender<()>);
+pub struct Turn {
+    _ends: oneshot::Sender<()>,
+}
 
 /// Held by a send that was appended and waits for its acknowledgement: what its connection asks meanwhile is not sent
 /// elsewhere before it is known whether this one has to be, too.

@@ -217,9 +217,8 @@ fn create_topic(address: &str, topic: &str, queues: i32) {
     assert_eq!(answer.code, OK, "{:?}", answer.remark);
 }
 
-#[test]
-fn a_killed_broker_refuses_nobody_and_answers_who_asked_meanwhile() {
-    let _turn = one_at_a_time();
+/// Five times under load: complaints, and connections that were lost. Its log, too.
+fn five_times(strike: fn(&mut Node)) -> (Vec<String>, Vec<String>, String) {
     let folder = folder();
     let mut broker = alone(folder.path(), &[]);
     broker.start();
@@ -227,35 +226,30 @@ fn a_killed_broker_refuses_nobody_and_answers_who_asked_meanwhile() {
     let stay = Stay::start("orders", &[broker.address.clone()]);
     for _ in 0..5 {
         stay.wait_progress(10);
-        broker.kill_supervised();
+        strike(&mut broker);
     }
     stay.wait_progress(10);
     let (history, complaints, lost) = stay.stop();
+    println!("five times: {} messages, longest gap {:?}", history.acknowledged_total(), history.longest_gap());
+    assert_eq!(broker.stop().code(), Some(0));
+    (complaints, lost, broker.output())
+}
+
+#[test]
+fn a_killed_broker_refuses_nobody_and_answers_who_asked_meanwhile() {
+    let _turn = one_at_a_time();
+    let (complaints, lost, output) = five_times(Node::kill_supervised);
     assert!(complaints.is_empty(), "{complaints:?}");
     // What a killed process had read it cannot answer: one send and one pull each time, at the most.
     assert!(lost.len() <= 10, "{lost:?}");
-    println!("5 kills: {} messages, longest gap {:?}", history.acknowledged_total(), history.longest_gap());
-    assert!(broker.output().contains("died and is started again"), "{}", broker.output());
-    assert_eq!(broker.stop().code(), Some(0));
+    assert!(output.contains("died and is started again"), "{output}");
 }
 
 #[test]
 fn a_restart_loses_no_request_at_all() {
     let _turn = one_at_a_time();
-    let folder = folder();
-    let mut broker = alone(folder.path(), &[]);
-    broker.start();
-    create_topic(&broker.address, "orders", 1);
-    let stay = Stay::start("orders", &[broker.address.clone()]);
-    for _ in 0..5 {
-        stay.wait_progress(10);
-        broker.restart_supervised();
-    }
-    stay.wait_progress(10);
-    let (history, complaints, lost) = stay.stop();
+    let (complaints, lost, _) = five_times(Node::restart_supervised);
     assert!(complaints.is_empty() && lost.is_empty(), "{complaints:?} {lost:?}");
-    println!("5 restarts: {} messages, longest gap {:?}", history.acknowledged_total(), history.longest_gap());
-    assert_eq!(broker.stop().code(), Some(0));
 }
 
 /// Every broker in turn, as an upgrade does it. Each client talks to one replica only, whatever that is at the moment.

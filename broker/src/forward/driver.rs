@@ -345,7 +345,7 @@ impl Driver {
             note_attempt(&self.broker, slot, epoch);
         }
         let (turn, mut ends) = oneshot::channel();
-        match (self.local)(&connection, command, Turn(turn)) {
+        match (self.local)(&connection, command, Turn { _ends: turn }) {
             Reply::Now(answer) => self.ended(ticket, attempt, Ok(answer)),
             Reply::Later(answer) => {
                 self.under_way.push(Box::pin(async move { (ticket, attempt, Progress::Ended(Ok(answer.await))) }));
