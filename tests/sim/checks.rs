@@ -234,8 +234,13 @@ impl Truth {
                 let why = format!("B{} acknowledges at epoch {epoch}, epoch {} is elected", broker + 1, newest.epoch);
                 return self.fail("S5", why);
             }
-            if newest.epoch == epoch && holders < self.copies {
-                let why = format!("B{} acknowledges with {holders} copies of {}", broker + 1, self.copies);
+            // Where the whole set has it, whoever is elected does: a copy outside it, on a replica that left while its
+            // master could not hear of it (S8), is one, too.
+            let everywhere =
+                brokers.iter().filter(|it| it.identity().is_some_and(|id| holds(id) == Some(true))).count();
+            let copies = if all { everywhere } else { holders };
+            if newest.epoch == epoch && copies < self.copies {
+                let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
                 return self.fail("S4", why);
             }
             return;

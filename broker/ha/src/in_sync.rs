@@ -17,6 +17,8 @@ pub struct InSync {
     epoch: i32,
     /// Members of proposals against `epoch` whose refusal is not certain. Empty when none was sent.
     unresolved: BTreeSet<BrokerId>,
+    /// Members of `committed` that one of those proposals leaves out: they may be members no more.
+    leaving: BTreeSet<BrokerId>,
     /// The proposal whose answer is awaited.
     in_flight: Option<BTreeSet<BrokerId>>,
     /// A proposal against `epoch` got no answer: it may still be committed at any time, so a refusal of a later one
@@ -40,7 +42,8 @@ pub enum Outcome {
 impl InSync {
     pub fn new(me: BrokerId, mut committed: BTreeSet<BrokerId>, epoch: i32) -> InSync {
         committed.insert(me);
-        InSync { committed, epoch, unresolved: BTreeSet::new(), in_flight: None, unknown: false }
+        let (unresolved, leaving) = Default::default();
+        InSync { committed, epoch, unresolved, leaving, in_flight: None, unknown: false }
     }
 
     pub fn committed(&self) -> &BTreeSet<BrokerId> {
@@ -56,6 +59,11 @@ impl InSync {
         self.committed.union(&self.unresolved).copied()
     }
 
+    /// Who is a member whatever becomes of what was proposed (S4): the others may not be electable any more.
+    pub fn certain(&self) -> impl Iterator<Item = BrokerId> + '_ {
+        self.committed.difference(&self.leaving).copied()
+    }
+
     pub fn awaits_answer(&self) -> bool {
         self.in_flight.is_some()
     }
@@ -69,6 +77,7 @@ impl InSync {
     pub fn propose(&mut self, set: BTreeSet<BrokerId>) {
         assert!(self.in_flight.is_none(), "proposed {set:?} while {:?} is under way", self.in_flight);
         self.unresolved.extend(&set);
+        self.leaving.extend(self.committed.difference(&set));
         self.in_flight = Some(set);
     }
 
@@ -76,7 +85,7 @@ impl InSync {
         self.in_flight = None;
         match outcome {
             Outcome::Accepted { set, epoch } => drop(self.adopt(set, epoch)),
-            Outcome::Refused if !self.unknown => self.unresolved.clear(),
+            Outcome::Refused if !self.unknown => self.settle(),
             Outcome::Refused => {}
             // Against an older version it cannot be committed any more.
             Outcome::Unknown if self.unresolved.is_empty() => {}
@@ -100,6 +109,7 @@ impl InSync {
     pub fn settle(&mut self) {
         self.unknown = false;
         self.unresolved.clear();
+        self.leaving.clear();
     }
 }
 
@@ -115,13 +125,17 @@ mod tests {
         it.maximal().collect()
     }
 
+    fn certain(it: &InSync) -> Vec<BrokerId> {
+        it.certain().collect()
+    }
+
     #[test]
     fn a_proposal_counts_from_the_moment_it_is_made_until_it_is_refused() {
         let mut it = InSync::new(1, set(&[1, 2]), 5);
         it.propose(set(&[1, 3]));
-        assert_eq!(maximal(&it), [1, 2, 3]);
+        assert_eq!((maximal(&it), certain(&it)), (vec![1, 2, 3], vec![1]));
         it.on_outcome(Outcome::Refused);
-        assert_eq!(maximal(&it), [1, 2]);
+        assert_eq!((maximal(&it), certain(&it)), (vec![1, 2], vec![1, 2]));
         assert!(it.is_settled());
     }
 

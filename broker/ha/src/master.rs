@@ -309,10 +309,13 @@ impl Master {
         let reached = match self.config.acknowledgement {
             Acknowledgement::AllInSyncStateSet => self.held_by_all(),
             Acknowledgement::InSyncReplicas(copies) if (self.trust_lease_from..self.lease_until).contains(&now) => {
-                self.held_by(copies)
+                self.held_by(copies, self.in_sync.certain())
             }
-            // S8: without a lease the whole set must have it, and the asked-for number of copies exist.
-            Acknowledgement::InSyncReplicas(copies) => self.held_by(copies).min(self.held_by_all()),
+            // S8: without a lease the whole set must have it, and the asked-for number of copies exist. Whoever is
+            // elected has it then, so a member that may be one no more is a copy, too.
+            Acknowledgement::InSyncReplicas(copies) => {
+                self.held_by(copies, self.in_sync.committed().iter().copied()).min(self.held_by_all())
+            }
         };
         if reached > self.confirm {
             assert!(reached <= self.own_end, "confirm offset {reached} beyond the log's end {}", self.own_end);
@@ -325,10 +328,10 @@ impl Master {
         self.in_sync.maximal().map(|id| self.held(id)).min().unwrap_or(0)
     }
 
-    /// What this many members of the committed set have; 0 if there are fewer members. Learners and replicas outside
-    /// the set do not count: they cannot be elected.
-    fn held_by(&self, copies: usize) -> Offset {
-        let mut held: Vec<Offset> = self.in_sync.committed().iter().map(|id| self.held(*id)).collect();
+    /// What this many of these members have; 0 if there are fewer. Learners and replicas outside the set do not count:
+    /// they cannot be elected.
+    fn held_by(&self, copies: usize, members: impl Iterator<Item = BrokerId>) -> Offset {
+        let mut held: Vec<Offset> = members.map(|id| self.held(id)).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
         held.get(copies.max(1) - 1).copied().unwrap_or(0).min(self.own_end)
     }
