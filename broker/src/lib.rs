@@ -17,7 +17,7 @@ mod forward;
 mod hold;
 mod members;
 mod memory;
-mod meta;
+pub mod meta;
 mod metadata;
 mod metadata_sync;
 mod metrics;
@@ -31,6 +31,7 @@ mod sync_wire;
 mod unique_key;
 
 pub use config::{BrokerRole, Config, ConfigProblem, FlushDiskType};
+pub use sync_wire::{SyncBody, SyncVersion};
 
 use crate::broker::{Broker, Parts};
 use crate::metadata::Metadata;

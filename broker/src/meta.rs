@@ -5,8 +5,10 @@
 //! [`OffsetTable`] follows in batches; clients and locks live and die with the process.
 
 pub mod clients;
+pub mod custody;
 pub mod delays;
 pub mod groups;
+pub mod holders;
 pub mod locks;
 pub mod offsets;
 pub mod settings;
@@ -14,7 +16,9 @@ pub mod subscription;
 pub mod topics;
 
 pub use clients::ClientTable;
+pub use custody::Custody;
 pub use groups::GroupTable;
+pub use holders::Holders;
 pub use locks::QueueLocks;
 pub use offsets::OffsetTable;
 pub use settings::{Change, Settings, Stamp};

@@ -11,6 +11,7 @@ mod writer;
 
 use crate::config::Config;
 use crate::files::FileError;
+use crate::meta::custody;
 use crate::meta::settings::Touched;
 use crate::meta::topics::SystemTopics;
 use crate::meta::{Change, OffsetTable, Settings};
@@ -173,24 +174,8 @@ impl Metadata {
     /// What a slave with `has` lacks; `None`: nothing.
     pub fn newer_than(&self, has: SyncVersion) -> Option<(SyncVersion, SyncBody)> {
         // Order matters: the version first, then tables that are at least as new.
-        let mut version = *self.versions.borrow();
-        let same_epoch = has.master_epoch == version.master_epoch;
-        if same_epoch && has.settings >= version.settings && has.offsets >= version.offsets {
-            return None;
-        }
-        let mut body = SyncBody::default();
-        if !same_epoch || has.settings < version.settings {
-            let settings = self.settings.load();
-            body.topics = Some(settings.topics.to_file());
-            body.groups = Some(settings.groups.to_file());
-        }
-        let offsets = self.offsets.lock();
-        let since = same_epoch.then_some(has.offsets);
-        version.offsets = offsets.sequence();
-        body.whole_offsets = offsets.is_whole(since);
-        body.offsets = offsets.newer_than(since);
-        body.delays = offsets.delays_newer_than(since);
-        Some((version, body))
+        let version = *self.versions.borrow();
+        custody::newer_than(has, version, &self.settings.load(), &self.offsets.lock())
     }
 
     async fn ask(&self, command: Command) -> Result<(), MetadataError> {

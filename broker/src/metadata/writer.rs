@@ -4,7 +4,7 @@ use super::{Applied, Command, MetadataError, Replaced};
 use crate::files::{FileError, JsonFile};
 use crate::meta::settings::Touched;
 use crate::meta::topics::{TopicFile, TopicTable};
-use crate::meta::{Change, GroupTable, OffsetTable, Settings, Stamp, groups};
+use crate::meta::{Change, Custody, GroupTable, OffsetTable, Settings, custody, groups};
 use crate::sync_wire::{SyncBody, SyncVersion};
 use arc_swap::ArcSwap;
 use node::clock::wall_ms;
@@ -15,25 +15,13 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
-/// Whose tables these are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Allegiance {
-    Nobody,
-    Own(Epoch),
-    /// Tables of an older master are not taken any more (S2).
-    Master(Epoch),
-}
-
 pub(super) struct Writer {
     topics_file: JsonFile,
     groups_file: JsonFile,
     offsets_file: JsonFile,
     delays_file: JsonFile,
     system: Vec<TopicConfig>,
-    settings: Settings,
-    allegiance: Allegiance,
-    /// Number of the last change, over all masterships of this process.
-    version: u64,
+    custody: Custody,
     /// Sequence of the offsets that the file has, and at which their DataVersion was last bumped.
     saved_offsets: u64,
     versioned_offsets: u64,
@@ -58,9 +46,7 @@ impl Writer {
             offsets_file,
             delays_file,
             system,
-            settings: Settings { topics, groups },
-            allegiance: Allegiance::Nobody,
-            version: 0,
+            custody: Custody::new(Settings { topics, groups }),
             saved_offsets: offsets.sequence(),
             versioned_offsets: offsets.sequence(),
             saved_delays: offsets.delays().changes(),
@@ -68,7 +54,7 @@ impl Writer {
         };
         let (settings, touched) = writer.with_system_settings(0);
         writer.save(&settings, touched)?;
-        writer.settings = settings.clone();
+        writer.custody = Custody::new(settings.clone());
         Ok((writer, settings, offsets))
     }
 
@@ -88,7 +74,7 @@ impl Writer {
                 Command::BecomeMaster { epoch, done } => {
                     let _ = done.send(self.become_master(epoch, published, offsets, versions));
                 }
-                Command::Follow { epoch } => self.follow(epoch),
+                Command::Follow { epoch } => self.custody.follow(epoch),
                 Command::Replace { version, body, done } => {
                     let _ = done.send(self.replace(version, *body, published, offsets));
                 }
@@ -104,10 +90,6 @@ impl Writer {
         }
     }
 
-    fn stamp(&self, epoch: Epoch) -> Stamp {
-        Stamp { epoch, settings: self.version, now_ms: wall_ms() }
-    }
-
     /// Persisted before it is published: nobody sees what a crash could take back.
     fn change(
         &mut self,
@@ -116,31 +98,15 @@ impl Writer {
         offsets: &Mutex<OffsetTable>,
         versions: &watch::Sender<SyncVersion>,
     ) -> Result<Applied, MetadataError> {
-        let Allegiance::Own(epoch) = self.allegiance else { return Err(MetadataError::NotMaster) };
-        let at = Stamp { settings: self.version + 1, ..self.stamp(epoch) };
-        let mut next = self.settings.clone();
-        let mut touched = Touched::default();
-        for change in &changes {
-            let by_this = next.apply(change.clone(), at);
-            touched.topics |= by_this.topics;
-            touched.groups |= by_this.groups;
-        }
-        if touched.any() {
-            self.save(&next, touched).map_err(|error| MetadataError::NotWritten(error.to_string()))?;
-            self.version = at.settings;
+        let next = self.custody.change(&changes, wall_ms()).map_err(|_| MetadataError::NotMaster)?;
+        let touched = next.as_ref().map(|it| it.touched).unwrap_or_default();
+        if let Some(next) = next {
+            self.save(&next.settings, touched).map_err(|error| MetadataError::NotWritten(error.to_string()))?;
+            self.custody.accept(next);
             forget_offsets(&changes, &mut offsets.lock());
-            self.publish(next, published, versions, epoch, offsets);
+            self.publish(published, versions, offsets);
         }
         Ok(Applied { touched, version: *versions.borrow() })
-    }
-
-    /// Whoever tells us this may be late: an allegiance to an older epoch is not gone back to (S2).
-    fn follow(&mut self, epoch: Epoch) {
-        match self.allegiance {
-            Allegiance::Own(own) if epoch <= own => {}
-            Allegiance::Master(known) if epoch < known => {}
-            _ => self.allegiance = Allegiance::Master(epoch),
-        }
     }
 
     /// Published first: a failover does not wait for a file that says nothing new but its version.
@@ -151,13 +117,11 @@ impl Writer {
         offsets: &Mutex<OffsetTable>,
         versions: &watch::Sender<SyncVersion>,
     ) -> SyncVersion {
-        self.allegiance = Allegiance::Own(epoch);
-        self.version += 1;
-        let (mut next, _) = self.with_system_settings(epoch);
-        let touched = next.apply(Change::Adopt, self.stamp(epoch));
-        self.publish(next.clone(), published, versions, epoch, offsets);
+        let (next, _) = self.with_system_settings(epoch);
+        let touched = self.custody.become_master(epoch, next, wall_ms());
+        self.publish(published, versions, offsets);
         let version = *versions.borrow();
-        if let Err(error) = self.save(&next, touched) {
+        if let Err(error) = self.save(self.custody.settings(), touched) {
             tracing::error!(%error, epoch, "topics and groups are not written; the next change writes them again");
         }
         version
@@ -170,52 +134,32 @@ impl Writer {
         published: &ArcSwap<Settings>,
         offsets: &Mutex<OffsetTable>,
     ) -> Result<Replaced, MetadataError> {
-        if self.allegiance != Allegiance::Master(version.master_epoch) {
-            return Err(MetadataError::NotMaster);
-        }
-        let mut next = self.settings.clone();
-        let touched = Touched { topics: body.topics.is_some(), groups: body.groups.is_some() };
-        if let Some(file) = body.topics {
-            next.topics = TopicTable::from_file(file);
-        }
-        if let Some(file) = body.groups {
-            next.groups = GroupTable::from_file(file);
-        }
-        self.save(&next, touched).map_err(|error| MetadataError::NotWritten(error.to_string()))?;
-        let gone = |name: &&Arc<str>| next.topics.get(name).is_none();
-        let removed_topics = self.settings.topics.names().filter(gone).map(|it| it.to_string()).collect();
-        let mut table = offsets.lock();
-        match body.whole_offsets {
-            true => table.replace(body.offsets),
-            false => table.merge(body.offsets),
-        }
-        if let Some(delays) = body.delays {
-            table.replace_delays(delays);
-        }
-        drop(table);
-        self.settings = next.clone();
-        published.store(Arc::new(next));
+        let next = self.custody.replace(version, &body).map_err(|_| MetadataError::NotMaster)?;
+        self.save(&next.settings, next.touched).map_err(|error| MetadataError::NotWritten(error.to_string()))?;
+        let gone = |name: &&Arc<str>| next.settings.topics.get(name).is_none();
+        let before = &self.custody.settings().topics;
+        let removed_topics = before.names().filter(gone).map(|it| it.to_string()).collect();
+        custody::take_offsets(&mut offsets.lock(), body);
+        self.custody.accept(next);
+        published.store(Arc::new(self.custody.settings().clone()));
         Ok(Replaced { removed_topics })
     }
 
     fn publish(
-        &mut self,
-        next: Settings,
+        &self,
         published: &ArcSwap<Settings>,
         versions: &watch::Sender<SyncVersion>,
-        epoch: Epoch,
         offsets: &Mutex<OffsetTable>,
     ) {
-        self.settings = next.clone();
-        published.store(Arc::new(next));
-        let offsets = offsets.lock().sequence();
-        versions.send_replace(SyncVersion { master_epoch: epoch, settings: self.version, offsets });
+        published.store(Arc::new(self.custody.settings().clone()));
+        let (master_epoch, settings) = (self.custody.epoch(), self.custody.version());
+        versions.send_replace(SyncVersion { master_epoch, settings, offsets: offsets.lock().sequence() });
     }
 
     /// The settings with every topic and group that a broker always has.
     fn with_system_settings(&self, epoch: Epoch) -> (Settings, Touched) {
-        let at = self.stamp(epoch);
-        let mut next = self.settings.clone();
+        let at = self.custody.stamp(epoch, wall_ms());
+        let mut next = self.custody.settings().clone();
         let mut touched = Touched::default();
         for topic in &self.system {
             touched.topics |= next.apply(Change::CreateTopic(topic.clone()), at).topics;
@@ -244,7 +188,7 @@ impl Writer {
             }
             if offsets.due_for_version(self.versioned_offsets) {
                 self.versioned_offsets = offsets.sequence();
-                offsets.version = self.stamp(self.epoch()).after(&offsets.version);
+                offsets.version = self.custody.stamp(self.custody.epoch(), wall_ms()).after(&offsets.version);
             }
             (offsets.to_file(), offsets.sequence())
         };
@@ -262,23 +206,17 @@ impl Writer {
                 return;
             }
             // A slave keeps its master's version.
-            let own = matches!(self.allegiance, Allegiance::Own(_));
+            let own = self.custody.own_epoch().is_some();
             if own && offsets.delays().due_for_version(self.versioned_delays) {
                 self.versioned_delays = changes;
-                *offsets.delays_version() = self.stamp(self.epoch()).after(&offsets.delays().version);
+                *offsets.delays_version() =
+                    self.custody.stamp(self.custody.epoch(), wall_ms()).after(&offsets.delays().version);
             }
             (offsets.delays().to_file(), changes)
         };
         match self.delays_file.save(&file) {
             Ok(()) => self.saved_delays = changes,
             Err(error) => tracing::error!(%error, "delivered delays are not written; tried again soon"),
-        }
-    }
-
-    fn epoch(&self) -> Epoch {
-        match self.allegiance {
-            Allegiance::Own(epoch) | Allegiance::Master(epoch) => epoch,
-            Allegiance::Nobody => 0,
         }
     }
 }
