@@ -103,6 +103,8 @@ pub enum Output {
     /// about to be replaced.
     Answer {
         lease: Option<Millis>,
+        /// False: the sender is not the registered process of its replica, and has to say again that it is.
+        registered: bool,
         master_epoch: Option<Epoch>,
         sync_state_set_epoch: Option<i32>,
     },
@@ -321,11 +323,13 @@ impl Liveness {
     fn on_heartbeat(&mut self, now: Millis, it: Heartbeat, out: &mut Vec<Output>) {
         let Some(set) = self.sets.get_mut(&it.broker_set) else {
             // Unknown identities are answered, as RocketMQ does, but not remembered.
-            return out.push(Output::Answer { lease: None, master_epoch: None, sync_state_set_epoch: None });
+            let (lease, registered) = (None, true);
+            return out.push(Output::Answer { lease, registered, master_epoch: None, sync_state_set_epoch: None });
         };
         let lease = self.leading.filter(|_| it.raft_lease == RaftLease::Held).map(|_| set.lease(&it, &self.settings));
         let (master_epoch, sync_state_set_epoch) = (Some(set.view.master_epoch), Some(set.view.sync_state_set_epoch));
-        out.push(Output::Answer { lease, master_epoch, sync_state_set_epoch });
+        let registered = lease.is_none() || !set.knows_another_process(&it);
+        out.push(Output::Answer { lease, registered, master_epoch, sync_state_set_epoch });
         if !set.speaks_for_registered(&it) {
             return;
         }

@@ -283,12 +283,11 @@ impl Task {
 
     fn carry_out(&self, output: Output, answer: &mut Option<oneshot::Sender<BrokerHeartbeatResponse>>) {
         match output {
-            Output::Answer { lease, master_epoch, sync_state_set_epoch } => {
-                let lease_mills = lease.map(|it| it as i64);
+            Output::Answer { lease, registered, master_epoch, sync_state_set_epoch } => {
+                let (lease_mills, registered) = (lease.map(|it| it as i64), (!registered).then_some(false));
+                let header = BrokerHeartbeatResponse { lease_mills, registered, master_epoch, sync_state_set_epoch };
                 // The broker may have hung up meanwhile.
-                answer
-                    .take()
-                    .map(|it| it.send(BrokerHeartbeatResponse { lease_mills, master_epoch, sync_state_set_epoch }));
+                answer.take().map(|it| it.send(header));
             }
             Output::Probe { broker_set, id, attempt, address, ha_address } => {
                 self.probe(broker_set, id, attempt, Vec::from_iter([address].into_iter().chain(ha_address)))

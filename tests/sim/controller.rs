@@ -254,8 +254,8 @@ impl Controller {
 
     fn carry_out(&mut self, ctx: &mut Ctx, output: Output, answer: &mut Option<Reply>) {
         match output {
-            Output::Answer { lease, master_epoch, sync_state_set_epoch } => {
-                *answer = Some(Reply::Heartbeat { lease, epoch: master_epoch, set_epoch: sync_state_set_epoch });
+            Output::Answer { lease, registered, master_epoch: epoch, sync_state_set_epoch: set_epoch } => {
+                *answer = Some(Reply::Heartbeat { lease, registered, epoch, set_epoch });
             }
             Output::Probe { id, attempt, address, .. } => self.probe(ctx, id, Some(attempt), &address, None),
             Output::Reach { id, ha_address, .. } => {

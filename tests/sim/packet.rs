@@ -96,6 +96,7 @@ pub enum Reply {
     },
     Heartbeat {
         lease: Option<Millis>,
+        registered: bool,
         epoch: Option<Epoch>,
         set_epoch: Option<i32>,
     },

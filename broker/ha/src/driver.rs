@@ -237,6 +237,9 @@ impl Driver {
             self.shared.lease_until.store(self.lease_until, Ordering::Relaxed);
             self.step_master(master::Input::Lease { until: self.lease_until });
         }
+        if answer.registered == Some(false) {
+            self.role_inputs.push_back(role::Input::Unregistered);
+        }
         if let (Some(master_epoch), Some(sync_state_set_epoch)) = (answer.master_epoch, answer.sync_state_set_epoch) {
             self.role_inputs.push_back(role::Input::Hint { master_epoch, sync_state_set_epoch });
         }

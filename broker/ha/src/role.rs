@@ -75,6 +75,8 @@ pub enum Input {
         master_epoch: Epoch,
         sync_state_set_epoch: i32,
     },
+    /// The controller leader knows another process of this replica: one that is gone, whose registration came late.
+    Unregistered,
     /// The SyncStateSet that this master's proposal led to.
     SetChanged {
         sync_state_set: BTreeSet<BrokerId>,
@@ -186,6 +188,13 @@ impl Role {
                 if (master_epoch, sync_state_set_epoch) > (self.promise.epoch, self.set_epoch) {
                     self.ask_at = now;
                 }
+            }
+            // A heartbeat that was sent before the registration was asked for may be answered after it.
+            Input::Unregistered if self.asking == Some(Ask::Register) => {}
+            Input::Unregistered => {
+                self.registered = false;
+                self.answered = None;
+                self.ask_at = now;
             }
             Input::SetChanged { sync_state_set, sync_state_set_epoch } => {
                 self.on_set(sync_state_set, sync_state_set_epoch, out)

@@ -77,6 +77,11 @@ impl Watched {
         self.view.replicas.get(&it.id).is_some_and(|registered| registered.boot_id == it.boot_id)
     }
 
+    /// The registration of a process that is gone may come late, after its successor's (S14).
+    pub(super) fn knows_another_process(&self, it: &Heartbeat) -> bool {
+        self.view.replicas.get(&it.id).is_some_and(|registered| registered.boot_id != it.boot_id)
+    }
+
     pub(super) fn beat(&mut self, now: Millis, it: &Heartbeat, settings: &Settings) -> bool {
         if self.view.master == Some(it.id) {
             self.witnesses = Default::default();

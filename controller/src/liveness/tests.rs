@@ -176,7 +176,10 @@ fn flipped(now: Millis, flips: i64) -> VecDeque<RoleChange> {
 
 fn told(output: &Output) -> String {
     match output {
-        Output::Answer { lease, master_epoch, .. } => format!("answer: lease {lease:?}, epoch {master_epoch:?}"),
+        Output::Answer { lease, registered, master_epoch, .. } => {
+            let again = if *registered { "" } else { ", register again" };
+            format!("answer: lease {lease:?}, epoch {master_epoch:?}{again}")
+        }
         Output::Probe { id, address, ha_address: None, .. } => format!("probe {id} at {address}"),
         Output::Probe { id, address, ha_address: Some(ha), .. } => format!("probe {id} at {address} and {ha}"),
         Output::Reach { id, ha_address, .. } => format!("reach {id} at {ha_address}"),

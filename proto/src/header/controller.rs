@@ -134,6 +134,9 @@ header! {
         /// The lease the sender may count on, from when it *sent* the heartbeat (S5). Absent from a controller that is
         /// not leader.
         lease_mills: Option<i64> = "leaseMills",
+        /// False: the leader knows another process under this id, so that the sender has to register (S14). Absent
+        /// otherwise.
+        registered: Option<bool> = "registered",
         /// What the leader knows of the set, so that a lost notification costs one heartbeat at most.
         master_epoch: Option<i32> = "masterEpoch",
         sync_state_set_epoch: Option<i32> = "syncStateSetEpoch",

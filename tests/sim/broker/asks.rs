@@ -404,7 +404,7 @@ impl Broker {
     }
 
     fn on_heartbeat(&mut self, ctx: &mut Ctx, from: usize, sent: Millis, reply: &Reply) {
-        let Reply::Heartbeat { lease, epoch, set_epoch } = *reply else { return };
+        let Reply::Heartbeat { lease, registered, epoch, set_epoch } = *reply else { return };
         let now = self.now(ctx);
         let Some(it) = &mut self.process else { return };
         if let Some(lease) = lease {
@@ -414,6 +414,9 @@ impl Broker {
             it.lease_until = it.lease_until.max(from + lease);
             let until = it.lease_until;
             self.step_master(ctx, master::Input::Lease { until });
+        }
+        if !registered {
+            self.input(role::Input::Unregistered);
         }
         if let (Some(master_epoch), Some(sync_state_set_epoch)) = (epoch, set_epoch) {
             self.input(role::Input::Hint { master_epoch, sync_state_set_epoch });

@@ -27,6 +27,8 @@ enum Step {
     Notified(Seen),
     Failed(String),
     Unregistered,
+    /// By the answer to a heartbeat.
+    Stranger,
     Hint {
         epoch: Epoch,
         version: i32,
@@ -90,6 +92,7 @@ impl goldenscript::Runner for Stage {
                 Answer::Failed,
             ),
             Step::Unregistered => Input::Answered(Ask::Poll, Answer::Unregistered),
+            Step::Stranger => Input::Unregistered,
             Step::Hint { epoch, version } => Input::Hint { master_epoch: *epoch, sync_state_set_epoch: *version },
             Step::Wait(ms) => {
                 self.now += ms;

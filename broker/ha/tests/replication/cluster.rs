@@ -355,6 +355,7 @@ impl State {
             }
             request::BROKER_HEARTBEAT => Command::response(0).with_header(&BrokerHeartbeatResponse {
                 lease_mills: Some(2000),
+                registered: None,
                 master_epoch: Some(self.epoch),
                 sync_state_set_epoch: Some(self.version),
             }),
