@@ -9,7 +9,7 @@ use crate::ctx::{Ctx, NodeId, Point, Timer};
 use crate::disk::{Identity, StoreDisk};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Port};
-use crate::packet::{Cell, Packet, Sent};
+use crate::packet::{Cell, Packet, Sent, SetId};
 use asks::Controllers;
 use follow::Following;
 use ha::Ack;
@@ -28,7 +28,9 @@ const FLUSH_US: u64 = 500_000;
 
 /// A replica: its disk, and its process if there is one.
 pub struct Broker {
+    /// Among the brokers of all sets.
     pub index: usize,
+    pub set: SetId,
     pub node: NodeId,
     pub disk: StoreDisk,
     pub process: Option<Process>,
@@ -71,8 +73,8 @@ pub struct Process {
 }
 
 impl Broker {
-    pub fn new(index: usize, node: NodeId) -> Broker {
-        Broker { index, node, disk: StoreDisk::default(), process: None }
+    pub fn new(index: usize, set: SetId, node: NodeId) -> Broker {
+        Broker { index, set, node, disk: StoreDisk::default(), process: None }
     }
 
     pub fn start(&mut self, ctx: &mut Ctx, life: u32) {
@@ -84,7 +86,7 @@ impl Broker {
         if ctx.is(Mutant::ResumesMastership) && promise.epoch > 0 {
             promise = Promise { epoch: promise.epoch - 1, master: None };
         }
-        ctx.truth.process_started(self.index, life);
+        ctx.truth(self.set).process_started(self.index, life);
         let config = RoleConfig { poll_ms: ctx.profile.poll_ms, heartbeat_timeout_ms: ctx.profile.timeout_ms };
         let same_process = ctx.is(Mutant::ResumesMastership);
         self.process = Some(Process {
@@ -132,6 +134,11 @@ impl Broker {
         }
     }
 
+    fn fails(&self, ctx: &mut Ctx, rule: &'static str, what: std::fmt::Arguments<'_>) {
+        let what = format!("{} {what}", ctx.names[self.node.0]);
+        ctx.truth(self.set).fail(rule, what);
+    }
+
     fn now(&self, ctx: &Ctx) -> Millis {
         ctx.local(self.node)
     }
@@ -156,7 +163,7 @@ impl Broker {
                 self.input(role::Input::Notified(view));
             }
             Packet::Send(message) => self.on_send(ctx, from, message),
-            Packet::Call { id, request } => self.on_order(ctx, from, id, request),
+            Packet::Call { id, request, .. } => self.on_order(ctx, from, id, request),
             _ => {}
         }
         self.settle(ctx);
@@ -252,7 +259,7 @@ impl Broker {
             role::Output::DropLinks => self.drop_links(ctx),
             role::Output::PersistPromise(promise) => {
                 ctx.say(self.node, format_args!("promises epoch {} to {:?}", promise.epoch, promise.master));
-                ctx.truth.promised(self.index, promise.epoch);
+                ctx.truth(self.set).promised(self.index, promise.epoch);
                 ctx.reaches(Point::Promise, self.node);
                 if !ctx.is(Mutant::ForgetsPromises) {
                     self.disk.promise = Some(promise);
@@ -275,7 +282,7 @@ impl Broker {
             }
             role::Output::Alarm(text) => {
                 ctx.say(self.node, format_args!("alarm: {text}"));
-                ctx.truth.fail("S1", format!("{} alarms: {text}", ctx.names[self.node.0]));
+                self.fails(ctx, "S1", format_args!("alarms: {text}"));
             }
         }
     }
@@ -300,10 +307,10 @@ impl Broker {
     fn start_epoch(&mut self, ctx: &mut Ctx, epoch: Epoch) {
         let end = if ctx.is(Mutant::KeepsTornTail) { self.disk.log.len() } else { self.disk.whole_end() };
         self.disk.truncate(end);
-        ctx.truth.promised(self.index, epoch);
+        ctx.truth(self.set).promised(self.index, epoch);
         match self.disk.epochs.begin(epoch, end as Offset) {
             Ok(history) => self.disk.epochs = history,
-            Err(e) => ctx.truth.fail("S1", format!("{}: {e}", ctx.names[self.node.0])),
+            Err(e) => self.fails(ctx, "S1", format_args!("cannot begin epoch {epoch}: {e}")),
         }
     }
 
@@ -381,7 +388,7 @@ impl Broker {
         }
         if result == Sent::Acknowledged {
             let epoch = self.process.as_ref().and_then(|it| it.leading.as_ref()).map(|it| it.epoch);
-            ctx.truth.acknowledges(self.index, epoch, message, end);
+            ctx.truth(self.set).acknowledges(self.index, epoch, message, end);
         }
         ctx.datagram(self.node, client, Packet::Sent { message, result });
     }
@@ -407,7 +414,7 @@ impl Broker {
     fn set_confirm(&mut self, ctx: &mut Ctx, offset: Offset) {
         self.disk.confirm = offset.min(self.disk.end());
         let master = self.process.as_ref().and_then(|it| it.leading.as_ref()).map(|it| it.epoch);
-        ctx.truth.confirms(self.index, master, self.disk.confirm);
+        ctx.truth(self.set).confirms(self.index, master, self.disk.confirm);
     }
 }
 

@@ -1,10 +1,12 @@
 //! The rules of docs/SAFETY.md as checks over what everybody did. The judge sees all disks at once; nobody else does.
 
 use crate::broker::Broker;
-use crate::packet::Cell;
+use crate::faults::Profile;
+use crate::packet::{Cell, SetId};
 use controller::replicas::BrokerSet;
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 #[derive(Clone, Debug)]
 pub struct Violation {
@@ -29,8 +31,12 @@ enum Claim {
     Acknowledges { broker: usize, epoch: Epoch, message: u32, end: Offset },
 }
 
+/// What is true about one broker set.
 pub struct Truth {
+    /// The first one is told: what follows may be its consequence.
     pub violation: Option<Violation>,
+    /// Its replicas, among all brokers.
+    replicas: Range<usize>,
     strict: bool,
     copies: usize,
     claims: Vec<Claim>,
@@ -52,8 +58,10 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn new(brokers: usize, copies: usize) -> Truth {
+    pub fn new(profile: &Profile, set: SetId) -> Truth {
+        let (replicas, brokers, copies) = (profile.brokers_of(set), profile.brokers(), profile.copies);
         Truth {
+            replicas,
             violation: None,
             strict: copies == 0,
             copies,
@@ -72,7 +80,6 @@ impl Truth {
         }
     }
 
-    /// The first one is told: what follows may be its consequence.
     pub fn fail(&mut self, rule: &'static str, what: String) {
         self.violation.get_or_insert(Violation { rule, what });
     }
@@ -169,9 +176,14 @@ impl Truth {
 
     // ---- judging
 
+    fn of<'a>(&self, brokers: &'a [Broker]) -> &'a [Broker] {
+        &brokers[self.replicas.clone()]
+    }
+
     /// After every step.
     pub fn judge(&mut self, brokers: &[Broker]) {
-        for (broker, compared) in brokers.iter().zip(&mut self.compared) {
+        for broker in &brokers[self.replicas.clone()] {
+            let compared = &mut self.compared[broker.index];
             *compared = (*compared).min(broker.disk.log.len());
         }
         for claim in std::mem::take(&mut self.claims) {
@@ -219,10 +231,11 @@ impl Truth {
     /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
     fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
         let own = &brokers[broker];
+        let replicas = self.of(brokers);
         let Some(newest) = &self.newest else { return };
         let end = end as usize;
         let holds = |id: BrokerId| {
-            let it = brokers.iter().find(|it| it.identity() == Some(id))?;
+            let it = replicas.iter().find(|it| it.identity() == Some(id))?;
             let same = it.disk.log.len() >= end && it.disk.log[..end] == own.disk.log[..end];
             // A replica that has lost its memory loses its place when it says so; meanwhile nobody elects it.
             Some(same || it.disk.host_restarted || (it.process.is_none() && it.disk.log.len() == it.disk.flushed))
@@ -237,7 +250,7 @@ impl Truth {
             // Where the whole set has it, whoever is elected does: a copy outside it, on a replica that left while its
             // master could not hear of it (S8), is one, too.
             let everywhere =
-                brokers.iter().filter(|it| it.identity().is_some_and(|id| holds(id) == Some(true))).count();
+                replicas.iter().filter(|it| it.identity().is_some_and(|id| holds(id) == Some(true))).count();
             let copies = if all { everywhere } else { holders };
             if newest.epoch == epoch && copies < self.copies {
                 let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
@@ -263,13 +276,13 @@ impl Truth {
         let until = self.confirmed.len();
         let counts =
             |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id) || newest.eligible.contains(&id));
-        if brokers.iter().any(|it| it.index != broker && it.disk.host_restarted) {
+        let others = || self.of(brokers).iter().filter(|it| it.index != broker);
+        if others().any(|it| it.disk.host_restarted) {
             return false;
         }
         let alone = newest.set.len() + newest.eligible.len() == 1 && counts(&brokers[broker]);
         let holds = |it: &Broker| it.disk.log.len() >= until && it.disk.log[..until] == self.confirmed[..];
-        alone && kept >= until
-            || brokers.iter().any(|it| it.index != broker && counts(it) && !it.disk.host_restarted && holds(it))
+        alone && kept >= until || others().any(|it| counts(it) && holds(it))
     }
 
     /// In the end: every acknowledged message is on the master, each client's in order, and logs agree.
@@ -295,7 +308,8 @@ impl Truth {
         }
         let confirm = brokers[master].disk.confirm as usize;
         let members = self.newest.as_ref().map(|it| it.set.clone()).unwrap_or_default();
-        for it in brokers.iter().filter(|it| it.identity().is_some_and(|id| members.contains(&id))) {
+        let is_member = |it: &&Broker| it.identity().is_some_and(|id| members.contains(&id));
+        for it in self.of(brokers).iter().filter(is_member) {
             let until = confirm.min(it.disk.log.len());
             if it.disk.log.len() < confirm || it.disk.log[..until] != log[..until] {
                 return self

@@ -8,8 +8,7 @@ use crate::ctx::{Ctx, NodeId, Point, Timer};
 use crate::disk::RaftDisk;
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Port};
-use crate::packet::{Packet, Reply, Request};
-use crate::world::SET;
+use crate::packet::{Packet, Reply, Request, SetId};
 use ::raft::eraftpb::Message;
 use controller::liveness::{Input, Liveness, Output, Probed, Settings};
 use controller::raft::{Event, Members, Options, RaftError, Stepped};
@@ -44,7 +43,7 @@ pub struct Process {
     /// Requests between the socket and the task that answers them.
     asked: BTreeMap<u64, Asked>,
     probes: BTreeMap<ConnId, Probe>,
-    inquiry: Option<Inquiry>,
+    inquiries: BTreeMap<u64, Inquiry>,
     holds: BTreeMap<u64, orders::Switch>,
     next: u64,
     /// When the next tick is due, as the agenda has it.
@@ -52,6 +51,7 @@ pub struct Process {
 }
 
 struct Probe {
+    broker_set: String,
     attempt: Option<u64>,
     id: BrokerId,
     ha_address: Option<String>,
@@ -60,7 +60,7 @@ struct Probe {
 
 /// What the other controllers know of a silent master.
 struct Inquiry {
-    call: u64,
+    set: SetId,
     id: BrokerId,
     waits: usize,
     heard: Option<(Millis, String)>,
@@ -97,7 +97,7 @@ impl Controller {
             waiting: Vec::new(),
             asked: BTreeMap::new(),
             probes: BTreeMap::new(),
-            inquiry: None,
+            inquiries: BTreeMap::new(),
             holds: BTreeMap::new(),
             next: 1,
             wakes_at: 0,
@@ -113,7 +113,7 @@ impl Controller {
     pub fn on_incoming(&mut self, ctx: &mut Ctx, conn: ConnId, incoming: Incoming) {
         ctx.set_clocks(self.node);
         match incoming {
-            Incoming::Data(Packet::Call { id, request }) => self.on_call(ctx, conn, id, request),
+            Incoming::Data(Packet::Call { id, set, request }) => self.on_call(ctx, conn, id, set, request),
             Incoming::Connected => self.probed(ctx, conn, Probed::Alive),
             Incoming::Failed => self.probed(ctx, conn, Probed::Refused),
             Incoming::Closed => {
@@ -132,12 +132,12 @@ impl Controller {
                 let delivered = self.process.as_mut().map(|it| it.raft.deliver(*message));
                 self.must(ctx, delivered.unwrap_or(Ok(())));
             }
-            Packet::Call { id, request: Request::Witness { id: broker } } => {
+            Packet::Call { id, set, request: Request::Witness { id: broker } } => {
                 let now = ctx.local(self.node);
-                let heard = self.process.as_ref().and_then(|it| it.liveness.silent_for(now, SET, broker));
+                let heard = self.process.as_ref().and_then(|it| it.liveness.silent_for(now, set.name(), broker));
                 ctx.datagram(self.node, from, Packet::Reply { id, reply: Reply::Witness(heard) });
             }
-            Packet::Call { request: Request::Switchover, .. } => self.begin_switch(ctx),
+            Packet::Call { set, request: Request::Switchover, .. } => self.begin_switch(ctx, set),
             Packet::Reply { id, reply: Reply::Witness(heard) } => self.witnessed(ctx, from, id, heard),
             Packet::Reply { id, reply: Reply::Held(result) } => self.held(ctx, id, result),
             _ => {}
@@ -160,7 +160,7 @@ impl Controller {
             Timer::Connect(number) => self.probe_timed_out(ctx, number),
             Timer::Search(call) => self.end_inquiry(ctx, call),
             Timer::Call(id) => self.hold_timed_out(ctx, id),
-            Timer::Notify { id, attempt } => self.notify(ctx, id, attempt),
+            Timer::Notify { set, id, attempt } => self.notify(ctx, set, id, attempt),
             _ => {}
         }
         self.settle(ctx);
@@ -195,7 +195,7 @@ impl Controller {
 
     fn must(&mut self, ctx: &mut Ctx, result: anyhow::Result<()>) {
         if let Err(e) = result {
-            ctx.truth.fail("Raft", format!("controller {} ends: {e:#}", self.index + 1));
+            ctx.fail("Raft", format!("controller {} ends: {e:#}", self.index + 1));
         }
     }
 
@@ -213,7 +213,9 @@ impl Controller {
     fn on_event(&mut self, ctx: &mut Ctx, event: Event) {
         match event {
             Event::View(view) => {
-                ctx.truth.committed(self.index, &view);
+                if let Some(set) = SetId::named(&view.name) {
+                    ctx.truth(set).committed(self.index, &view);
+                }
                 self.step(ctx, Input::View(view));
             }
             Event::Removed { broker_set } => drop(self.step(ctx, Input::Removed { broker_set })),
@@ -257,23 +259,31 @@ impl Controller {
             Output::Answer { lease, registered, master_epoch: epoch, sync_state_set_epoch: set_epoch } => {
                 *answer = Some(Reply::Heartbeat { lease, registered, epoch, set_epoch });
             }
-            Output::Probe { id, attempt, address, .. } => self.probe(ctx, id, Some(attempt), &address, None),
-            Output::Reach { id, ha_address, .. } => {
-                let address = ha_address.replace('H', "B");
-                self.probe(ctx, id, None, &address, Some(ha_address));
+            Output::Probe { broker_set, id, attempt, address, .. } => {
+                self.probe(ctx, broker_set, id, Some(attempt), &address, None);
             }
-            Output::AskWitnesses { id, .. } => self.ask_witnesses(ctx, id),
-            Output::Notify { id, .. } => self.notify(ctx, id, 0),
+            Output::Reach { broker_set, id, ha_address } => {
+                let address = ha_address.replace('H', "B");
+                self.probe(ctx, broker_set, id, None, &address, Some(ha_address));
+            }
+            Output::AskWitnesses { broker_set, id } => self.ask_witnesses(ctx, &broker_set, id),
+            Output::Notify { broker_set, id } => {
+                if let Some(set) = SetId::named(&broker_set) {
+                    self.notify(ctx, set, id, 0);
+                }
+            }
             Output::RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch } => {
-                ctx.say(self.node, format_args!("takes dead {ids:?} out of the set"));
+                ctx.say(self.node, format_args!("takes dead {ids:?} out of set {broker_set}"));
                 let at_ms = wall_ms();
+                let own = requests::Then::Own(broker_set.clone());
                 let it = RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch, at_ms };
-                self.propose(ctx, Command::RemoveDead(it), requests::Then::Own);
+                self.propose(ctx, Command::RemoveDead(it), own);
             }
             Output::Elect { broker_set, expect, cause, alive, .. } => {
-                ctx.say(self.node, format_args!("elects: {cause:?}, alive {:?}", ids(&alive)));
+                ctx.say(self.node, format_args!("elects for set {broker_set}: {cause:?}, alive {:?}", ids(&alive)));
                 ctx.reaches(Point::Election, self.node);
                 let at_ms = wall_ms();
+                let own = requests::Then::Own(broker_set.clone());
                 let elect = Elect {
                     broker_set,
                     requester: None,
@@ -285,17 +295,25 @@ impl Controller {
                     detected_ms: at_ms,
                     at_ms,
                 };
-                self.propose(ctx, Command::Elect(elect), requests::Then::Own);
+                self.propose(ctx, Command::Elect(elect), own);
             }
             _ => {}
         }
     }
 
-    fn probe(&mut self, ctx: &mut Ctx, id: BrokerId, attempt: Option<u64>, address: &str, ha_address: Option<String>) {
+    fn probe(
+        &mut self,
+        ctx: &mut Ctx,
+        broker_set: String,
+        id: BrokerId,
+        attempt: Option<u64>,
+        address: &str,
+        ha_address: Option<String>,
+    ) {
         if ctx.is(Mutant::TakesClosedForDead) && attempt.is_some() {
             if let Some(attempt) = attempt {
                 let result = Probed::Refused;
-                self.step(ctx, Input::Probed { broker_set: SET.to_owned(), id, attempt, result });
+                self.step(ctx, Input::Probed { broker_set, id, attempt, result });
             }
             return;
         }
@@ -303,14 +321,14 @@ impl Controller {
         let number = it.next;
         it.next += 1;
         let conn = ctx.connect(self.node, to, Port::Main);
-        it.probes.insert(conn, Probe { attempt, id, ha_address, number });
+        it.probes.insert(conn, Probe { broker_set, attempt, id, ha_address, number });
         ctx.timer(self.node, PROBE_US, Timer::Connect(number));
     }
 
     fn probed(&mut self, ctx: &mut Ctx, conn: ConnId, result: Probed) {
         let Some(probe) = self.process.as_mut().and_then(|it| it.probes.remove(&conn)) else { return };
         ctx.close(conn, self.node);
-        let (broker_set, id) = (SET.to_owned(), probe.id);
+        let (broker_set, id) = (probe.broker_set, probe.id);
         if let Some(attempt) = probe.attempt {
             self.step(ctx, Input::Probed { broker_set, id, attempt, result });
         } else if let Some(ha_address) = probe.ha_address.filter(|_| result == Probed::Alive) {
@@ -325,22 +343,20 @@ impl Controller {
         }
     }
 
-    fn ask_witnesses(&mut self, ctx: &mut Ctx, id: BrokerId) {
-        let Some(it) = &mut self.process else { return };
+    fn ask_witnesses(&mut self, ctx: &mut Ctx, broker_set: &str, id: BrokerId) {
+        let (Some(set), Some(it)) = (SetId::named(broker_set), &mut self.process) else { return };
         let call = it.next;
         it.next += 1;
-        it.inquiry = Some(Inquiry { call, id, waits: ctx.profile.controllers - 1, heard: None });
+        it.inquiries.insert(call, Inquiry { set, id, waits: ctx.profile.controllers - 1, heard: None });
         for other in (0..ctx.profile.controllers).filter(|it| *it != self.index) {
             let to = ctx.controller(other);
-            ctx.datagram(self.node, to, Packet::Call { id: call, request: Request::Witness { id } });
+            ctx.datagram(self.node, to, Packet::Call { id: call, set, request: Request::Witness { id } });
         }
         ctx.timer(self.node, WITNESS_US, Timer::Search(call));
     }
 
     fn witnessed(&mut self, ctx: &mut Ctx, from: NodeId, call: u64, heard: Option<Millis>) {
-        let Some(it) = self.process.as_mut().and_then(|it| it.inquiry.as_mut()).filter(|it| it.call == call) else {
-            return;
-        };
+        let Some(it) = self.process.as_mut().and_then(|it| it.inquiries.get_mut(&call)) else { return };
         it.waits = it.waits.saturating_sub(1);
         let heard = heard.map(|ago| (ago, ctx.names[from.0].clone()));
         it.heard = it.heard.take().into_iter().chain(heard).min();
@@ -350,28 +366,26 @@ impl Controller {
     }
 
     fn end_inquiry(&mut self, ctx: &mut Ctx, call: u64) {
-        let Some(process) = &mut self.process else { return };
-        if let Some(it) = process.inquiry.take_if(|it| it.call == call) {
-            self.step(ctx, Input::Witnessed { broker_set: SET.to_owned(), id: it.id, heard: it.heard });
-        }
+        let Some(it) = self.process.as_mut().and_then(|it| it.inquiries.remove(&call)) else { return };
+        self.step(ctx, Input::Witnessed { broker_set: it.set.name().to_owned(), id: it.id, heard: it.heard });
     }
 
     /// One-way; a broker that is not there is tried again a few times.
-    fn notify(&mut self, ctx: &mut Ctx, id: BrokerId, attempt: usize) {
-        let Some(view) = self.process.as_ref().and_then(|it| it.liveness.view(SET)) else { return };
+    fn notify(&mut self, ctx: &mut Ctx, set: SetId, id: BrokerId, attempt: usize) {
+        let Some(view) = self.process.as_ref().and_then(|it| it.liveness.view(set.name())) else { return };
         let to = view.replicas.get(&id).and_then(|it| ctx.at(&it.address));
         let Some(to) = to else { return };
         if ctx.net.hosts[to.0].life.is_some() {
             let view = view_of(&SetSummary::from(&**view));
             ctx.datagram(self.node, to, Packet::Notify(view));
         } else if let Some(wait) = NOTIFY_AGAIN_US.get(attempt) {
-            ctx.timer(self.node, *wait, Timer::Notify { id, attempt: attempt + 1 });
+            ctx.timer(self.node, *wait, Timer::Notify { set, id, attempt: attempt + 1 });
         }
     }
 
-    /// What this controller knows of the set, for whoever judges it.
-    pub fn set(&self) -> Option<&BrokerSet> {
-        self.process.as_ref()?.raft.applied().get(SET)
+    /// What this controller knows of the set.
+    pub fn set(&self, set: SetId) -> Option<&BrokerSet> {
+        self.process.as_ref()?.raft.applied().get(set.name())
     }
 
     pub fn leads(&self) -> bool {

@@ -1,10 +1,11 @@
 //! What every simulated process sees of the world: time, chance, the network, and those who judge.
 
-use crate::checks::Truth;
+use crate::broker::Broker;
+use crate::checks::{Truth, Violation};
 use crate::faults::{Fault, Profile};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Net};
-use crate::packet::Packet;
+use crate::packet::{Packet, SetId};
 use crate::rng::Rng;
 use node::clock::{self, Virtual};
 use proto::Millis;
@@ -34,6 +35,7 @@ pub enum Timer {
     },
     Handle(u64),
     Notify {
+        set: SetId,
         id: i64,
         attempt: usize,
     },
@@ -126,7 +128,10 @@ pub struct Ctx {
     pub names: Vec<String>,
     pub profile: Profile,
     pub mutant: Option<Mutant>,
-    pub truth: Truth,
+    /// One per broker set.
+    pub truths: Vec<Truth>,
+    /// What concerns no broker set: the controllers' own.
+    pub broken: Option<Violation>,
     pub story: Story,
     /// A fault that waits for somebody to reach this point.
     pub ambush: Option<Point>,
@@ -189,6 +194,28 @@ impl Ctx {
         }
     }
 
+    pub fn truth(&mut self, set: SetId) -> &mut Truth {
+        &mut self.truths[set.0]
+    }
+
+    /// The first one is told: what follows may be its consequence.
+    pub fn fail(&mut self, rule: &'static str, what: String) {
+        self.broken.get_or_insert(Violation { rule, what });
+    }
+
+    /// After every step.
+    pub fn judge(&mut self, brokers: &[Broker]) {
+        self.truths.iter_mut().for_each(|it| it.judge(brokers));
+    }
+
+    pub fn violation(&self) -> Option<&Violation> {
+        self.broken.as_ref().or_else(|| self.truths.iter().find_map(|it| it.violation.as_ref()))
+    }
+
+    pub fn sets(&self) -> impl Iterator<Item = SetId> + use<> {
+        (0..self.profile.sets).map(SetId)
+    }
+
     pub fn controller(&self, index: usize) -> NodeId {
         NodeId(index)
     }
@@ -198,7 +225,7 @@ impl Ctx {
     }
 
     pub fn client(&self, index: usize) -> NodeId {
-        NodeId(self.profile.controllers + self.profile.brokers + index)
+        NodeId(self.profile.controllers + self.profile.brokers() + index)
     }
 
     /// The broker whose address this is.

@@ -2,13 +2,18 @@
 //! the faults themselves.
 
 use crate::ctx::{Ctx, NodeId};
+use crate::packet::SetId;
 use crate::rng::Rng;
 use crate::scenarios::Strike;
+use std::ops::Range;
 
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub controllers: usize,
-    pub brokers: usize,
+    pub sets: usize,
+    /// Of each set.
+    pub replicas: usize,
+    /// Of each set.
     pub clients: usize,
     // network
     pub latency_us: u64,
@@ -105,10 +110,10 @@ pub enum Fault {
 
 impl Profile {
     pub fn draw(rng: &mut Rng) -> Profile {
-        let brokers = rng.pick(&[2, 3, 3, 3, 3, 4]);
+        let replicas = rng.pick(&[2, 3, 3, 3, 3, 4]);
         let relaxed = rng.chance(250);
         let sync_flush = rng.chance(400);
-        let min_in_sync = if brokers > 2 { rng.pick(&[1, 2, 2]) } else { rng.pick(&[1, 1, 2]) };
+        let min_in_sync = if replicas > 2 { rng.pick(&[1, 2, 2]) } else { rng.pick(&[1, 1, 2]) };
         // One loss in two acknowledged copies is what asynchronous flush survives: see `may_lose_power`.
         let weights = KINDS.iter().map(|(kind, weight)| {
             let darkens = matches!(kind, Kind::PowerBroker | Kind::Catastrophe);
@@ -119,7 +124,8 @@ impl Profile {
         let timeout_ms = rng.pick(&[1_000, 2_000, 2_000]);
         Profile {
             controllers: 3,
-            brokers,
+            sets: rng.pick(&[1, 2, 2]),
+            replicas,
             clients: 3,
             latency_us: rng.between(30, 400),
             jitter_us: rng.pick(&[50, 300, 3_000]),
@@ -155,7 +161,8 @@ impl Profile {
     /// Three brokers, strict, on a good network; nothing goes wrong by itself.
     pub fn quiet() -> Profile {
         Profile {
-            brokers: 3,
+            sets: 1,
+            replicas: 3,
             latency_us: 100,
             jitter_us: 300,
             slow_packets: 0,
@@ -177,7 +184,20 @@ impl Profile {
     }
 
     pub fn nodes(&self) -> usize {
-        self.controllers + self.brokers + self.clients
+        self.controllers + self.brokers() + self.sets * self.clients
+    }
+
+    /// Of all sets: the replicas of the first one, then those of the second.
+    pub fn brokers(&self) -> usize {
+        self.sets * self.replicas
+    }
+
+    pub fn set_of_broker(&self, index: usize) -> SetId {
+        SetId(index / self.replicas)
+    }
+
+    pub fn brokers_of(&self, set: SetId) -> Range<usize> {
+        set.0 * self.replicas..(set.0 + 1) * self.replicas
     }
 
     pub fn kind(&self, rng: &mut Rng) -> Option<Kind> {

@@ -7,6 +7,23 @@ use proto::header::HoldWritesRequest;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::BTreeSet;
 
+/// A broker set; requests name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetId(pub usize);
+
+/// By their number.
+const SET_NAMES: [&str; 2] = ["a", "b"];
+
+impl SetId {
+    pub fn name(self) -> &'static str {
+        SET_NAMES[self.0]
+    }
+
+    pub fn named(name: &str) -> Option<SetId> {
+        SET_NAMES.iter().position(|it| *it == name).map(SetId)
+    }
+}
+
 /// One unit of a commit log, which counts as one byte to the cores: a message is several of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
@@ -19,6 +36,8 @@ pub struct Cell {
 pub enum Packet {
     Call {
         id: u64,
+        /// The broker set that it is about.
+        set: SetId,
         request: Request,
     },
     Reply {

@@ -1,4 +1,4 @@
-//! One run: controllers, one broker set, clients, faults; one thread, virtual time, everything from the seed.
+//! One run: controllers, one or two broker sets, clients, faults; one thread, virtual time, everything from the seed.
 
 mod strikes;
 
@@ -9,13 +9,11 @@ use crate::ctx::{Agenda, Clock, Ctx, Event, NodeId, Story, Timer};
 use crate::faults::{self, Fault, Profile};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Net};
-use crate::packet::{Packet, Sent};
+use crate::packet::{Packet, Sent, SetId};
 use crate::rng::Rng;
 use crate::scenarios::Strike;
 use std::collections::VecDeque;
 
-/// The broker set's name.
-pub const SET: &str = "a";
 /// After the faults: until a message is acknowledged, and until all replicas are the same.
 const ELECTED_WITHIN_US: u64 = 20_000_000;
 const HEALED_WITHIN_US: u64 = 60_000_000;
@@ -40,11 +38,21 @@ enum Deferred {
     Timer(Timer),
 }
 
-#[derive(Default)]
 struct Client {
-    /// Whom it believes to be master.
+    set: SetId,
+    /// Which of the set's replicas it believes to be master.
     guess: usize,
     waits: Option<(u32, u64)>,
+}
+
+impl Client {
+    fn new(set: SetId) -> Client {
+        Client { set, guess: 0, waits: None }
+    }
+
+    fn looks_elsewhere(&mut self, profile: &Profile) {
+        self.guess = (self.guess + 1) % profile.replicas;
+    }
 }
 
 struct World {
@@ -58,10 +66,11 @@ struct World {
     lives: u32,
     sent: u32,
     calm_since: Option<u64>,
-    acknowledged_since: bool,
-    /// The last fault: a master is lost for good, and another has to be there in time.
+    /// By set: whether anything was since the faults, or since the last blow.
+    acknowledged_since: Vec<bool>,
+    /// The last fault: masters are lost for good, and others have to be there in time.
     last_blow: Option<u64>,
-    victim: Option<usize>,
+    victims: Vec<usize>,
     /// Clients have stopped; the end is judged then.
     ends_at: Option<u64>,
     over: bool,
@@ -98,18 +107,18 @@ impl World {
             world.ctx.now = at;
             events += 1;
             world.handle(event);
-            world.ctx.truth.judge(&world.brokers);
-            if world.over || world.ctx.truth.violation.is_some() {
+            world.ctx.judge(&world.brokers);
+            if world.over || world.ctx.violation().is_some() {
                 break;
             }
         }
         let World { ctx, .. } = world;
         Report {
-            violation: ctx.truth.violation,
+            violation: ctx.violation().cloned(),
             hash: ctx.story.hash,
             story: ctx.story.lines,
-            acknowledged: ctx.truth.acknowledged.len(),
-            elections: ctx.truth.elections,
+            acknowledged: ctx.truths.iter().map(|it| it.acknowledged.len()).sum(),
+            elections: ctx.truths.iter().map(|it| it.elections).sum(),
             events,
             virtual_time: ctx.now,
         }
@@ -117,7 +126,7 @@ impl World {
 
     fn new(mut rng: Rng, profile: Profile, mutant: Option<Mutant>, telling: Telling) -> World {
         let nodes = profile.nodes();
-        let (controllers, brokers, clients) = (profile.controllers, profile.brokers, profile.clients);
+        let (controllers, brokers, clients) = (profile.controllers, profile.brokers(), profile.sets * profile.clients);
         let name = |kind: &str, count: usize| (1..=count).map(|it| format!("{kind}{it}")).collect::<Vec<_>>();
         let names = [name("C", controllers), name("B", brokers), name("K", clients)].concat();
         let drift = profile.drift_ppm;
@@ -127,7 +136,8 @@ impl World {
             wall_ahead_ms: rng.below(4_000) as i64 - 2_000,
         });
         let clocks = clocks.collect();
-        let truth = Truth::new(brokers, profile.copies);
+        let sets = (0..profile.sets).map(SetId);
+        let truths: Vec<Truth> = sets.map(|it| Truth::new(&profile, it)).collect();
         let ctx = Ctx {
             now: 0,
             rng,
@@ -137,7 +147,8 @@ impl World {
             names,
             profile,
             mutant,
-            truth,
+            truths,
+            broken: None,
             story: Story { told: telling == Telling::Story, lines: Vec::new(), hash: 0xCBF2_9CE4_8422_2325 },
             ambush: None,
             fuse: None,
@@ -147,25 +158,25 @@ impl World {
             controllers: (0..controllers)
                 .map(|it| Controller::new(it, ctx.controller(it), controllers, forgetful))
                 .collect(),
-            brokers: (0..brokers).map(|it| Broker::new(it, ctx.broker(it))).collect(),
-            clients: (0..clients).map(|_| Client::default()).collect(),
+            brokers: (0..brokers).map(|it| Broker::new(it, ctx.profile.set_of_broker(it), ctx.broker(it))).collect(),
+            clients: (0..clients).map(|it| Client::new(SetId(it / ctx.profile.clients))).collect(),
             paused: vec![false; nodes],
             inboxes: (0..nodes).map(|_| VecDeque::new()).collect(),
             fuses: vec![None; nodes],
+            acknowledged_since: vec![false; ctx.profile.sets],
             ctx,
             lives: 0,
             sent: 0,
             calm_since: None,
-            acknowledged_since: false,
             last_blow: None,
-            victim: None,
+            victims: Vec::new(),
             ends_at: None,
             over: false,
         }
     }
 
     fn begin(&mut self) {
-        for node in 0..self.ctx.profile.controllers + self.ctx.profile.brokers {
+        for node in 0..self.ctx.profile.controllers + self.brokers.len() {
             self.start(NodeId(node));
         }
         for client in 0..self.clients.len() {
@@ -229,7 +240,7 @@ impl World {
         self.fuses[node.0] = self.ctx.fuse.take();
         if self.fuses[node.0] == Some(0) {
             self.fuses[node.0] = None;
-            self.ctx.truth.judge(&self.brokers);
+            self.ctx.judge(&self.brokers);
             self.ctx.say(node, format_args!("dies in the middle of its work"));
             self.stop(node);
             let after = faults::duration(&mut self.ctx);
@@ -249,10 +260,10 @@ impl World {
                     client.waits = None;
                     match result {
                         Sent::Acknowledged => {
-                            self.acknowledged_since |= self.calm_since.is_some();
-                            self.ctx.truth.heard.push(message);
+                            self.acknowledged_since[client.set.0] |= self.calm_since.is_some();
+                            self.ctx.truth(client.set).heard.push(message);
                         }
-                        Sent::Refused | Sent::Unknown => client.guess = (client.guess + 1) % self.brokers.len(),
+                        Sent::Refused | Sent::Unknown => client.looks_elsewhere(&self.ctx.profile),
                     }
                 }
             }
@@ -262,17 +273,18 @@ impl World {
 
     fn client_works(&mut self, node: NodeId, index: usize) {
         let now = self.ctx.now;
+        let count = self.clients.len() as u32;
         let client = &mut self.clients[index];
         if client.waits.is_some_and(|it| now >= it.1 + CLIENT_PATIENCE_US) {
             client.waits = None;
-            client.guess = (client.guess + 1) % self.brokers.len();
+            client.looks_elsewhere(&self.ctx.profile);
         }
         if client.waits.is_none() && self.ends_at.is_none() {
             // Which client sent a message can be told from its number.
             self.sent += 1;
-            let message = self.sent * self.ctx.profile.clients as u32 + index as u32;
+            let message = self.sent * count + index as u32;
             client.waits = Some((message, now));
-            let to = self.ctx.broker(client.guess);
+            let to = self.ctx.broker(self.ctx.profile.brokers_of(client.set).start + client.guess);
             self.ctx.datagram(node, to, Packet::Send(message));
         }
         let pause = self.ctx.profile.client_pause_us;
@@ -366,10 +378,14 @@ impl World {
         self.ctx.agenda.put(self.ctx.now + LOOK_US, Event::Fault(Fault::Look));
     }
 
-    /// The broker that leads the newest epoch.
-    fn master(&self) -> Option<usize> {
+    fn replicas(&self, set: SetId) -> &[Broker] {
+        &self.brokers[self.ctx.profile.brokers_of(set)]
+    }
+
+    /// The broker that leads the set's newest epoch.
+    fn master(&self, set: SetId) -> Option<usize> {
         let epoch = |it: &Broker| it.process.as_ref()?.leading.as_ref().map(|it| it.epoch);
-        let leads = self.brokers.iter().filter_map(|it| Some((epoch(it)?, it.index)));
+        let leads = self.replicas(set).iter().filter_map(|it| Some((epoch(it)?, it.index)));
         leads.max().map(|it| it.1)
     }
 
@@ -379,35 +395,59 @@ impl World {
         if let Some(at) = self.ends_at {
             if now >= at {
                 self.over = true;
-                if let Some(master) = self.master() {
-                    let clients = self.ctx.profile.clients as u32;
-                    self.ctx.truth.judge_the_end(&self.brokers, master, |it| (it % clients) as usize);
-                }
+                self.judge_the_end();
             }
-        } else if !self.acknowledged_since && passed >= ELECTED_WITHIN_US {
-            let why = format!("nothing is acknowledged {} s after the faults", passed / 1_000_000);
-            self.ctx.truth.fail("S14", why);
-        } else if self.acknowledged_since && self.is_whole() && self.last_blow.is_none() {
-            self.strike_master();
-        } else if self.acknowledged_since && self.is_whole() {
-            // What is under way comes to its end.
-            self.ends_at = Some(now + 3_000_000);
-        } else if passed >= HEALED_WITHIN_US {
-            self.ctx.truth.fail("S14", format!("the set is not whole {} s after the faults", passed / 1_000_000));
+        } else if self.ctx.sets().all(|it| self.acknowledged_since[it.0] && self.is_whole(it)) {
+            match self.last_blow {
+                None => self.strike_masters(),
+                // What is under way comes to its end.
+                Some(_) => self.ends_at = Some(now + 3_000_000),
+            }
+        } else {
+            for set in self.ctx.sets() {
+                self.judge_healing(set, passed);
+            }
         }
         self.ctx.agenda.put(now + LOOK_US, Event::Fault(Fault::Look));
     }
 
-    /// Killed or hung, and not back: another has to take over in time.
-    fn strike_master(&mut self) {
+    fn judge_the_end(&mut self) {
+        let clients = self.clients.len() as u32;
+        for set in self.ctx.sets() {
+            if let Some(master) = self.master(set) {
+                self.ctx.truth(set).judge_the_end(&self.brokers, master, |it| (it % clients) as usize);
+            }
+        }
+    }
+
+    /// S14: so long after the last fault.
+    fn judge_healing(&mut self, set: SetId, passed_us: u64) {
+        let (name, passed) = (set.name(), passed_us / 1_000_000);
+        if !self.acknowledged_since[set.0] && passed_us >= ELECTED_WITHIN_US {
+            let why = format!("nothing is acknowledged in set {name} {passed} s after the faults");
+            self.ctx.truth(set).fail("S14", why);
+        } else if passed_us >= HEALED_WITHIN_US && !self.is_whole(set) {
+            let why = format!("set {name} is not whole {passed} s after the faults");
+            self.ctx.truth(set).fail("S14", why);
+        }
+    }
+
+    /// Killed or hung, and not back: others have to take over in time.
+    fn strike_masters(&mut self) {
         self.last_blow = Some(self.ctx.now);
+        for set in self.ctx.sets() {
+            self.strike_master(set);
+        }
+    }
+
+    fn strike_master(&mut self, set: SetId) {
         // Who has nobody to replace it is spared.
         let needed = self.ctx.profile.min_in_sync.max(self.ctx.profile.copies).max(1);
-        let replaceable = self.brokers.len() > needed;
-        let Some(master) = self.master().filter(|_| replaceable) else { return };
+        let replaceable = self.ctx.profile.replicas > needed;
+        let Some(master) = self.master(set).filter(|_| replaceable) else { return };
         let node = self.ctx.broker(master);
-        self.victim = Some(master);
-        self.acknowledged_since = false;
+        self.victims.push(master);
+        self.acknowledged_since[set.0] = false;
         if self.ctx.rng.chance(500) {
             self.ctx.say(node, format_args!("is killed for good"));
             self.stop(node);
@@ -418,11 +458,11 @@ impl World {
     }
 
     /// Everybody who can be is in the set of the master that the controllers know.
-    fn is_whole(&self) -> bool {
-        let Some(newest) = &self.ctx.truth.newest else { return false };
-        let Some(master) = self.master() else { return false };
+    fn is_whole(&self, set: SetId) -> bool {
+        let Some(newest) = &self.ctx.truths[set.0].newest else { return false };
+        let Some(master) = self.master(set) else { return false };
         let belongs = |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id));
         self.brokers[master].identity() == newest.master
-            && self.brokers.iter().all(|it| Some(it.index) == self.victim || belongs(it))
+            && self.replicas(set).iter().all(|it| self.victims.contains(&it.index) || belongs(it))
     }
 }

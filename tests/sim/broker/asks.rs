@@ -143,7 +143,7 @@ impl Broker {
     fn pulse(&self, ctx: &Ctx) -> Heartbeat {
         let it = self.process.as_ref();
         Heartbeat {
-            broker_set: crate::world::SET.to_owned(),
+            broker_set: self.set.name().to_owned(),
             id: it.map_or(0, |it| it.me),
             connection: 0,
             address: ctx.names[self.node.0].clone(),
@@ -234,7 +234,7 @@ impl Broker {
         let sent = door.connected;
         ctx.timer(node, errand.timeout_us, Timer::Call(id));
         if sent {
-            ctx.send(conn, node, Packet::Call { id, request: errand.request.clone() });
+            ctx.send(conn, node, Packet::Call { id, set: self.set, request: errand.request.clone() });
         }
         it.controllers.calls.insert(id, Call { controller, errand, sent });
     }
@@ -248,7 +248,7 @@ impl Broker {
         it.controllers.doors[controller].connected = true;
         for (id, call) in it.controllers.calls.iter_mut().filter(|it| it.1.controller == controller && !it.1.sent) {
             call.sent = true;
-            ctx.send(conn, self.node, Packet::Call { id: *id, request: call.errand.request.clone() });
+            ctx.send(conn, self.node, Packet::Call { id: *id, set: self.set, request: call.errand.request.clone() });
         }
     }
 

@@ -136,8 +136,7 @@ impl Broker {
         }
         let (at, end) = (it.core.next_offset() as usize, self.disk.log.len());
         if at != end && !ctx.is(Mutant::SkipsCuts) && !ctx.is(Mutant::CutsEverything) {
-            let why = format!("{} takes bytes at {at}, its log ends at {end}", ctx.names[self.node.0]);
-            return ctx.truth.fail("S9", why);
+            return self.fails(ctx, "S9", format_args!("takes bytes at {at}, its log ends at {end}"));
         }
         if ctx.is(Mutant::SkipsCuts) && at < end {
             // The bytes are there, whoever wrote them.
@@ -146,7 +145,7 @@ impl Broker {
         } else {
             self.disk.log.extend_from_slice(cells);
         }
-        ctx.truth.copied(self.index, it.epoch);
+        ctx.truth(self.set).copied(self.index, it.epoch);
         self.flush_soon(ctx);
         self.step_slave(ctx, Input::Appended(cells.len()));
     }
@@ -188,7 +187,7 @@ impl Broker {
             Output::Truncate { to, .. } => self.cut(ctx, to as usize),
             Output::StartAt(offset) => {
                 if offset != 0 {
-                    ctx.truth.fail("S9", format!("{} starts at {offset}", ctx.names[self.node.0]));
+                    self.fails(ctx, "S9", format_args!("starts at {offset}"));
                 }
                 self.disk.truncate(0);
             }

@@ -89,7 +89,7 @@ impl Broker {
             self.node,
             format_args!("is master of epoch {epoch}, which starts at {}, set {set:?}", self.disk.end()),
         );
-        ctx.truth.leads(self.index, epoch);
+        ctx.truth(self.set).leads(self.index, epoch);
         ctx.reaches(Point::Epoch, self.node);
         self.step_master(ctx, master::Input::Lease { until: lease });
         self.open_gate();

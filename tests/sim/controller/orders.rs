@@ -3,8 +3,7 @@
 use super::requests::Then;
 use super::{Controller, Decision};
 use crate::ctx::{Ctx, NodeId, Timer};
-use crate::packet::{Packet, Request};
-use crate::world::SET;
+use crate::packet::{Packet, Request, SetId};
 use controller::replicas::{Cause, Command, Elect, ElectMode, UncleanElection};
 use node::clock::wall_ms;
 use proto::header::HoldWritesRequest;
@@ -16,6 +15,7 @@ const ANSWER_MARGIN_MS: u64 = 500;
 
 /// A planned change under way.
 pub struct Switch {
+    set: SetId,
     from: BrokerId,
     to: BrokerId,
     epoch: Epoch,
@@ -23,28 +23,28 @@ pub struct Switch {
 }
 
 impl Controller {
-    pub(super) fn begin_switch(&mut self, ctx: &mut Ctx) {
+    pub(super) fn begin_switch(&mut self, ctx: &mut Ctx, of: SetId) {
         let now = ctx.local(self.node);
         if !self.leads() {
             return;
         }
-        let Some(set) = self.set().cloned() else { return };
+        let Some(set) = self.set(of).cloned() else { return };
         let Some(it) = &mut self.process else { return };
-        let Ok(plan) = set.successor(&it.liveness.candidates(now, SET), None) else { return };
+        let Ok(plan) = set.successor(&it.liveness.candidates(now, of.name()), None) else { return };
         let master = set.replicas.get(&plan.from).and_then(|it| ctx.at(&it.address));
         let Some(master) = master else { return };
         let id = it.next;
         it.next += 1;
-        it.holds.insert(id, Switch { from: plan.from, to: plan.to, epoch: set.master_epoch, master });
-        ctx.say(self.node, format_args!("moves mastership from {} to {}", plan.from, plan.to));
+        it.holds.insert(id, Switch { set: of, from: plan.from, to: plan.to, epoch: set.master_epoch, master });
+        ctx.say(self.node, format_args!("moves mastership of set {} from {} to {}", set.name, plan.from, plan.to));
         let request = Request::Hold(HoldWritesRequest {
-            broker_name: SET.to_owned(),
+            broker_name: set.name.clone(),
             master_epoch: set.master_epoch,
             target_broker_id: plan.to,
             drain_mills: DRAIN_MS,
             hold_mills: HOLD_MS,
         });
-        ctx.datagram(self.node, master, Packet::Call { id, request });
+        ctx.datagram(self.node, master, Packet::Call { id, set: of, request });
         ctx.timer(self.node, (DRAIN_MS as u64 + ANSWER_MARGIN_MS) * 1_000, Timer::Call(id));
     }
 
@@ -61,10 +61,10 @@ impl Controller {
         let Ok(drained_to) = result else { return };
         let at_ms = wall_ms();
         let elect = Elect {
-            broker_set: SET.to_owned(),
+            broker_set: switch.set.name().to_owned(),
             requester: Some(switch.to),
             mode: ElectMode::Designated,
-            alive: it.liveness.candidates(now, SET),
+            alive: it.liveness.candidates(now, switch.set.name()),
             unclean: UncleanElection::Forbidden,
             expect: Some((Some(switch.from), switch.epoch)),
             cause: Cause::Switchover { drained_to },
@@ -79,7 +79,7 @@ impl Controller {
         // An election whose outcome is unknown may still happen: then the master's own clock decides.
         if decision.is_ok() && !elected {
             let id = 0;
-            ctx.datagram(self.node, it.master, Packet::Call { id, request: Request::Release(it.epoch) });
+            ctx.datagram(self.node, it.master, Packet::Call { id, set: it.set, request: Request::Release(it.epoch) });
         }
     }
 }

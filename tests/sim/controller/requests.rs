@@ -4,8 +4,7 @@ use super::{Controller, Decision, orders, view_of};
 use crate::ctx::{Ctx, Timer};
 use crate::mutants::Mutant;
 use crate::net::ConnId;
-use crate::packet::{Packet, Reply, Request};
-use crate::world::SET;
+use crate::packet::{Packet, Reply, Request, SetId};
 use controller::liveness::{Heartbeat, Input, RaftLease};
 use controller::raft::RaftError;
 use controller::replicas::{
@@ -22,6 +21,7 @@ const PROPOSAL_MS: Millis = 5_000;
 pub struct Asked {
     conn: ConnId,
     call: u64,
+    set: SetId,
     request: Request,
 }
 
@@ -48,13 +48,13 @@ pub enum Then {
     Elect(Asker),
     Alter(Asker),
     Apply(Asker),
-    /// The controller's own idea.
-    Own,
+    /// The controller's own idea about this broker set.
+    Own(String),
     Switch(Box<orders::Switch>),
 }
 
 impl Controller {
-    pub(super) fn on_call(&mut self, ctx: &mut Ctx, conn: ConnId, call: u64, request: Request) {
+    pub(super) fn on_call(&mut self, ctx: &mut Ctx, conn: ConnId, call: u64, set: SetId, request: Request) {
         let asker = Asker { conn, call };
         match request {
             Request::Metadata => {
@@ -75,7 +75,7 @@ impl Controller {
                 let Some(it) = &mut self.process else { return };
                 let number = it.next;
                 it.next += 1;
-                it.asked.insert(number, Asked { conn, call, request });
+                it.asked.insert(number, Asked { conn, call, set, request });
                 // Each request is a task of its own: they overtake each other.
                 let lag = ctx.rng.between(10, ctx.profile.task_us);
                 ctx.timer(self.node, lag, Timer::Handle(number));
@@ -88,7 +88,8 @@ impl Controller {
     }
 
     pub(super) fn handle(&mut self, ctx: &mut Ctx, number: u64) {
-        let Some(Asked { conn, call, request }) = self.process.as_mut().and_then(|it| it.asked.remove(&number)) else {
+        let Some(Asked { conn, call, set, request }) = self.process.as_mut().and_then(|it| it.asked.remove(&number))
+        else {
             return;
         };
         let asker = Asker { conn, call };
@@ -97,46 +98,46 @@ impl Controller {
         }
         let now = ctx.local(self.node);
         let Some(it) = &self.process else { return };
-        let at_ms = wall_ms();
+        let (name, at_ms) = (set.name(), wall_ms());
         match request {
-            Request::NextId => self.read(ctx, asker, |it| Reply::Id(it.next_broker_id(SET))),
+            Request::NextId => self.read(ctx, asker, |it| Reply::Id(it.next_broker_id(name))),
             Request::Poll => self.read(ctx, asker, |it| {
-                it.get(SET).map_or(Reply::Unregistered, |it| Reply::View(view_of(&SetSummary::from(it))))
+                it.get(name).map_or(Reply::Unregistered, |it| Reply::View(view_of(&SetSummary::from(it))))
             }),
             Request::ApplyId { id, check_code } => {
-                let (cluster, broker_set) = ("c".to_owned(), SET.to_owned());
+                let (cluster, broker_set) = ("c".to_owned(), name.to_owned());
                 let change = ApplyBrokerId { cluster, broker_set, id, check_code, at_ms };
                 self.propose(ctx, Command::ApplyBrokerId(change), Then::Apply(asker));
             }
             Request::Register { id, boot_id, unclean } => {
                 let address = self.peer_name(ctx, conn);
-                let taken_by = it.liveness.taken_by(now, SET, id, &address, Some(&boot_id));
+                let taken_by = it.liveness.taken_by(now, name, id, &address, Some(&boot_id));
                 let ha_address = Some(address.replace('B', "H"));
-                let (broker_set, boot_id) = (SET.to_owned(), Some(boot_id));
+                let (broker_set, boot_id) = (name.to_owned(), Some(boot_id));
                 let change = Register { broker_set, id, address, ha_address, boot_id, unclean, taken_by, at_ms };
                 self.propose(ctx, Command::Register(change), Then::Register(asker));
             }
-            Request::Elect { id } => self.elect(ctx, asker, id),
+            Request::Elect { id } => self.elect(ctx, asker, name, id),
             Request::Alter { master, epoch: master_epoch, set_epoch: sync_state_set_epoch, fence: true, .. } => {
-                let broker_set = SET.to_owned();
+                let broker_set = name.to_owned();
                 let change = Fence { broker_set, master, master_epoch, sync_state_set_epoch, at_ms };
                 self.propose(ctx, Command::Fence(change), Then::Alter(asker));
             }
             Request::Alter { master, epoch, set, set_epoch, .. } => {
-                let mut alive = it.liveness.heard(now, SET);
+                let mut alive = it.liveness.heard(now, name);
                 // The sender speaks, even if this leader has not had a heartbeat of it yet.
-                alive.extend(it.liveness.is_alive(now, SET, master).then_some(master));
-                let known = it.raft.applied().get(SET).filter(|_| ctx.is(Mutant::AltersWithoutCompare));
+                alive.extend(it.liveness.is_alive(now, name, master).then_some(master));
+                let known = it.raft.applied().get(name).filter(|_| ctx.is(Mutant::AltersWithoutCompare));
                 let (epoch, set_epoch) =
                     known.map_or((epoch, set_epoch), |it| (it.master_epoch, it.sync_state_set_epoch));
                 let change = AlterSyncStateSet {
-                    broker_set: SET.to_owned(),
+                    broker_set: name.to_owned(),
                     master,
                     master_epoch: epoch,
                     sync_state_set: set,
                     sync_state_set_epoch: set_epoch,
                     alive,
-                    min_in_sync: it.liveness.min_in_sync(SET, master),
+                    min_in_sync: it.liveness.min_in_sync(name, master),
                     at_ms,
                 };
                 self.propose(ctx, Command::AlterSyncStateSet(change), Then::Alter(asker));
@@ -149,18 +150,18 @@ impl Controller {
         ctx.net.peer(conn, self.node).map(|it| ctx.names[it.0].clone()).unwrap_or_default()
     }
 
-    fn elect(&mut self, ctx: &mut Ctx, asker: Asker, by: BrokerId) {
+    fn elect(&mut self, ctx: &mut Ctx, asker: Asker, set: &str, by: BrokerId) {
         let now = ctx.local(self.node);
         let Some(it) = &self.process else { return };
-        if it.liveness.restrained(now, SET).is_some() {
+        if it.liveness.restrained(now, set).is_some() {
             return self.reply(ctx, asker, Reply::Failed);
         }
         let at_ms = wall_ms();
         let elect = Elect {
-            broker_set: SET.to_owned(),
+            broker_set: set.to_owned(),
             requester: Some(by),
             mode: ElectMode::Best,
-            alive: it.liveness.candidates(now, SET),
+            alive: it.liveness.candidates(now, set),
             unclean: super::settings(ctx).unclean,
             expect: None,
             cause: Cause::Requested { by },
@@ -231,9 +232,9 @@ impl Controller {
 
     fn decided(&mut self, ctx: &mut Ctx, decision: Decision, then: Then) {
         match then {
-            Then::Own => {
+            Then::Own(broker_set) => {
                 if let Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::MasterStillAlive(_)) = decision {
-                    self.step(ctx, Input::Settled { broker_set: SET.to_owned() });
+                    self.step(ctx, Input::Settled { broker_set });
                 }
             }
             Then::Switch(it) => self.switched(ctx, *it, decision),
@@ -269,10 +270,9 @@ impl Controller {
     /// A master that is not alive is not named: the broker then asks for an election.
     fn registered(&self, ctx: &Ctx, it: &SetSummary) -> View {
         let now = ctx.local(self.node);
-        let alive = self
-            .process
-            .as_ref()
-            .is_some_and(|process| it.master.is_some_and(|master| process.liveness.is_alive(now, SET, master)));
+        let alive = self.process.as_ref().is_some_and(|process| {
+            it.master.is_some_and(|master| process.liveness.is_alive(now, &it.broker_set, master))
+        });
         let view = view_of(it);
         match alive {
             true => view,

@@ -3,7 +3,7 @@
 use super::World;
 use crate::ctx::{Event, NodeId, Point};
 use crate::faults::{self, Fault, Kind};
-use crate::packet::{Packet, Request};
+use crate::packet::{Packet, Request, SetId};
 use crate::scenarios::Strike;
 
 impl World {
@@ -32,16 +32,26 @@ impl World {
         self.ctx.agenda.put(self.ctx.now + after, Event::Fault(fault));
     }
 
+    fn some_set(&mut self) -> SetId {
+        SetId(self.ctx.rng.below(self.ctx.profile.sets as u64) as usize)
+    }
+
     fn some_broker(&mut self) -> NodeId {
+        let set = self.some_set();
+        self.some_replica(set)
+    }
+
+    fn some_replica(&mut self, set: SetId) -> NodeId {
         // The master is what matters.
-        let master = self.master();
-        match master.filter(|_| self.ctx.rng.chance(500)) {
-            Some(index) => self.ctx.broker(index),
+        let master = self.master(set);
+        let index = match master.filter(|_| self.ctx.rng.chance(500)) {
+            Some(index) => index,
             None => {
-                let index = self.ctx.rng.below(self.brokers.len() as u64) as usize;
-                self.ctx.broker(index)
+                let replicas = self.ctx.profile.brokers_of(set);
+                replicas.start + self.ctx.rng.below(replicas.len() as u64) as usize
             }
-        }
+        };
+        self.ctx.broker(index)
     }
 
     fn some_controller(&mut self) -> NodeId {
@@ -65,7 +75,8 @@ impl World {
                 self.kill(node);
             }
             Kind::KillLeaderAndMaster => {
-                let (master, leader) = (self.master(), self.controllers.iter().position(|it| it.leads()));
+                let set = self.some_set();
+                let (master, leader) = (self.master(set), self.controllers.iter().position(|it| it.leads()));
                 if let Some((master, leader)) = master.zip(leader) {
                     self.kill(NodeId(leader));
                     let master = self.ctx.broker(master);
@@ -111,22 +122,27 @@ impl World {
                 self.ctx.ambush = Some(self.ctx.rng.pick(&points));
             }
             Kind::Catastrophe => self.strike_all(),
-            Kind::Switchover => self.switch_over(),
+            Kind::Switchover => {
+                let set = self.some_set();
+                self.switch_over(set);
+            }
         }
     }
 
-    fn switch_over(&mut self) {
+    fn switch_over(&mut self, set: SetId) {
         if let Some(leader) = self.controllers.iter().position(|it| it.leads()) {
             let (from, to) = (self.ctx.client(0), NodeId(leader));
-            self.ctx.datagram(from, to, Packet::Call { id: 0, request: Request::Switchover });
+            self.ctx.datagram(from, to, Packet::Call { id: 0, set, request: Request::Switchover });
         }
     }
 
     fn strike_as_told(&mut self, strike: Strike) {
-        let Some(master) = self.master() else { return };
+        // Scenarios have one set.
+        let set = SetId(0);
+        let Some(master) = self.master(set) else { return };
         let (now, master_node) = (self.ctx.now, self.ctx.broker(master));
         // The one that nobody would choose: of equals the smallest id is.
-        let slaves = self.brokers.iter().filter(|it| it.index != master);
+        let slaves = self.replicas(set).iter().filter(|it| it.index != master);
         let slave = slaves.max_by_key(|it| it.identity()).map_or(master_node, |it| it.node);
         let controllers = (0..self.controllers.len()).map(NodeId);
         let servers = (0..self.controllers.len() + self.brokers.len()).map(NodeId);
@@ -136,7 +152,7 @@ impl World {
                 (others.flat_map(|it| [(it, master_node), (master_node, it)]).collect(), now + ms * 1_000)
             }
             Strike::DeafenSlave(ms) => (controllers.map(|it| (it, slave)).collect(), now + ms * 1_000),
-            Strike::Switchover => return self.switch_over(),
+            Strike::Switchover => return self.switch_over(set),
             Strike::BreakMastersConnections => {
                 return controllers.for_each(|it| self.ctx.reset(it, master_node));
             }
@@ -197,12 +213,13 @@ impl World {
     }
 
     fn strike_all(&mut self) {
-        let node = self.some_broker();
+        let set = self.some_set();
+        let node = self.some_replica(set);
         if !self.darken(node) {
             return;
         }
         self.ctx.agenda.put(self.ctx.now + 1_000, Event::Fault(Fault::Start(node)));
-        for other in (0..self.brokers.len()).map(|it| self.ctx.broker(it)).collect::<Vec<_>>() {
+        for other in self.ctx.profile.brokers_of(set).map(|it| self.ctx.broker(it)).collect::<Vec<_>>() {
             self.kill(other);
         }
     }
@@ -218,7 +235,8 @@ impl World {
         let flushed = self.brokers[index].disk.flushed;
         let weak = self.ctx.profile.min_in_sync < 2 || self.ctx.profile.copies > 0;
         let flush = self.ctx.profile.sync_flush;
-        if !flush && (weak || !self.ctx.truth.may_lose_power(&self.brokers, index, flushed)) {
+        if !flush && (weak || !self.ctx.truths[self.brokers[index].set.0].may_lose_power(&self.brokers, index, flushed))
+        {
             return false;
         }
         self.ctx.say(node, format_args!("its host loses power"));
