@@ -298,7 +298,7 @@ impl Controllers {
             election_priority: Some(self.config.election_priority),
             boot_id: Some(self.boot_id.clone()),
             min_in_sync_replicas: Some(self.config.min_in_sync_replicas as i32),
-            disk_probe_age_mills: Some(pulse.disk_probe_age_ms as i64),
+            disk_probe_age_mills: Some(on_the_wire(pulse.disk_probe_age_ms)),
             broker_zone: self.config.zone.clone(),
         })
     }
@@ -473,5 +473,20 @@ fn view(epoch: Option<Epoch>, master: Option<Master>, set: SyncStateSet) -> View
         master,
         sync_state_set: set.sync_state_set,
         sync_state_set_epoch: set.sync_state_set_epoch,
+    }
+}
+
+/// A store that has failed for good is older than can be said (S14): wrapped around, its age would be that of a new one.
+fn on_the_wire(age_ms: u64) -> i64 {
+    i64::try_from(age_ms).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_has_failed_for_good_does_not_look_like_new() {
+        assert_eq!([0, 1_500, u64::MAX].map(on_the_wire), [0, 1_500, i64::MAX]);
     }
 }
