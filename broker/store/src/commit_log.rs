@@ -14,7 +14,7 @@ use proto::message::{BLANK_SIZE, encode_blank, store_timestamp};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio::sync::watch;
 
 pub(crate) struct CommitLog {
@@ -30,6 +30,9 @@ pub(crate) struct CommitLog {
     pub flushed_watch: watch::Sender<Offset>,
     /// Held by a flush, so that a truncation never meets one that would publish a position it has cut.
     pub flush_lock: Mutex<()>,
+    /// A flush has failed. Set and read under the lock: the kernel may have dropped the pages, and whoever flushes next
+    /// would be told that all is well.
+    pub flush_failed: AtomicBool,
 }
 
 impl CommitLog {
@@ -47,6 +50,7 @@ impl CommitLog {
             max_watch: watch::Sender::new(0),
             flushed_watch: watch::Sender::new(0),
             flush_lock: Mutex::new(()),
+            flush_failed: AtomicBool::new(false),
         })
     }
 
@@ -158,9 +162,20 @@ impl CommitLog {
         Ok(file)
     }
 
-    /// Everything below the log's end at the time of the call is on disk when this returns.
+    /// Everything below the log's end at the time of the call is on disk when this returns. After a failure it never
+    /// succeeds again.
     pub fn flush(&self) -> io::Result<()> {
         let _guard = self.flush_lock.lock();
+        if self.flush_failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("a flush before this one has failed"));
+        }
+        let flushed = self.flush_files();
+        self.flush_failed.store(flushed.is_err(), Ordering::Release);
+        flushed
+    }
+
+    /// Under the flush lock.
+    fn flush_files(&self) -> io::Result<()> {
         let (from, to) = (self.flushed(), self.max());
         if from >= to {
             return Ok(());

@@ -53,10 +53,11 @@ impl Shared {
         }
     }
 
-    /// Takes the store out of service for good.
+    /// Takes the store out of service for good. Said once: whoever flushes later finds the same.
     pub fn fail(&self, why: String) {
-        error!(%why, "store failed; no appends until a restart");
-        let _ = self.failed.set(why);
+        if self.failed.set(why.clone()).is_ok() {
+            error!(%why, "store failed; no appends until a restart");
+        }
         // Wakes those who wait for a flush that will never come.
         self.log.flushed_watch.send_modify(|_| {});
     }
@@ -123,7 +124,11 @@ impl Shared {
             return Ok(());
         }
         for queue in queues.iter().filter(|queue| queue.is_dirty()) {
-            queue.sync()?;
+            // As for the log: recovery would trust what a second try says.
+            if let Err(error) = queue.sync() {
+                self.fail(format!("{error}; restart the broker once the disk works"));
+                return Err(error);
+            }
         }
         self.write_checkpoint(verified, timestamp)
     }

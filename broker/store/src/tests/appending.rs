@@ -190,6 +190,27 @@ async fn a_flush_is_waited_for() {
     }
 }
 
+/// The kernel drops pages that it could not write and calls the next sync a success: the disk may work again, what was
+/// not written is gone (S11).
+#[tokio::test]
+async fn a_flush_that_failed_once_is_never_believed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = master(config(dir.path()));
+    let before = store.append(&[message("T", 0, "on disk")]).unwrap().end;
+    store.wait_flushed(before).await.unwrap();
+    store.shared.log.flush_failed.store(true, std::sync::atomic::Ordering::Release);
+    let end = store.append(&[message("T", 0, "lost, maybe")]).unwrap().end;
+    let why = store.wait_flushed(end).await.unwrap_err().to_string();
+    assert!(why.contains("restart the broker once the disk works"), "{why}");
+    // The checkpoint's thread, an orderly end and whoever else flushes.
+    store.shared.flush();
+    let _failed = store.shared.save_checkpoint();
+    assert_eq!(store.flushed_offset(), before);
+    assert!(store.wait_flushed(end).await.is_err());
+    assert!(store.append(&[message("T", 0, "more")]).is_err());
+    assert_eq!(store.disk_probe_age_ms(), u64::MAX);
+}
+
 #[tokio::test]
 async fn grown_queues_are_told_once() {
     let dir = tempfile::tempdir().unwrap();
