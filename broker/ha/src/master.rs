@@ -112,7 +112,9 @@ struct Slave {
     kind: SlaveKind,
     /// What it has acknowledged on the present link. `None` counts as 0.
     ack: Option<Offset>,
-    /// When it last had everything or acknowledged more than before.
+    /// The most it has ever acknowledged, on whatever link.
+    furthest: Option<Offset>,
+    /// When it last had everything or acknowledged more than ever before: connecting anew is no progress.
     progress_at: Millis,
     /// It had everything that existed at this moment.
     caught_up_at: Option<Millis>,
@@ -217,7 +219,7 @@ impl Master {
 
     fn on_appended(&mut self, now: Millis, end: Offset) {
         // Whoever had everything until now starts being behind at this moment, not when it last acknowledged.
-        for it in self.slaves.values_mut().filter(|it| it.ack >= Some(self.own_end)) {
+        for it in self.slaves.values_mut().filter(|it| it.furthest >= Some(self.own_end)) {
             it.progress_at = now;
         }
         self.own_end = self.own_end.max(end);
@@ -237,8 +239,11 @@ impl Master {
         // A new connection proves nothing about what the old one acknowledged: the slave may have been cut or
         // restarted.
         slave.ack = None;
-        slave.progress_at = now;
         slave.caught_up_at = None;
+        // It missed nothing. Who was behind before gets no new time: a slave that cannot write might connect for ever.
+        if slave.furthest >= Some(self.own_end) {
+            slave.progress_at = now;
+        }
     }
 
     /// By connection, not by replica: an old connection's late death must not evict a slave that has already
@@ -258,14 +263,17 @@ impl Master {
             return out
                 .push(Output::CloseLink { link, why: format!("acknowledged {offset}, the log ends at {max_offset}") });
         }
-        if slave.ack < Some(offset) {
+        slave.ack = Some(offset);
+        if slave.furthest < Some(offset) {
+            slave.furthest = Some(offset);
             slave.progress_at = now;
         }
-        slave.ack = Some(offset);
         if offset >= max_offset {
             slave.caught_up_at = Some(now);
+            slave.progress_at = now;
         } else if offset >= slave.mark.0 {
             slave.caught_up_at = slave.caught_up_at.max(Some(slave.mark.1));
+            slave.progress_at = slave.progress_at.max(slave.mark.1);
         }
         slave.mark = (max_offset, now);
     }
@@ -402,6 +410,7 @@ impl Slave {
             link: None,
             kind: SlaveKind::Java,
             ack: None,
+            furthest: None,
             progress_at: now,
             caught_up_at: None,
             mark: (Offset::MAX, now),

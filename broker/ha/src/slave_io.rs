@@ -14,6 +14,7 @@ use proto::ha::{MasterPacket, encode_ack};
 use proto::{BrokerId, Decoded, Epoch, Offset};
 use std::sync::Arc;
 use std::time::Duration;
+use store::StoreError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -42,15 +43,14 @@ impl Link {
         let mut core = Slave::new(self.core_config());
         let mut pause = FIRST_RETRY;
         loop {
-            let why = match self.connect().await {
-                Ok(stream) => {
-                    let ended = self.session(&mut core, stream).await;
-                    ended.map_or_else(|e| format!("{e:#}"), |never| match never {})
-                }
-                Err(e) => format!("{e:#}"),
+            let ended = match self.connect().await {
+                Ok(stream) => self.session(&mut core, stream).await.map_or_else(|e| e, |never| match never {}),
+                Err(e) => e,
             };
-            let copied = core.in_transfer();
+            // What our own store refuses it will refuse again.
+            let copied = core.in_transfer() && ended.downcast_ref::<StoreError>().is_none();
             if copied || pause == FIRST_RETRY {
+                let why = format!("{ended:#}");
                 info!(master = self.master.id, %why, "replication connection ended, connecting again");
             }
             pause = if copied { FIRST_RETRY } else { (pause * 2).min(LAST_RETRY) };
