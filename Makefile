@@ -25,7 +25,7 @@ help:
 	@echo "make interop-long  a set of our brokers and Java's that copies more than 256 MiB, switched both ways"
 	@echo "make failover  what Java's clients go through when brokers die, measured; ROW=name for one row, RUNS=20"
 	@echo "make lint    format and lints only"
-	@echo "make chaos   MINUTES=10 SEED=7: faults at random on real processes and their network, under load; root and Linux"
+	@echo "make chaos   MINUTES=10 SEED=7: faults at random on real processes, their network, disks and clocks, under load; root and Linux"
 	@echo "make fuzz    MINUTES=1 of bytes that nobody sane has written into each of: $(FUZZ_TARGETS)"
 	@echo "make model   check the safety rules exhaustively, deeper than make test does"
 	@echo "make sim     hunt lost messages in the simulation: SEEDS=1000 of them, from SEED=1 on"
@@ -35,7 +35,7 @@ build: rocksdb
 	cargo build --release -p baton
 
 test: lint
-	cargo build -p baton
+	cargo build -p baton -p baton-preload
 	cargo test --workspace
 
 interop-long: rocksdb
@@ -51,8 +51,9 @@ lint: rocksdb
 	cargo clippy --workspace --all-targets -- -D warnings
 
 # The same seed strikes with the same faults. What it finds does not depend on the seed alone: these are real processes.
+# BATON_KEEP=1 leaves the folder of a run that failed.
 chaos: rocksdb
-	cargo build -p baton
+	cargo build -p baton -p baton-preload
 	BATON_CHAOS_MINUTES=$(or $(MINUTES),10) BATON_CHAOS_SEED=$(SEED) cargo test -p baton-tests --test chaos faults_at_random -- --nocapture
 
 # Under libFuzzer where cargo-fuzz and a nightly compiler are installed; else the mutations that `make test` begins with, for longer.

@@ -7,6 +7,7 @@ mod at_random;
 mod comes_back;
 mod controllers_die;
 mod delayed;
+mod disks;
 mod explained;
 mod flapping;
 mod forms;

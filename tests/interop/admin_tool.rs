@@ -1,7 +1,7 @@
 //! Java's mqadmin reads our cluster, and ours prints what Java's prints.
 
-use crate::java::{Java, text};
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
+use baton_tests::java::{Java, text};
 use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, one_at_a_time, queries};
 use expect_test::{Expect, expect};

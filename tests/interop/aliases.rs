@@ -2,9 +2,9 @@
 //! a broker, so this is what an operator of theirs sees.
 
 use crate::admin_tool::Tools;
-use crate::java::Java;
 use crate::nobody_notices::{Fault, live_through, nobody_noticed};
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
+use baton_tests::java::Java;
 use baton_tests::{Cluster, ClusterSpec, PATIENCE, one_at_a_time, queries, wait_until};
 use expect_test::{Expect, expect};
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Java applications that live through a failover.
 
-use crate::java::Java;
+use baton_tests::java::Java;
 use baton_tests::{Cluster, ClusterSpec, one_at_a_time, queries, wait_until};
 use std::time::Duration;
 

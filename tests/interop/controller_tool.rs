@@ -1,8 +1,8 @@
 //! Java's mqadmin operates our controllers: configuration, and what is forgotten about a replica. Ours prints the same.
 
 use crate::admin_tool::{Tools, sorted};
-use crate::java::Java;
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
+use baton_tests::java::Java;
 use baton_tests::{PATIENCE, one_at_a_time, wait_until};
 use expect_test::expect;
 

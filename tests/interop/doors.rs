@@ -1,7 +1,7 @@
 //! Java's admin tool at a controller that wants TLS and a signature.
 
-use crate::java::Java;
 use baton_tests::cluster::{Node, free_port};
+use baton_tests::java::Java;
 use baton_tests::one_at_a_time;
 
 const SECRET: &str = "12345678";

@@ -3,10 +3,10 @@
 //! `RUNS=n` sets how often each row's fault strikes our servers (Java's: a tenth of it, at least three times),
 //! `ROW=name` measures one row.
 
-use crate::application::{Application, Period, stored};
-use crate::java::Java;
 use crate::java_brokers::{JAVA_KEYS, JAVA_PATIENCE, create_topic_everywhere};
 use crate::nobody_notices::{Fault, QUEUES, cluster};
+use baton_tests::application::{Application, Period, stored};
+use baton_tests::java::Java;
 use baton_tests::{Cluster, ClusterSpec, SECOND, one_at_a_time, wait_for};
 
 /// Whose servers.

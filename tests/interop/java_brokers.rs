@@ -1,7 +1,7 @@
 //! RocketMQ's own brokers under our controllers and our nameserver: what an operator has who replaced the controllers
 //! only.
 
-use crate::java::Java;
+use baton_tests::java::Java;
 use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, logs, one_at_a_time, queries, wait_until};
 use std::collections::BTreeMap;
 use std::time::Duration;

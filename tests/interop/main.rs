@@ -3,12 +3,10 @@
 
 mod admin_tool;
 mod aliases;
-mod application;
 mod client;
 mod controller_tool;
 mod doors;
 mod figures;
-mod java;
 mod java_brokers;
 mod java_controllers;
 mod mixed_set;

@@ -1,7 +1,7 @@
 //! One broker set, some replicas ours and some Java's: what a set is while it is being replaced one by one.
 
-use crate::java::Java;
 use crate::java_brokers::{create_topic_everywhere, spec};
+use baton_tests::java::Java;
 use baton_tests::{Cluster, Load, logs, one_at_a_time};
 
 /// Which of the three brokers is Java's.

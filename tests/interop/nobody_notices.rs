@@ -3,8 +3,8 @@
 //! Each case runs applications of several kinds at once, breaks the cluster in one way, and then holds what they were
 //! told against what the queues hold.
 
-use crate::application::{Application, Numbers, Period, stored};
-use crate::java::Java;
+use baton_tests::application::{Application, Numbers, Period, stored};
+use baton_tests::java::Java;
 use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, SECOND, one_at_a_time};
 use std::collections::BTreeMap;

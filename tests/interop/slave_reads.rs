@@ -1,6 +1,6 @@
 //! A Java push consumer whose queues are spread over the replicas (`slaveReadSpread`).
 
-use crate::java::Java;
+use baton_tests::java::Java;
 use baton_tests::{Cluster, ClusterSpec, PATIENCE, http, one_at_a_time, queries, wait_until, wire};
 use std::ops::Range;
 use std::time::Duration;

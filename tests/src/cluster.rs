@@ -1,5 +1,6 @@
 //! A cluster of real processes in a temporary folder: controllers, nameservers and the replicas of one broker set.
 
+use crate::interposed::Interposed;
 use crate::netns::Network;
 use crate::process::{Process, binary, tail};
 use crate::queries::{self, Epochs, Replicas};
@@ -96,6 +97,7 @@ pub struct Node {
     arguments: Vec<&'static str>,
     boot_line: &'static str,
     process: Option<Process>,
+    interposed: Option<Interposed>,
 }
 
 impl Node {
@@ -118,6 +120,7 @@ impl Node {
             arguments: Vec::new(),
             boot_line,
             process: None,
+            interposed: None,
         }
     }
 
@@ -159,7 +162,29 @@ impl Node {
             .env_remove("ROCKETMQ_HOME")
             .env("HOME", &self.folder)
             .env("RUST_BACKTRACE", "1");
-        self.process = Some(Process::start(&self.name, command, &self.folder.join("output.log")));
+        if let Some(interposed) = &self.interposed {
+            interposed.preload_into(&mut command);
+        }
+        self.process = Some(Process::start(&self.name, command, &self.log()));
+    }
+
+    /// From the next start on the process's clock and disk can be bent.
+    pub fn interpose(&mut self) {
+        self.interposed = Some(Interposed::new(&self.folder, &self.store()));
+    }
+
+    #[track_caller]
+    pub fn interposed(&self) -> &Interposed {
+        self.interposed.as_ref().unwrap_or_else(|| panic!("{} was started as it is", self.name))
+    }
+
+    /// What all its runs have written.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("output.log")
+    }
+
+    pub fn log_length(&self) -> u64 {
+        std::fs::metadata(self.log()).map_or(0, |it| it.len())
     }
 
     #[track_caller]
@@ -229,7 +254,7 @@ pub struct Cluster {
     pub brokers: Vec<Node>,
     nameserver_addresses: Vec<String>,
     // Last: the folder goes when the processes are gone.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Cluster {
@@ -290,7 +315,7 @@ impl Cluster {
             nameservers: alone.iter().enumerate().map(nameserver).collect(),
             brokers: (0..spec.brokers).map(broker).collect(),
             nameserver_addresses: nameservers.clone(),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -306,7 +331,7 @@ impl Cluster {
     }
 
     pub fn folder(&self) -> &Path {
-        self._folder.path()
+        self.folder.path()
     }
 
     pub fn nameserver(&self) -> &str {
@@ -428,11 +453,15 @@ impl Cluster {
     }
 }
 
-/// A failed case shows what the processes said last.
+/// A failed case shows what the processes said last. With `BATON_KEEP` set it leaves everything where it is.
 impl Drop for Cluster {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
+        }
+        if std::env::var_os("BATON_KEEP").is_some() {
+            self.folder.disable_cleanup(true);
+            eprintln!("---- kept: {}", self.folder.path().display());
         }
         for node in self.controllers.iter().chain(&self.nameservers).chain(&self.brokers) {
             let log = std::fs::read(node.folder.join("output.log")).unwrap_or_default();

@@ -116,7 +116,7 @@ impl History {
     /// All numbers in a producer's queue, in queue order. `None` while the master cannot be read; panics on anything
     /// that no producer sent.
     #[track_caller]
-    fn read_queue(&self, nameserver: &str, producer: usize) -> Option<Vec<u64>> {
+    pub fn read_queue(&self, nameserver: &str, producer: usize) -> Option<Vec<u64>> {
         let master = queries::master_address(nameserver, &self.topic, BROKER_SET)?;
         let mut connection = Connection::open(&master, Duration::from_secs(1)).ok()?;
         let queue_id = producer as i32;
@@ -167,7 +167,7 @@ pub fn body(producer: usize, sequence: u64, size: usize) -> Vec<u8> {
     body
 }
 
-fn parse(got: &[u8]) -> Result<(usize, u64), String> {
+pub(crate) fn parse(got: &[u8]) -> Result<(usize, u64), String> {
     let mut parts = got.splitn(3, |it| *it == b':');
     let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse::<u64>().ok();
     let (Some(producer), Some(sequence)) = (number(), number()) else {

@@ -5,15 +5,19 @@
 //! client must not be what judges the project's own servers. The record decoder is an independent one for the same
 //! reason.
 
+pub mod application;
 pub mod cluster;
 pub mod commands;
 pub mod history;
 pub mod http;
+pub mod interposed;
+pub mod java;
 pub mod load;
 pub mod logs;
 pub mod netns;
 pub mod process;
 pub mod queries;
+pub mod readers;
 pub mod record;
 pub mod supervised;
 pub mod wire;

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// Logs are compared in pieces: an hour's do not fit in memory.
+const PIECE: i64 = 16 << 20;
+
 /// The bytes `from..to` of a commit log's folder.
 pub fn read(commit_log: &Path, from: i64, to: i64) -> Vec<u8> {
     let files = files(commit_log);
@@ -25,13 +28,25 @@ pub fn read(commit_log: &Path, from: i64, to: i64) -> Vec<u8> {
 /// Panics at the first byte below `end` in which two logs differ.
 #[track_caller]
 pub fn assert_identical(nodes: &[Node], end: i64) {
-    let first = read(&nodes[0].commit_log(), 0, end);
-    for node in &nodes[1..] {
-        let other = read(&node.commit_log(), 0, end);
-        if let Some(at) = first.iter().zip(&other).position(|(a, b)| a != b) {
-            panic!("the commit logs of {} and {} differ at byte {at} (both end at {end})", nodes[0].name, node.name);
+    if let Some(difference) = difference(nodes, end) {
+        panic!("{difference} (both end at {end})");
+    }
+}
+
+/// The first byte below `end` in which the log of any differs from the first one's.
+pub fn difference(nodes: &[Node], end: i64) -> Option<String> {
+    for from in (0..end).step_by(PIECE as usize) {
+        let to = end.min(from + PIECE);
+        let first = read(&nodes[0].commit_log(), from, to);
+        for node in &nodes[1..] {
+            let other = read(&node.commit_log(), from, to);
+            if let Some(at) = first.iter().zip(&other).position(|(a, b)| a != b) {
+                let (one, other, at) = (&nodes[0].name, &node.name, from + at as i64);
+                return Some(format!("the commit logs of {one} and {other} differ at byte {at}"));
+            }
         }
     }
+    None
 }
 
 /// A log's files with the offset each begins at, in order.

@@ -15,7 +15,11 @@ pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the running test has a path");
     let folder = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: build the binaries first (cargo build -p baton)", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: build what is tested first (cargo build -p baton -p baton-preload)",
+        path.display()
+    );
     path
 }
 

@@ -4,7 +4,7 @@ use crate::{assert_none, files, name, read, root};
 use std::collections::BTreeMap;
 
 /// What each crate's code may use of ours. Tests of a crate may use the same and nothing more.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("proto", &[]),
     ("node", &["proto"]),
     ("controller", &["proto", "node"]),
@@ -16,6 +16,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("admin", &["proto", "node", "client"]),
     ("baton", &["proto", "node", "controller", "namesrv", "store", "ha", "broker", "client", "admin"]),
     ("baton-tests", &["proto", "node", "controller", "namesrv", "store", "ha", "broker", "client", "admin"]),
+    ("baton-preload", &[]),
     ("baton-fuzz", &["proto", "node", "namesrv", "store", "ha", "broker"]),
 ];
 

@@ -2,8 +2,10 @@
 
 use super::Chaos;
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
+use baton_tests::interposed::Disk;
 use baton_tests::process::binary;
 use std::process::Command;
+use std::time::Duration;
 
 /// Roles are those at the moment it strikes; whoever another fault has struck already is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +37,18 @@ pub enum Fault {
     ImpairSlave,
     ImpairControllerLeader,
     WipeSlave,
+    StepMasterClock,
+    StepSlaveClock,
+    StepControllerLeaderClock,
+    FillMasterDisk,
+    FillSlaveDisk,
+    FillControllerLeaderDisk,
+    BreakMasterDisk,
+    BreakSlaveDisk,
+    BreakControllerLeaderDisk,
+    SlowMasterDisk,
+    SlowSlaveDisk,
+    SlowControllerLeaderDisk,
     Switchover,
     ElectMaster,
     TransferLeadership,
@@ -42,7 +56,7 @@ pub enum Fault {
 
 use Fault::*;
 
-pub const FAULTS: [Fault; 30] = [
+pub const FAULTS: [Fault; 42] = [
     KillMaster,
     KillSlave,
     KillControllerLeader,
@@ -70,6 +84,18 @@ pub const FAULTS: [Fault; 30] = [
     ImpairSlave,
     ImpairControllerLeader,
     WipeSlave,
+    StepMasterClock,
+    StepSlaveClock,
+    StepControllerLeaderClock,
+    FillMasterDisk,
+    FillSlaveDisk,
+    FillControllerLeaderDisk,
+    BreakMasterDisk,
+    BreakSlaveDisk,
+    BreakControllerLeaderDisk,
+    SlowMasterDisk,
+    SlowSlaveDisk,
+    SlowControllerLeaderDisk,
     Switchover,
     ElectMaster,
     TransferLeadership,
@@ -79,7 +105,17 @@ pub const FAULTS: [Fault; 30] = [
 pub enum Undo {
     Start(String),
     Resume(String),
+    SetClock(String),
+    /// The process goes on with a disk that works again.
+    Mend(String),
+    /// What has seen its disk fail starts anew.
+    MendAndRestart(String),
 }
+
+/// How far a clock is set off: what time services do, what people do, and a time zone taken for another.
+const CLOCK_STEPS_MS: [i64; 6] = [1_000, 10_000, 60_000, 600_000, 3_600_000, 10_800_000];
+/// Of one sync of a slow disk.
+const SYNC_TAKES_MS: [u64; 4] = [200, 500, 1_000, 2_500];
 
 impl Fault {
     /// As people read it.
@@ -130,6 +166,18 @@ impl Fault {
             ImpairSlave => chaos.impair(&slave),
             ImpairControllerLeader => chaos.impair(&leader),
             WipeSlave => chaos.wipe(&slave),
+            StepMasterClock => chaos.step_clock(&master),
+            StepSlaveClock => chaos.step_clock(&slave),
+            StepControllerLeaderClock => chaos.step_clock(&leader),
+            FillMasterDisk => chaos.spoil(&master, Disk::Full),
+            FillSlaveDisk => chaos.spoil(&slave, Disk::Full),
+            FillControllerLeaderDisk => chaos.spoil(&leader, Disk::Full),
+            BreakMasterDisk => chaos.spoil(&master, Disk::Fails),
+            BreakSlaveDisk => chaos.spoil(&slave, Disk::Fails),
+            BreakControllerLeaderDisk => chaos.spoil(&leader, Disk::Fails),
+            SlowMasterDisk => chaos.slow_down(&master),
+            SlowSlaveDisk => chaos.slow_down(&slave),
+            SlowControllerLeaderDisk => chaos.slow_down(&leader),
             Switchover => chaos.order(&format!("switchover -b {BROKER_SET}")),
             ElectMaster => {
                 let id = chaos.id_of(&slave).unwrap_or(1);
@@ -231,6 +279,35 @@ impl Chaos {
             std::fs::remove_dir_all(self.node(name).store()).expect("a killed broker's store");
         }
         struck
+    }
+
+    /// Forwards or back, until the fault ends and it steps again. Nothing is to come of it, so others may strike the
+    /// same process.
+    fn step_clock(&mut self, name: &str) -> Vec<Undo> {
+        let by = CLOCK_STEPS_MS[self.below(CLOCK_STEPS_MS.len())];
+        let by = if self.below(2) == 0 { by } else { -by };
+        self.node(name).interposed().set_clock(by);
+        vec![Undo::SetClock(name.to_owned())]
+    }
+
+    /// A full disk is a reason to stop for a controller only: it keeps nothing that could wait.
+    fn spoil(&mut self, name: &str, disk: Disk) -> Vec<Undo> {
+        if !self.takes(name) {
+            return Vec::new();
+        }
+        self.announce(name);
+        self.node(name).interposed().set_disk(disk);
+        let goes_on = disk == Disk::Full && name.starts_with("broker-");
+        vec![if goes_on { Undo::Mend(name.to_owned()) } else { Undo::MendAndRestart(name.to_owned()) }]
+    }
+
+    fn slow_down(&mut self, name: &str) -> Vec<Undo> {
+        let takes = Duration::from_millis(SYNC_TAKES_MS[self.below(SYNC_TAKES_MS.len())]);
+        if !self.takes(name) {
+            return Vec::new();
+        }
+        self.node(name).interposed().set_disk(Disk::Slow(takes));
+        vec![Undo::Mend(name.to_owned())]
     }
 
     /// What an operator orders. While something else is broken it may be refused.

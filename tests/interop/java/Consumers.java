@@ -63,7 +63,9 @@ public class Consumers {
         private final Map<Integer, Long> lastOfQueue = new HashMap<>();
         private long got;
         private long repeated;
+        private long skipped;
         private long longestGap;
+        private final Map<Integer, Long> furthestOfQueue = new HashMap<>();
 
         Mode(String name) {
             this.name = name;
@@ -122,6 +124,11 @@ public class Consumers {
                     got++;
                     numbers.set(number);
                 }
+                long furthest = furthestOfQueue.getOrDefault(message.getQueueId(), -1L);
+                if (name.equals("orderly") && message.getQueueOffset() > furthest + 1) {
+                    skipped++;
+                }
+                furthestOfQueue.put(message.getQueueId(), Math.max(furthest, message.getQueueOffset()));
                 long now = System.nanoTime();
                 Long last = lastOfQueue.put(message.getQueueId(), now);
                 longestGap = Math.max(longestGap, last == null ? 0 : now - last);
@@ -133,9 +140,10 @@ public class Consumers {
             for (long last : lastOfQueue.values()) {
                 longestGap = Math.max(longestGap, now - last);
             }
-            String said = "acked=" + got + " repeated=" + repeated + " gap_us=" + longestGap / 1_000 + " first_failure=";
+            String said = "acked=" + got + " repeated=" + repeated + " skipped=" + skipped + " gap_us=" + longestGap / 1_000 + " first_failure=";
             got = 0;
             repeated = 0;
+            skipped = 0;
             longestGap = 0;
             return said;
         }

@@ -1,8 +1,8 @@
 //! Where the Java peer comes from, and how its programs are run.
 
-use baton_tests::cluster::Node;
-use baton_tests::loudly;
-use baton_tests::process::Process;
+use crate::cluster::Node;
+use crate::loudly;
+use crate::process::Process;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -43,11 +43,11 @@ impl Java {
         match LIBRARIES.get_or_init(libraries) {
             Ok(libraries) => {
                 let home = tempfile::Builder::new().prefix("baton-java-").tempdir().expect("temporary folder");
-                std::fs::create_dir(home.path().join("conf")).expect("scratch folder");
+                scratch(home.path());
                 Some(Java { libraries: libraries.clone(), home, properties: Vec::new() })
             }
             Err(why) => {
-                loudly(&format!("SKIPPED: no Java peer here, so this interop case did not run: {why}"));
+                loudly(&format!("SKIPPED: no Java peer here, so what needs one did not run: {why}"));
                 None
             }
         }
@@ -113,10 +113,11 @@ impl Java {
     /// From now on `node` is a JVM with the main class `main`.
     pub fn runs(&self, node: &mut Node, main: &str) {
         let home = node.folder.join("java");
-        std::fs::create_dir_all(home.join("conf")).expect("scratch folder");
+        scratch(&home);
         let mut arguments: Vec<_> = SERVER_OPTIONS.iter().map(|it| it.to_string()).collect();
         arguments.push(QUIET_LOGGING.to_owned());
         arguments.push(format!("-Duser.home={}", home.display()));
+        arguments.push(format!("-Djava.io.tmpdir={}/tmp", home.display()));
         arguments.push(format!("-Drocketmq.home.dir={}", home.display()));
         arguments.extend(["-cp".to_owned(), format!("{}/*", self.libraries.display()), main.to_owned()]);
         node.run_with(move || {
@@ -132,10 +133,18 @@ impl Java {
         // One compiler tier and a small heap: these programs live for seconds.
         command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", QUIET_LOGGING]);
         command.arg(format!("-Duser.home={}", home.display()));
+        command.arg(format!("-Djava.io.tmpdir={}/tmp", home.display()));
         command.args(&self.properties);
         command.arg("-cp").arg(format!("{}/*", self.libraries.display()));
         command.current_dir(home).env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR");
         command
+    }
+}
+
+/// What RocketMQ reads, and what JVMs unpack and leave behind.
+fn scratch(home: &Path) {
+    for folder in ["conf", "tmp"] {
+        std::fs::create_dir_all(home.join(folder)).expect("scratch folder");
     }
 }
 
@@ -155,7 +164,7 @@ fn libraries() -> Result<PathBuf, String> {
     let home = std::env::var("HOME").map_err(|_| "HOME is not set".to_owned())?;
     let cache = Path::new(&home).join(".cache/baton");
     // Another list of what is needed is another folder.
-    let list = crc32fast::hash(include_bytes!("java/pom.xml"));
+    let list = crc32fast::hash(include_bytes!("../interop/java/pom.xml"));
     let libraries = cache.join(format!("java-peer-{VERSION}-{list:08x}"));
     if libraries.exists() {
         return Ok(libraries);

@@ -1,8 +1,8 @@
 //! A Java application under test: told when a period begins and ends, and asked at the end what it was told.
 
 use crate::java::Java;
-use baton_tests::process::Process;
-use baton_tests::{PATIENCE, queries, wire};
+use crate::process::Process;
+use crate::{PATIENCE, queries, wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub struct Period {
     /// Acknowledged, or received.
     pub done: u64,
     pub failed: u64,
+    /// Received although one before it in its queue had not come. Only where a consumer is promised order.
+    pub skipped: u64,
     pub longest_gap: Duration,
     /// What the first failed send was told.
     pub first_failure: String,
@@ -128,6 +130,7 @@ impl Period {
         Period {
             done: value("acked"),
             failed: value("failed"),
+            skipped: value("skipped"),
             longest_gap: Duration::from_micros(value("gap_us")),
             first_failure: first_failure.to_owned(),
         }
@@ -136,6 +139,7 @@ impl Period {
     pub fn add(&mut self, later: Period) {
         self.done += later.done;
         self.failed += later.failed;
+        self.skipped += later.skipped;
         self.longest_gap = self.longest_gap.max(later.longest_gap);
         if self.first_failure.is_empty() {
             self.first_failure = later.first_failure;
@@ -158,6 +162,24 @@ pub struct Stored {
     pub repeated: u64,
     /// Numbers of a lane that came for the first time after a later one in the same queue.
     pub out_of_order: u64,
+    /// By queue, in queue order.
+    pub queues: Vec<Vec<(usize, u64)>>,
+}
+
+impl Stored {
+    /// The rest are sends that failed in the producer's eyes: they may have been stored late.
+    pub fn out_of_order_among(&self, acknowledged: &Numbers) -> usize {
+        let mut count = 0;
+        for queue in &self.queues {
+            let (mut highest, mut seen) = (BTreeMap::new(), BTreeSet::new());
+            for (lane, number) in queue.iter().filter(|it| acknowledged.contains(it) && seen.insert(**it)) {
+                let highest = highest.entry(lane).or_insert(number);
+                count += usize::from(number < *highest);
+                *highest = number.max(*highest);
+            }
+        }
+        count
+    }
 }
 
 /// Reads all queues of `topic` at `master`.
@@ -167,7 +189,7 @@ pub fn stored(master: &str, topic: &str, queues: i32) -> Stored {
     let mut connection = wire::Connection::open(master, PATIENCE).expect("the master takes connections");
     for queue in 0..queues {
         let mut highest: BTreeMap<usize, u64> = BTreeMap::new();
-        let mut offset = 0;
+        let (mut offset, mut in_order) = (0, Vec::new());
         loop {
             let (records, next) = queries::pull(&mut connection, topic, queue, offset).expect("the queue is readable");
             if records.is_empty() {
@@ -175,6 +197,7 @@ pub fn stored(master: &str, topic: &str, queues: i32) -> Stored {
             }
             for record in records {
                 let (lane, number) = parse(&record.body);
+                in_order.push((lane, number));
                 if !stored.numbers.insert((lane, number)) {
                     stored.repeated += 1;
                     continue;
@@ -185,6 +208,7 @@ pub fn stored(master: &str, topic: &str, queues: i32) -> Stored {
             }
             offset = next;
         }
+        stored.queues.push(in_order);
     }
     stored
 }
@@ -195,5 +219,29 @@ fn parse(body: &[u8]) -> (usize, u64) {
     match (parts.next().flatten(), parts.next().flatten()) {
         (Some(lane), Some(number)) => (lane as usize, number),
         _ => panic!("a body that no producer wrote: {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_read_from_its_line() {
+        let period = Period::parse("acked=12 failed=3 skipped=1 gap_us=2500 first_failure=Timeout: wait=3000");
+        assert_eq!((period.done, period.failed, period.skipped), (12, 3, 1));
+        assert_eq!((period.longest_gap, &*period.first_failure), (Duration::from_micros(2_500), "Timeout: wait=3000"));
+    }
+
+    #[test]
+    fn order_is_asked_of_acknowledged_messages_of_one_lane_and_queue_only() {
+        let acknowledged: Numbers = [(0, 1), (0, 2), (0, 4), (1, 1)].into();
+        let stored = |queues: &[&[(usize, u64)]]| Stored {
+            queues: queues.iter().map(|it| it.to_vec()).collect(),
+            ..Stored::default()
+        };
+        let fine = stored(&[&[(0, 1), (0, 4), (1, 1), (0, 3), (0, 1)], &[(0, 2)]]);
+        assert_eq!(fine.out_of_order_among(&acknowledged), 0);
+        assert_eq!(stored(&[&[(0, 2), (0, 1), (0, 4)]]).out_of_order_among(&acknowledged), 1);
     }
 }
