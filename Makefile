@@ -51,10 +51,10 @@ lint: rocksdb
 	cargo clippy --workspace --all-targets -- -D warnings
 
 # The same seed strikes with the same faults. What it finds does not depend on the seed alone: these are real processes.
-# BATON_KEEP=1 leaves the folder of a run that failed.
+# BATON_KEEP=1 leaves the folder of a run that failed. CONTROL=java breaks RocketMQ's own servers and counts what they lose.
 chaos: rocksdb
 	cargo build -p baton -p baton-preload
-	BATON_CHAOS_MINUTES=$(or $(MINUTES),10) BATON_CHAOS_SEED=$(SEED) cargo test -p baton-tests --test chaos faults_at_random -- --nocapture
+	BATON_CHAOS_MINUTES=$(or $(MINUTES),10) BATON_CHAOS_SEED=$(SEED) BATON_CHAOS_CONTROL=$(CONTROL) cargo test -p baton-tests --test chaos faults_at_random -- --nocapture
 
 # Under libFuzzer where cargo-fuzz and a nightly compiler are installed; else the mutations that `make test` begins with, for longer.
 fuzz: rocksdb

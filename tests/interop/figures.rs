@@ -3,11 +3,11 @@
 //! `RUNS=n` sets how often each row's fault strikes our servers (Java's: a tenth of it, at least three times),
 //! `ROW=name` measures one row.
 
-use crate::java_brokers::{JAVA_KEYS, JAVA_PATIENCE, create_topic_everywhere};
+use crate::java_brokers::create_topic_everywhere;
 use crate::nobody_notices::{Fault, QUEUES, cluster};
 use baton_tests::application::{Application, Period, stored};
-use baton_tests::java::Java;
-use baton_tests::{Cluster, ClusterSpec, SECOND, one_at_a_time, wait_for};
+use baton_tests::java::{self, JAVA_KEYS, Java};
+use baton_tests::{Cluster, ClusterSpec, SECOND, one_at_a_time};
 
 /// Whose servers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -204,16 +204,8 @@ impl Row {
         }
         let spec = JAVA_KEYS.iter().fold(ClusterSpec::default(), |spec, key| spec.broker_key(key));
         let mut cluster = Cluster::prepare(&spec);
-        cluster.controllers.iter_mut().for_each(|it| java.runs(it, "org.apache.rocketmq.controller.ControllerStartup"));
-        cluster.nameservers.iter_mut().for_each(|it| java.runs(it, "org.apache.rocketmq.namesrv.NamesrvStartup"));
-        cluster.brokers.iter_mut().for_each(|it| java.takes_over(it));
-        cluster.nameservers.iter_mut().for_each(|it| it.start());
-        cluster.controllers.iter_mut().for_each(|it| it.launch());
-        cluster.controllers.iter_mut().for_each(|it| it.wait_booted());
-        wait_for("Java's controllers have a leader", JAVA_PATIENCE, || cluster.leader());
-        cluster.brokers.iter_mut().for_each(|it| it.launch());
-        cluster.brokers.iter_mut().for_each(|it| it.wait_booted());
-        cluster.wait_whole();
+        java.takes_over_all(&mut cluster);
+        java::start_all(&mut cluster);
         cluster
     }
 }

@@ -1,22 +1,9 @@
 //! RocketMQ's own brokers under our controllers and our nameserver: what an operator has who replaced the controllers
 //! only.
 
-use baton_tests::java::Java;
+use baton_tests::java::{JAVA_KEYS, JAVA_PATIENCE, Java};
 use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, logs, one_at_a_time, queries, wait_until};
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// A JVM takes seconds where our processes take milliseconds, and several do on this many cores.
-pub const JAVA_PATIENCE: Duration = Duration::from_secs(90);
-
-/// What makes RocketMQ's broker wait for its whole set before it acknowledges, and run beside others on a small and
-/// full machine.
-pub const JAVA_KEYS: [&str; 4] = [
-    "allAckInSyncStateSet=true",
-    "diskMaxUsedSpaceRatio=98",
-    "registerNameServerPeriod=10000",
-    "waitTimeMillsInSendQueue=3000",
-];
 
 /// A spec whose brokers may be Java's.
 pub fn spec(brokers: usize) -> ClusterSpec {

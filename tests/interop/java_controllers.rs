@@ -1,7 +1,7 @@
 //! Our brokers under RocketMQ's own controllers: what an operator has who replaced the brokers first.
 
-use crate::java_brokers::JAVA_PATIENCE;
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
+use baton_tests::java::JAVA_PATIENCE;
 use baton_tests::java::{Java, text};
 use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, Load, logs, one_at_a_time, wait_for};

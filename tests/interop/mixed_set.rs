@@ -83,8 +83,5 @@ fn switched_both_ways(java: &Java, bytes: i64) {
 /// Until this much more is acknowledged. A message of the load is about 1 KiB.
 #[track_caller]
 fn write(load: &Load, bytes: i64) {
-    load.wait_progress_within(
-        bytes as u64 / 1024 / load.history.producers() as u64,
-        crate::java_brokers::JAVA_PATIENCE,
-    );
+    load.wait_progress_within(bytes as u64 / 1024 / load.history.producers() as u64, baton_tests::java::JAVA_PATIENCE);
 }

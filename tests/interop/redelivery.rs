@@ -1,7 +1,7 @@
 //! Java consumers that fail: what they get again, after which delay level, and what becomes a dead letter.
 
-use crate::java_brokers::{self, JAVA_KEYS};
-use baton_tests::java::Java;
+use crate::java_brokers;
+use baton_tests::java::{JAVA_KEYS, Java};
 use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, PATIENCE, one_at_a_time, queries, wait_for, wait_until, wire};
 use std::process::Command;

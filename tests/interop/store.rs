@@ -1,7 +1,7 @@
 //! A store directory that changes hands: Java's broker opens what ours has written, and the reverse.
 
-use crate::java_brokers::JAVA_KEYS;
 use baton_tests::cluster::{BROKER_SET, Node};
+use baton_tests::java::JAVA_KEYS;
 use baton_tests::java::Java;
 use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, one_at_a_time, queries, wait_until};

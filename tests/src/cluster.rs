@@ -10,6 +10,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub const BROKER_SET: &str = "broker-a";
@@ -98,6 +99,8 @@ pub struct Node {
     boot_line: &'static str,
     process: Option<Process>,
     interposed: Option<Interposed>,
+    /// It runs on the host of its own name there.
+    network: Option<Arc<Network>>,
 }
 
 impl Node {
@@ -121,16 +124,27 @@ impl Node {
             boot_line,
             process: None,
             interposed: None,
+            network: None,
         }
     }
 
     /// Runs on the host of its own name.
     fn on(mut self, network: Option<&Arc<Network>>, program: &'static str) -> Node {
-        if let Some(network) = network.cloned() {
-            let name = self.name.clone();
-            self.run_with(move || network.command(&name, &binary(program)));
-        }
+        self.network = network.cloned();
+        let on_host = self.on_host();
+        self.run_with(move || on_host(&binary(program)));
         self
+    }
+
+    /// How a program is run on this node's host.
+    pub fn on_host(&self) -> impl Fn(&Path) -> Command + use<> {
+        let (network, name) = (self.network.clone(), self.name.clone());
+        move |program| network.as_ref().map_or_else(|| Command::new(program), |it| it.command(&name, program))
+    }
+
+    /// It runs no more, though nobody has stopped it.
+    pub fn has_ended_by_itself(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|it| it.has_ended().is_some())
     }
 
     /// From the next start on another program runs here, with the same configuration, folder and boot line.
@@ -334,6 +348,11 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// That its hosts are on, if they are not all this one.
+    pub fn network(&self) -> Option<Arc<Network>> {
+        self.nameservers.iter().chain(&self.controllers).find_map(|it| it.network.clone())
+    }
+
     pub fn nameserver(&self) -> &str {
         &self.nameserver_addresses[0]
     }
@@ -383,24 +402,28 @@ impl Cluster {
     /// Waits until all running brokers are in the SyncStateSet and nobody else is, under a running master.
     #[track_caller]
     pub fn wait_whole(&self) -> Replicas {
+        self.whole_within(PATIENCE).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same for those who know what to do if it does not happen.
+    pub fn whole_within(&self, patience: Duration) -> Result<Replicas, String> {
         let running: Vec<_> = self.brokers.iter().filter(|it| it.runs()).map(|it| it.address.clone()).collect();
         let mut last = None;
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             let replicas = self.replicas();
             if let Some(found) = &replicas {
                 let members: Vec<_> = found.in_sync.iter().filter_map(|id| found.addresses.get(id)).collect();
                 let whole = members.len() == running.len() && running.iter().all(|it| members.contains(&it));
                 if whole && running.contains(&found.master_address) {
-                    return found.clone();
+                    return Ok(found.clone());
                 }
             }
             last = replicas.or(last);
-            assert!(
-                std::time::Instant::now() < deadline,
-                "waited {PATIENCE:?} in vain for {running:?} in the set; last: {last:?}"
-            );
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            if Instant::now() >= deadline {
+                return Err(format!("waited {patience:?} in vain for {running:?} in the set; last: {last:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

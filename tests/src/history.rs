@@ -8,6 +8,7 @@ use crate::cluster::BROKER_SET;
 use crate::queries;
 use crate::wire::Connection;
 use crate::{PATIENCE, wait_for};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -141,6 +142,56 @@ impl History {
     }
 }
 
+/// What became of one queue's messages, counted where [`judge`] would only say no.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub acknowledged: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    /// Came for the first time after a later one.
+    pub out_of_order: u64,
+}
+
+impl History {
+    /// For servers that promise less: whatever is there is read and counted. `None` while it cannot be read.
+    pub fn tally(&self, nameserver: &str) -> Option<Tally> {
+        let mut all = Tally::default();
+        for producer in 0..self.producers() {
+            let numbers = self.read_whatever(nameserver, producer)?;
+            let of_queue = tally(&numbers, self.track(producer).acknowledged);
+            all.acknowledged += of_queue.acknowledged;
+            all.lost += of_queue.lost;
+            all.duplicated += of_queue.duplicated;
+            all.out_of_order += of_queue.out_of_order;
+        }
+        Some(all)
+    }
+
+    fn read_whatever(&self, nameserver: &str, producer: usize) -> Option<Vec<u64>> {
+        let master = queries::master_address(nameserver, &self.topic, BROKER_SET)?;
+        let mut connection = Connection::open(&master, Duration::from_secs(1)).ok()?;
+        let (mut numbers, mut offset) = (Vec::new(), 0);
+        loop {
+            let (records, next) = queries::pull(&mut connection, &self.topic, producer as i32, offset).ok()?;
+            if records.is_empty() && next <= offset {
+                return Some(numbers);
+            }
+            numbers.extend(records.iter().filter_map(|it| Some(parse(&it.body).ok()?.1)));
+            offset = next;
+        }
+    }
+}
+
+fn tally(numbers: &[u64], acknowledged: u64) -> Tally {
+    let (mut seen, mut highest, mut out_of_order) = (BTreeSet::new(), 0, 0);
+    for number in numbers {
+        out_of_order += u64::from(seen.insert(*number) && *number < highest);
+        highest = highest.max(*number);
+    }
+    let kept = seen.range(..=acknowledged).count() as u64;
+    Tally { acknowledged, lost: acknowledged - kept, duplicated: (numbers.len() - seen.len()) as u64, out_of_order }
+}
+
 /// Every rule on one queue's numbers.
 fn judge(producer: usize, numbers: &[u64], sent: u64, acknowledged: u64) -> Result<Account, String> {
     let mut highest = 0;
@@ -203,6 +254,13 @@ mod tests {
     #[test]
     fn a_late_first_occurrence_is_out_of_order() {
         assert!(judge(0, &[2, 1], 2, 2).unwrap_err().contains("out of order"));
+    }
+
+    #[test]
+    fn losses_are_counted() {
+        let want = Tally { acknowledged: 5, lost: 2, duplicated: 1, out_of_order: 1 };
+        assert_eq!(tally(&[1, 4, 4, 2, 6], 5), want);
+        assert_eq!(tally(&[1, 2, 3], 3), Tally { acknowledged: 3, ..Tally::default() });
     }
 
     #[test]

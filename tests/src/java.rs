@@ -1,11 +1,12 @@
 //! Where the Java peer comes from, and how its programs are run.
 
-use crate::cluster::Node;
-use crate::loudly;
+use crate::cluster::{Cluster, Node};
 use crate::process::Process;
+use crate::{loudly, wait_for};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 const VERSION: &str = "5.5.0";
 
@@ -21,6 +22,18 @@ const SERVER_OPTIONS: [&str; 9] = [
     "--add-opens=java.base/java.nio=ALL-UNNAMED",
     "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
+];
+
+/// A JVM takes seconds where our processes take milliseconds, and several do on this many cores.
+pub const JAVA_PATIENCE: Duration = Duration::from_secs(90);
+
+/// What makes RocketMQ's broker wait for its whole set before it acknowledges, and run beside others on a small and
+/// full machine.
+pub const JAVA_KEYS: [&str; 4] = [
+    "allAckInSyncStateSet=true",
+    "diskMaxUsedSpaceRatio=98",
+    "registerNameServerPeriod=10000",
+    "waitTimeMillsInSendQueue=3000",
 ];
 
 /// The shaded logging framework says a hundred lines about itself when a program starts, which hide the program's own.
@@ -120,11 +133,19 @@ impl Java {
         arguments.push(format!("-Djava.io.tmpdir={}/tmp", home.display()));
         arguments.push(format!("-Drocketmq.home.dir={}", home.display()));
         arguments.extend(["-cp".to_owned(), format!("{}/*", self.libraries.display()), main.to_owned()]);
+        let on_host = node.on_host();
         node.run_with(move || {
-            let mut command = Command::new("java");
+            let mut command = on_host(Path::new("java"));
             command.args(&arguments);
             command
         });
+    }
+
+    /// From now on every process of the cluster is RocketMQ's own.
+    pub fn takes_over_all(&self, cluster: &mut Cluster) {
+        cluster.controllers.iter_mut().for_each(|it| self.runs(it, "org.apache.rocketmq.controller.ControllerStartup"));
+        cluster.nameservers.iter_mut().for_each(|it| self.runs(it, "org.apache.rocketmq.namesrv.NamesrvStartup"));
+        cluster.brokers.iter_mut().for_each(|it| self.takes_over(it));
     }
 
     fn command(&self) -> Command {
@@ -146,6 +167,18 @@ fn scratch(home: &Path) {
     for folder in ["conf", "tmp"] {
         std::fs::create_dir_all(home.join(folder)).expect("scratch folder");
     }
+}
+
+/// Starts a cluster of RocketMQ's own processes in the order that they need, and waits until its set is whole.
+#[track_caller]
+pub fn start_all(cluster: &mut Cluster) {
+    cluster.nameservers.iter_mut().for_each(|it| it.start());
+    cluster.controllers.iter_mut().for_each(|it| it.launch());
+    cluster.controllers.iter_mut().for_each(|it| it.wait_booted());
+    wait_for("Java's controllers have a leader", JAVA_PATIENCE, || cluster.leader());
+    cluster.brokers.iter_mut().for_each(|it| it.launch());
+    cluster.brokers.iter_mut().for_each(|it| it.wait_booted());
+    cluster.wait_whole();
 }
 
 /// Output of a command: stdout, then stderr, without what the logging framework says about itself first, and its empty

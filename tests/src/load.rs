@@ -5,17 +5,17 @@
 //! which must follow by itself: each send that it reports as failed is counted.
 
 use crate::History;
+use crate::PATIENCE;
 use crate::cluster::BROKER_SET;
 use crate::history::body;
 use crate::queries::{self, OK};
 use crate::wire::Connection;
-use crate::{PATIENCE, wait_until};
 use client::{Message, MessageQueue, Producer, ProducerOptions, SendStatus};
 use std::io::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BODY_SIZE: usize = 1024;
 /// How long one send may take before its outcome counts as unknown. Longer than an answer takes under load; a stopped
@@ -74,11 +74,23 @@ impl Load {
     /// The same for more than a minute's work.
     #[track_caller]
     pub fn wait_progress_within(&self, count: u64, patience: Duration) {
+        assert!(self.progresses_within(count, patience), "not every producer got {count} acknowledged in {patience:?}");
+    }
+
+    /// Whether every producer has had `count` more messages acknowledged when that time is up.
+    pub fn progresses_within(&self, count: u64, patience: Duration) -> bool {
         let before = self.history.acknowledged_each();
-        wait_until("every producer gets messages acknowledged", patience, || {
+        let deadline = Instant::now() + patience;
+        loop {
             let now = self.history.acknowledged_each();
-            now.iter().zip(&before).all(|(now, before)| *now >= before + count)
-        });
+            if now.iter().zip(&before).all(|(now, before)| *now >= before + count) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Ends the producers and hands over what they were told.

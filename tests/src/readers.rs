@@ -2,16 +2,16 @@
 //! shown: it must be what stands there in the end (S3, S12), message by message, and nobody may move them.
 
 use crate::History;
+use crate::PATIENCE;
 use crate::cluster::BROKER_SET;
 use crate::history::parse;
 use crate::queries;
 use crate::wire::Connection;
-use crate::{PATIENCE, wait_for, wait_until};
 use client::{ConsumerOptions, MessageQueue, PullConsumer, PullOutcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(20);
 const WAIT: Duration = Duration::from_secs(1);
@@ -58,19 +58,29 @@ impl Readers {
     }
 
     /// Call when the producers have stopped: waits until everything is read, and says what was wrong.
-    #[track_caller]
     pub fn judge(self, nameserver: &str) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut stored = Vec::new();
-        for (queue, count) in self.count.iter().enumerate() {
-            let numbers = wait_for("a queue is readable", PATIENCE, || self.history.read_queue(nameserver, queue));
-            wait_until("a consumer has read its queue", PATIENCE, || count.load(Relaxed) >= numbers.len());
-            stored.push(numbers);
+        let deadline = Instant::now() + PATIENCE;
+        let read = |queue: usize| self.history.read_queue(nameserver, queue);
+        let mut stored: Vec<Option<Vec<u64>>> = (0..self.count.len()).map(read).collect();
+        let is_read = |stored: &Option<Vec<u64>>, count: &Arc<AtomicUsize>| {
+            stored.as_ref().is_some_and(|it| count.load(Relaxed) >= it.len())
+        };
+        while !stored.iter().zip(&self.count).all(|(stored, count)| is_read(stored, count)) && Instant::now() < deadline
+        {
+            std::thread::sleep(PAUSE);
+            for queue in (0..stored.len()).filter(|it| stored[*it].is_none()).collect::<Vec<_>>() {
+                stored[queue] = read(queue);
+            }
         }
         self.stop.store(true, Relaxed);
+        let mut wrong = Vec::new();
         for (queue, (thread, numbers)) in self.threads.into_iter().zip(stored).enumerate() {
             let seen = thread.join().expect("a reader does not fail");
             let of = format!("{} queue {queue}", self.history.topic);
+            let Some(numbers) = numbers else {
+                wrong.push(format!("{of}: cannot be read"));
+                continue;
+            };
             wrong.extend(seen.wrong.iter().map(|it| format!("{of}: {it}")));
             wrong.extend(difference(&seen.numbers, &numbers).map(|it| format!("{of}: {it}")));
         }

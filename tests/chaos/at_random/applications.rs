@@ -43,7 +43,10 @@ impl Applications {
         // The whole time of the faults, and then until they get on.
         let mut periods = self.producers.mark();
         periods.extend(self.consumers.mark());
-        for (mode, later) in self.producers.wait_undisturbed() {
+        let (Ok(later) | Err(later)) = self.producers.undisturbed().inspect_err(|whole| {
+            wrong.push(format!("Java's producers do not get on: {whole:?}"));
+        });
+        for (mode, later) in later {
             periods.entry(mode).or_default().add(later);
         }
         let acknowledged = self.producers.stop();
@@ -59,8 +62,8 @@ impl Applications {
             if mode == "ordered" && out_of_order > 0 {
                 wrong.push(format!("Java's {mode} producer: {out_of_order} stored out of order"));
             }
-            if mode == CONSUMED {
-                self.consumers.wait_total(stored.numbers.len() as u64);
+            if mode == CONSUMED && !self.consumers.reaches(stored.numbers.len() as u64) {
+                wrong.push(format!("Java's consumers do not get all {} that are stored", stored.numbers.len()));
             }
             let (period, twice) = (&periods[mode], stored.repeated);
             said.push(format!(
