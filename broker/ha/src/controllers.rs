@@ -476,7 +476,7 @@ fn view(epoch: Option<Epoch>, master: Option<Master>, set: SyncStateSet) -> View
     }
 }
 
-/// A store that has failed for good is older than can be said (S14): wrapped around, its age would be that of a new one.
+/// A store that has failed for good is older than can be said (S14): wrapped around, it would look new.
 fn on_the_wire(age_ms: u64) -> i64 {
     i64::try_from(age_ms).unwrap_or(i64::MAX)
 }
