@@ -7,6 +7,7 @@ use crate::mutants::Mutant;
 use crate::net::{ConnId, Net};
 use crate::packet::{Packet, SetId};
 use crate::rng::Rng;
+use crate::schedule::Act;
 use node::clock::{self, Virtual};
 use proto::Millis;
 use std::cmp::Ordering;
@@ -133,8 +134,8 @@ pub struct Ctx {
     /// What concerns no broker set: the controllers' own.
     pub broken: Option<Violation>,
     pub story: Story,
-    /// A fault that waits for somebody to reach this point.
-    pub ambush: Option<Point>,
+    /// An act that waits for somebody to reach this point, and how much longer then.
+    pub ambush: Option<(Point, u64, Box<Act>)>,
     /// Of the process that is at work: it dies after so many more outputs.
     pub fuse: Option<u32>,
 }
@@ -175,10 +176,8 @@ impl Ctx {
 
     /// Springs the ambush that is laid here.
     pub fn reaches(&mut self, point: Point, node: NodeId) {
-        if self.ambush.take_if(|it| *it == point).is_some() {
-            let longest = self.rng.pick(&[1, 300, 3_000, 30_000]);
-            let at = self.now + self.rng.below(longest);
-            self.agenda.put(at, Event::Fault(Fault::Sprung(node)));
+        if let Some((_, wait, act)) = self.ambush.take_if(|it| it.0 == point) {
+            self.agenda.put(self.now + wait, Event::Fault(Fault::Sprung(node, act)));
         }
     }
 

@@ -1,10 +1,10 @@
-//! What goes wrong: a profile drawn from the seed, so that some runs are calm in one respect and wild in another, and
-//! the faults themselves.
+//! How a run is: a profile drawn from the seed, so that some are calm in one respect and wild in another. Which acts it
+//! draws is in `draw.rs`.
 
-use crate::ctx::{Ctx, NodeId};
+use crate::ctx::NodeId;
 use crate::packet::SetId;
 use crate::rng::Rng;
-use crate::scenarios::Strike;
+use crate::schedule::Act;
 use std::ops::Range;
 
 #[derive(Clone, Debug)]
@@ -49,6 +49,7 @@ pub struct Profile {
     pub faults_until: u64,
     pub gap_us: u64,
     pub weights: Vec<(Kind, u64)>,
+    pub last_blow: LastBlow,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,19 +94,23 @@ const KINDS: [(Kind, u64); 14] = [
 
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Draw the next one.
-    Next,
+    Act(Box<Act>),
+    /// Somebody has reached the point where an act waited.
+    Sprung(NodeId, Box<Act>),
     Heal(NodeId, NodeId),
     Resume(NodeId),
     Start(NodeId),
-    /// Part of a scenario.
-    Scripted(Strike),
-    /// Somebody has reached the point where a fault waited.
-    Sprung(NodeId),
     /// Everything is well from now on.
     Calm,
     /// Look whether all is as it should be in the end.
     Look,
+}
+
+/// What becomes of the last master, when all else is well again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastBlow {
+    Killed,
+    Hung,
 }
 
 impl Profile {
@@ -155,6 +160,7 @@ impl Profile {
             faults_until: rng.between(15, 30) * 1_000_000,
             gap_us: rng.pick(&[300_000, 800_000, 2_000_000]),
             weights,
+            last_blow: rng.pick(&[LastBlow::Killed, LastBlow::Hung]),
         }
     }
 
@@ -210,10 +216,4 @@ impl Profile {
         }
         None
     }
-}
-
-/// How long something stays broken: mostly short, sometimes long enough for every timeout.
-pub fn duration(ctx: &mut Ctx) -> u64 {
-    let longest = ctx.rng.pick(&[50, 500, 3_000, 3_000, 14_000]);
-    ctx.rng.between(5, longest) * 1_000
 }

@@ -6,21 +6,25 @@ mod checks;
 mod controller;
 mod ctx;
 mod disk;
+mod draw;
 mod faults;
 mod mutants;
 mod net;
 mod packet;
 mod rng;
 mod scenarios;
+mod schedule;
+mod shrink;
 mod world;
 
 use checks::Violation;
-use mutants::Planted;
+use mutants::{Mutant, Planted};
+use schedule::Schedule;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use world::{Report, Telling, run};
+use world::{Report, Telling, play, run};
 
 /// Of `make test`; `make sim SEEDS=…` and `make mutants` run more.
 const SEEDS: u64 = 200;
@@ -30,11 +34,15 @@ fn number(key: &str) -> Option<u64> {
     std::env::var(key).ok()?.parse().ok()
 }
 
+/// A schedule with more acts than a person reads at once is shrunk before it is told.
+const READABLE: usize = 8;
+
 /// The story of a run that broke a rule, and how to see it again.
-fn story(seed: u64) -> String {
-    let Report { violation, story, .. } = run(seed, None, Telling::Story);
-    let why = violation.map_or("nothing".to_owned(), |it| format!("{}: {}", it.rule, it.what));
-    format!("{}\n\nseed {seed} breaks {why}\nsee it again: make sim SEEDS=1 SEED={seed}\n", story.join("\n"))
+fn story(schedule: &Schedule, mutant: Option<Mutant>) -> Option<String> {
+    let most_runs = if schedule.acts.len() > READABLE { shrink::RUNS } else { 0 };
+    let seed = schedule.head();
+    let it = shrink::shrink(schedule, mutant, most_runs)?;
+    Some(format!("{seed} breaks a rule. In short:\n\n{}", shrink::told(&it, mutant)))
 }
 
 /// Runs are independent of each other: as many at once as there are processors, the results in order.
@@ -86,7 +94,8 @@ fn no_seed_breaks_a_rule() {
          {simulated:.0} s simulated in {took:.1} s; {} seeds broke a rule",
         broken.len()
     );
-    assert!(broken.is_empty(), "{}", story(broken[0]));
+    let why = broken.first().and_then(|seed| story(&Schedule::drawn(*seed), None));
+    assert!(broken.is_empty(), "{}", why.unwrap_or_default());
 }
 
 /// The first seed that finds a planted bug, and by which check.
@@ -134,4 +143,44 @@ fn the_same_seed_is_the_same_run() {
     }
     let hash = |seed| run(seed, None, Telling::Nothing).hash;
     assert_ne!(hash(1), hash(2));
+}
+
+/// A pasted one (`make sim SCHEDULE='seed 17; 3000 ms: kill B1 for 40 ms'`), or one in a file.
+#[test]
+fn test_one_schedule() {
+    let given = std::env::var("BATON_SIM_SCHEDULE").unwrap_or("seed 1".to_owned());
+    let text = std::fs::read_to_string(&given).unwrap_or(given);
+    let schedule: Schedule = text.parse().unwrap_or_else(|e| panic!("BATON_SIM_SCHEDULE: {e}"));
+    let mutant = std::env::var("BATON_SIM_MUTANT")
+        .ok()
+        .map(|it| mutants::named(&it).unwrap_or_else(|| panic!("BATON_SIM_MUTANT: no planted bug is called {it}")));
+    let report = play(&schedule, mutant, Telling::Story);
+    println!("{}\n{schedule}\n{} messages acknowledged", report.story.join("\n"), report.acknowledged);
+    assert!(report.violation.is_none(), "{}", story(&schedule, mutant).unwrap_or_default());
+}
+
+#[test]
+fn a_schedule_that_was_printed_is_the_same_run() {
+    for seed in 1..=20 {
+        let drawn = Schedule::drawn(seed);
+        let read: Schedule = drawn.to_string().parse().unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        assert_eq!(read, drawn, "seed {seed}");
+        let pasted: Schedule = drawn.on_one_line().parse().unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let (one, two) = (run(seed, None, Telling::Nothing), play(&pasted, None, Telling::Nothing));
+        assert_eq!((one.hash, one.events), (two.hash, two.events), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_failing_run_is_shrunk_to_a_few_acts_that_break_the_same_rule() {
+    let mutant = Some(Mutant::ForgetsDisconnectedMembers);
+    let failing = (1..).find(|seed| run(*seed, mutant, Telling::Nothing).violation.is_some());
+    let drawn = Schedule::drawn(failing.expect("the bug is found soon"));
+    let rule = play(&drawn, mutant, Telling::Nothing).violation.map(|it| it.rule);
+    let it = shrink::shrink(&drawn, mutant, 400).expect("it breaks a rule");
+    println!("{}", shrink::told(&it, mutant));
+    assert!(it.schedule.acts.len() <= 5 && it.schedule.acts.len() < drawn.acts.len(), "{}", it.schedule);
+    let pasted: Schedule = it.schedule.on_one_line().parse().expect("a schedule");
+    let again = play(&pasted, mutant, Telling::Nothing).violation;
+    assert_eq!(again.map(|it| it.rule), rule, "{}", it.schedule);
 }

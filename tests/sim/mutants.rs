@@ -86,3 +86,8 @@ pub const ALL: &[Planted] = &[
     late(Mutant::GrantsLeasesWithoutRaftLease, "S5", "a controller grants leases without its own"),
     late(Mutant::TrustsLeaseWhileDraining, "S10", "a draining master trusts its lease"),
 ];
+
+/// By its name in this file.
+pub fn named(name: &str) -> Option<Mutant> {
+    ALL.iter().map(|it| it.mutant).find(|it| format!("{it:?}") == name)
+}

@@ -74,10 +74,6 @@ impl Net {
         }
     }
 
-    pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.cut[from.0][to.0]
-    }
-
     pub fn peer(&self, conn: ConnId, of: NodeId) -> Option<NodeId> {
         let ends = self.conns.get(&conn)?.ends;
         Some(if ends[0] == of { ends[1] } else { ends[0] })

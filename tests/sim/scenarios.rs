@@ -2,26 +2,16 @@
 //! docs/SIMULATION.md tells them in words.
 
 use crate::mutants::Mutant;
-use crate::world::{Report, Telling, run_scripted};
-
-/// What happens to whom.
-#[derive(Clone, Copy, Debug)]
-pub enum Strike {
-    /// The master and the other servers do not hear each other for so many milliseconds; clients reach them all.
-    CutOffMaster(u64),
-    /// A slave hears no controller for so many milliseconds; what they say to it comes late, in any order.
-    DeafenSlave(u64),
-    /// An operator moves mastership.
-    Switchover,
-    /// The connections between master and controllers break; both live.
-    BreakMastersConnections,
-}
+use crate::schedule::Schedule;
+use crate::world::{Report, Telling, play};
 
 const SEEDS: u64 = 4;
 
 /// The same story under some seeds, with and without the rule: every run with it keeps all rules.
-fn tell(strikes: &[(u64, Strike)], without: Mutant) -> (Vec<Report>, Vec<Report>) {
-    let told = |mutant| (1..=SEEDS).map(|seed| run_scripted(seed, strikes, mutant, Telling::Nothing)).collect();
+#[track_caller]
+fn tell(story: &str, without: Mutant) -> (Vec<Report>, Vec<Report>) {
+    let quiet = |network| Schedule { network, ..format!("quiet; {story}").parse().expect("a schedule") };
+    let told = |mutant| (1..=SEEDS).map(|seed| play(&quiet(seed), mutant, Telling::Nothing)).collect();
     let (with, without): (Vec<Report>, Vec<Report>) = (told(None), told(Some(without)));
     for (seed, it) in (1..).zip(&with) {
         assert!(it.violation.is_none(), "seed {seed}: {:?}", it.violation);
@@ -36,28 +26,23 @@ fn broken(of: &[Report]) -> Vec<&'static str> {
 
 #[test]
 fn split_brain_the_old_master_acknowledges_nothing_more() {
-    let (with, without) = tell(&[(3_000, Strike::CutOffMaster(6_000))], Mutant::ForgetsDisconnectedMembers);
+    let (with, without) = tell("3000 ms: cut a.master <> servers for 6000 ms", Mutant::ForgetsDisconnectedMembers);
     assert!(with.iter().all(|it| it.elections >= 2), "another master is elected meanwhile");
     assert!(broken(&without).contains(&"S3"), "{:?}", broken(&without));
 }
 
 #[test]
 fn a_notification_that_comes_late_is_not_believed() {
-    let strikes = [
-        (3_000, Strike::DeafenSlave(1_700)),
-        (3_200, Strike::Switchover),
-        (3_600, Strike::Switchover),
-        (4_000, Strike::Switchover),
-        (4_400, Strike::Switchover),
-    ];
-    let (_, without) = tell(&strikes, Mutant::BelievesLateNotices);
+    let story = "3000 ms: cut controllers > a.slave for 1700 ms
+        3200 ms: switch a; 3600 ms: switch a; 4000 ms: switch a; 4400 ms: switch a";
+    let (_, without) = tell(story, Mutant::BelievesLateNotices);
     assert!(broken(&without).contains(&"S2"), "some replica goes back to an older epoch");
 }
 
 #[test]
 fn a_master_that_is_only_not_heard_for_a_moment_is_not_replaced() {
-    let strikes = [(3_000, Strike::BreakMastersConnections), (4_000, Strike::BreakMastersConnections)];
-    let (with, without) = tell(&strikes, Mutant::TakesClosedForDead);
+    let story = "3000 ms: break controllers and a.master; 4000 ms: break controllers and a.master";
+    let (with, without) = tell(story, Mutant::TakesClosedForDead);
     let most = |of: &[Report]| of.iter().map(|it| it.elections).max().unwrap_or_default();
     // The first one, and the one after the last blow.
     assert!(most(&with) <= 2, "{} elections", most(&with));
@@ -66,6 +51,6 @@ fn a_master_that_is_only_not_heard_for_a_moment_is_not_replaced() {
 
 #[test]
 fn data_after_an_election_the_tail_that_nobody_confirmed_is_cut() {
-    let (_, without) = tell(&[(3_000, Strike::CutOffMaster(4_000))], Mutant::SkipsCuts);
+    let (_, without) = tell("3000 ms: cut a.master <> servers for 4000 ms", Mutant::SkipsCuts);
     assert!(broken(&without).contains(&"S3"), "{:?}", broken(&without));
 }

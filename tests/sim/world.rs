@@ -6,12 +6,12 @@ use crate::broker::Broker;
 use crate::checks::{Truth, Violation};
 use crate::controller::Controller;
 use crate::ctx::{Agenda, Clock, Ctx, Event, NodeId, Story, Timer};
-use crate::faults::{self, Fault, Profile};
+use crate::faults::{Fault, LastBlow, Profile};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Net};
 use crate::packet::{Packet, Sent, SetId};
 use crate::rng::Rng;
-use crate::scenarios::Strike;
+use crate::schedule::Schedule;
 use std::collections::VecDeque;
 
 /// After the faults: until a message is acknowledged, and until all replicas are the same.
@@ -62,7 +62,8 @@ struct World {
     clients: Vec<Client>,
     paused: Vec<bool>,
     inboxes: Vec<VecDeque<Deferred>>,
-    fuses: Vec<Option<u32>>,
+    /// Who dies after how many more outputs, and for how long.
+    fuses: Vec<Option<(u32, u64)>>,
     lives: u32,
     sent: u32,
     calm_since: Option<u64>,
@@ -83,24 +84,21 @@ pub enum Telling {
     Story,
 }
 
+/// Of a seed, with the acts that it draws.
 pub fn run(seed: u64, mutant: Option<Mutant>, telling: Telling) -> Report {
-    let mut rng = Rng::new(seed);
-    let profile = Profile::draw(&mut rng);
-    World::new(rng, profile, mutant, telling).run()
+    play(&Schedule::drawn(seed), mutant, telling)
 }
 
-/// A quiet strict set to which only this happens, at these milliseconds.
-pub fn run_scripted(seed: u64, strikes: &[(u64, Strike)], mutant: Option<Mutant>, telling: Telling) -> Report {
-    let mut world = World::new(Rng::new(seed), Profile::quiet(), mutant, telling);
-    for (at_ms, strike) in strikes {
-        world.ctx.agenda.put(at_ms * 1_000, Event::Fault(Fault::Scripted(*strike)));
-    }
-    world.run()
+pub fn play(schedule: &Schedule, mutant: Option<Mutant>, telling: Telling) -> Report {
+    World::new(schedule.chance(), schedule.profile(), mutant, telling).run(schedule)
 }
 
 impl World {
-    fn run(self) -> Report {
+    fn run(self, schedule: &Schedule) -> Report {
         let mut world = self;
+        for it in &schedule.acts {
+            world.ctx.agenda.put(it.at, Event::Fault(Fault::Act(Box::new(it.act.clone()))));
+        }
         world.begin();
         let mut events = 0;
         while let Some((at, event)) = world.ctx.agenda.take() {
@@ -185,7 +183,6 @@ impl World {
             let after = 500_000 + self.ctx.rng.below(500_000);
             self.ctx.timer(node, after, Timer::Client);
         }
-        self.ctx.agenda.put(2_000_000, Event::Fault(Fault::Next));
         self.ctx.agenda.put(self.ctx.profile.faults_until, Event::Fault(Fault::Calm));
     }
 
@@ -219,7 +216,7 @@ impl World {
         if self.paused[node.0] {
             return self.inboxes[node.0].push_back(what);
         }
-        self.ctx.fuse = self.fuses[node.0];
+        self.ctx.fuse = self.fuses[node.0].map(|it| it.0);
         if let Some(index) = self.broker_index(node) {
             let (it, ctx) = (&mut self.brokers[index], &mut self.ctx);
             match what {
@@ -237,14 +234,14 @@ impl World {
         } else {
             self.on_client(node, what);
         }
-        self.fuses[node.0] = self.ctx.fuse.take();
-        if self.fuses[node.0] == Some(0) {
-            self.fuses[node.0] = None;
+        if let (Some(fuse), Some(left)) = (&mut self.fuses[node.0], self.ctx.fuse.take()) {
+            fuse.0 = left;
+        }
+        if let Some((_, back)) = self.fuses[node.0].take_if(|it| it.0 == 0) {
             self.ctx.judge(&self.brokers);
             self.ctx.say(node, format_args!("dies in the middle of its work"));
             self.stop(node);
-            let after = faults::duration(&mut self.ctx);
-            self.ctx.agenda.put(self.ctx.now + after, Event::Fault(Fault::Start(node)));
+            self.ctx.agenda.put(self.ctx.now + back, Event::Fault(Fault::Start(node)));
         }
     }
 
@@ -330,15 +327,15 @@ impl World {
         }
     }
 
-    fn power_off(&mut self, node: NodeId) {
+    fn power_off(&mut self, node: NodeId, kept_percent: u64) {
         self.ctx.go_dark(node);
         self.drop_process(node);
         self.ctx.net.hosts[node.0].powered = false;
         match self.broker_index(node) {
             Some(index) => {
                 let disk = &mut self.brokers[index].disk;
-                let kept = self.ctx.rng.between(disk.flushed as u64, disk.log.len() as u64) as usize;
-                disk.lose_memory(kept);
+                let kept = (disk.log.len() - disk.flushed) * kept_percent as usize / 100;
+                disk.lose_memory(disk.flushed + kept);
             }
             None => self.controllers[node.0].lose_memory(),
         }
@@ -448,12 +445,15 @@ impl World {
         let node = self.ctx.broker(master);
         self.victims.push(master);
         self.acknowledged_since[set.0] = false;
-        if self.ctx.rng.chance(500) {
-            self.ctx.say(node, format_args!("is killed for good"));
-            self.stop(node);
-        } else {
-            self.ctx.say(node, format_args!("hangs for good"));
-            self.paused[node.0] = true;
+        match self.ctx.profile.last_blow {
+            LastBlow::Killed => {
+                self.ctx.say(node, format_args!("is killed for good"));
+                self.stop(node);
+            }
+            LastBlow::Hung => {
+                self.ctx.say(node, format_args!("hangs for good"));
+                self.paused[node.0] = true;
+            }
         }
     }
 

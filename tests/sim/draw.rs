@@ -1,0 +1,165 @@
+//! Which acts a profile draws: everything that goes wrong by intent, before the run begins, from a stream of chance of
+//! its own.
+
+use crate::ctx::Point;
+use crate::faults::{Kind, Profile};
+use crate::packet::SetId;
+use crate::rng::Rng;
+use crate::schedule::{Act, Direction, Group, Timed, Way, Who};
+
+/// When the first one may strike: the set has a master by then.
+const FIRST_US: u64 = 2_000_000;
+/// Links that were clogged together are released in random order.
+const HEALING_US: u64 = 20_000;
+const POINTS: [Point; 6] = [Point::Proposal, Point::Epoch, Point::Promise, Point::Cut, Point::Drained, Point::Election];
+
+pub fn acts(profile: &Profile, rng: &mut Rng) -> Vec<Timed> {
+    let mut draw = Draw { profile, rng };
+    let (mut at, mut acts) = (FIRST_US, Vec::new());
+    while at < profile.faults_until {
+        if let Some(kind) = profile.kind(draw.rng) {
+            acts.extend(draw.of(kind).into_iter().map(|act| Timed { at, act }));
+        }
+        at += draw.rng.below(2 * profile.gap_us);
+    }
+    acts
+}
+
+struct Draw<'a> {
+    profile: &'a Profile,
+    rng: &'a mut Rng,
+}
+
+impl Draw<'_> {
+    fn of(&mut self, kind: Kind) -> Vec<Act> {
+        let act = match kind {
+            Kind::KillBroker => Act::Kill { who: self.some_broker(), back: self.duration() },
+            Kind::KillController => Act::Kill { who: self.some_controller(), back: self.duration() },
+            Kind::KillLeaderAndMaster => {
+                let leader = Act::Kill { who: Who::Leader, back: self.duration() };
+                return vec![leader, Act::Kill { who: Who::Master(self.some_set()), back: self.duration() }];
+            }
+            Kind::CrashBroker => {
+                let (who, outputs) = (self.some_broker(), self.rng.between(1, 60) as u32);
+                Act::Crash { who, outputs, back: self.duration() }
+            }
+            Kind::PowerBroker => self.power_off_broker(),
+            Kind::PowerController => {
+                Act::PowerOff { who: self.some_controller(), back: self.duration(), kept_percent: 0 }
+            }
+            Kind::PauseBroker => Act::Pause { who: self.some_broker(), lasts: self.duration() },
+            Kind::PauseController => Act::Pause { who: self.some_controller(), lasts: self.duration() },
+            Kind::Cut => {
+                let (from, to) = self.two_servers();
+                Act::Cut { ways: vec![way(from, to, Direction::There)], lasts: self.duration(), healing: 0 }
+            }
+            Kind::Isolate => {
+                let who = self.some_server();
+                self.isolate(who)
+            }
+            Kind::Reset => {
+                let (a, b) = self.two_servers();
+                Act::Break { a, b }
+            }
+            Kind::Switchover => Act::Switch { set: self.some_set() },
+            Kind::Ambush => self.ambush(),
+            Kind::Catastrophe => return self.catastrophe(),
+        };
+        vec![act]
+    }
+
+    /// How long something stays broken: mostly short, sometimes long enough for every timeout.
+    fn duration(&mut self) -> u64 {
+        let longest = self.rng.pick(&[50, 500, 3_000, 3_000, 14_000]);
+        self.rng.between(5, longest) * 1_000
+    }
+
+    fn some_set(&mut self) -> SetId {
+        SetId(self.rng.below(self.profile.sets as u64) as usize)
+    }
+
+    fn some_broker(&mut self) -> Who {
+        let set = self.some_set();
+        // The master is what matters.
+        match self.rng.chance(500) {
+            true => Who::Master(set),
+            false => Who::Broker(self.rng.pick(&self.profile.brokers_of(set).collect::<Vec<_>>())),
+        }
+    }
+
+    fn some_controller(&mut self) -> Who {
+        match self.rng.chance(600) {
+            true => Who::Leader,
+            false => Who::Controller(self.rng.below(self.profile.controllers as u64) as usize),
+        }
+    }
+
+    fn some_server(&mut self) -> Who {
+        if self.rng.chance(400) { self.some_controller() } else { self.some_broker() }
+    }
+
+    fn two_servers(&mut self) -> (Who, Who) {
+        loop {
+            let both = (self.some_server(), self.some_server());
+            if both.0 != both.1 {
+                return both;
+            }
+        }
+    }
+
+    fn power_off_broker(&mut self) -> Act {
+        Act::PowerOff { who: self.some_broker(), back: self.duration(), kept_percent: self.rng.below(101) }
+    }
+
+    /// One loses power, all others of its set are killed, and it is back before them.
+    fn catastrophe(&mut self) -> Vec<Act> {
+        let (set, kept_percent) = (self.some_set(), self.rng.below(101));
+        let who = match self.rng.chance(500) {
+            true => Who::Master(set),
+            false => Who::Slave(set),
+        };
+        let mut acts = vec![Act::PowerOff { who, back: 1_000, kept_percent }];
+        for index in self.profile.brokers_of(set) {
+            acts.push(Act::Kill { who: Who::Broker(index), back: self.duration() });
+        }
+        acts
+    }
+
+    /// One node from the others, or from some of them: a master with one controller, now and then.
+    fn isolate(&mut self, who: Who) -> Act {
+        let spared = self.rng.chance(300).then(|| self.some_controller());
+        let all = || Group { of: vec![Who::All], but: spared.into_iter().collect() };
+        let one = || Group::from(who);
+        let way = match self.rng.below(3) {
+            0 => Way { from: one(), to: all(), direction: Direction::There },
+            1 => Way { from: all(), to: one(), direction: Direction::There },
+            _ => Way { from: one(), to: all(), direction: Direction::Both },
+        };
+        Act::Cut { ways: vec![way], lasts: self.duration(), healing: HEALING_US }
+    }
+
+    /// Answers do not come, or requests and answers do not, while the brokers hear each other.
+    fn cut_from_controllers(&mut self, who: Who) -> Act {
+        let direction = if self.rng.chance(300) { Direction::Both } else { Direction::There };
+        Act::Cut { ways: vec![way(Who::Controllers, who, direction)], lasts: self.duration(), healing: 0 }
+    }
+
+    /// What happens at a moment that matters.
+    fn ambush(&mut self) -> Act {
+        let point = self.rng.pick(&POINTS);
+        let longest = self.rng.pick(&[1, 300, 3_000, 30_000]);
+        let wait = self.rng.below(longest);
+        let act = match self.rng.below(8) {
+            0 => Act::Kill { who: Who::It, back: self.duration() },
+            1 => Act::Pause { who: Who::It, lasts: self.duration() },
+            2 => Act::PowerOff { who: Who::It, back: self.duration(), kept_percent: self.rng.below(101) },
+            3..=5 => self.cut_from_controllers(Who::It),
+            _ => self.isolate(Who::It),
+        };
+        Act::Ambush { point, wait, act: Box::new(act) }
+    }
+}
+
+fn way(from: Who, to: Who, direction: Direction) -> Way {
+    Way { from: from.into(), to: to.into(), direction }
+}
