@@ -13,6 +13,8 @@ FUZZ_TARGETS := remoting headers ha_packets records log files configuration
 # RocksDB's C++ takes a quarter of an hour of processor time. It is built once, kept outside the target folder, and linked statically.
 export ROCKSDB_LIB_DIR := $(CACHE)/rocksdb
 export ROCKSDB_STATIC := 1
+# Pasted by people, with characters that a shell would read: `make sim` finds it in its environment.
+export SCHEDULE
 
 .PHONY: chaos fuzz failover model help build test interop-long lint demo up down rocksdb cargo libclang
 
@@ -28,7 +30,8 @@ help:
 	@echo "make chaos   MINUTES=10 SEED=7: faults at random on real processes, their network, disks and clocks, under load; root and Linux"
 	@echo "make fuzz    MINUTES=1 of bytes that nobody sane has written into each of: $(FUZZ_TARGETS)"
 	@echo "make model   check the safety rules exhaustively, deeper than make test does"
-	@echo "make sim     hunt lost messages in the simulation: SEEDS=1000 of them, from SEED=1 on"
+	@echo "make sim     hunt lost messages in the simulation: SEEDS=1000 of them, from SEED=1 on; the first that breaks a rule is"
+	@echo "             shrunk and told. SCHEDULE='seed 17; 3000 ms: kill B1 for 40 ms' (or a file) plays one as it says"
 	@echo "make mutants plant bugs and count how many of them the simulation finds"
 
 build: rocksdb
@@ -74,8 +77,13 @@ model: rocksdb
 
 # One core simulates some minutes in a second; a seed that breaks a rule prints its story.
 sim: rocksdb
+ifdef SCHEDULE
+	@BATON_SIM_SCHEDULE="$$SCHEDULE" BATON_SIM_MUTANT=$(MUTANT) \
+		cargo test --release -p baton-tests --test sim test_one_schedule -- --nocapture
+else
 	BATON_SIM_SEEDS=$(or $(SEEDS),1000) BATON_SIM_SEED=$(or $(SEED),1) \
 		cargo test --release -p baton-tests --test sim no_seed -- --nocapture
+endif
 
 mutants: rocksdb
 	@BATON_SIM_MUTANT_SEEDS=$(or $(SEEDS),300) BATON_SIM_TABLE=$(TARGET)/mutants.txt \

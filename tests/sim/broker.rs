@@ -199,7 +199,7 @@ impl Broker {
             Timer::Connect(number) => self.connect_timed_out(ctx, number),
             Timer::Follow(number) => self.follow_again(ctx, number),
             Timer::Metadata { link, slave } => self.metadata_synced(ctx, link, slave),
-            Timer::Handle(_) | Timer::Notify { .. } | Timer::Client => {}
+            Timer::Handle(_) | Timer::Notify { .. } | Timer::Client | Timer::Greet | Timer::Join => {}
         }
         self.settle(ctx);
     }
@@ -419,6 +419,12 @@ impl Broker {
 }
 
 impl Broker {
+    /// As master it waits for no answer about its set.
+    pub fn is_settled(&self) -> bool {
+        let leading = self.process.as_ref().and_then(|it| it.leading.as_ref());
+        leading.is_none_or(|it| it.core.in_sync().is_settled())
+    }
+
     pub fn identity(&self) -> Option<BrokerId> {
         match self.disk.identity {
             Identity::Known(id) => Some(id),

@@ -55,6 +55,8 @@ pub struct Truth {
     /// Acknowledged messages in the order in which clients, who wait for each, learned of it.
     pub heard: Vec<u32>,
     pub elections: u64,
+    /// Replicas whose disks are gone for good.
+    pub gone: BTreeSet<BrokerId>,
 }
 
 impl Truth {
@@ -77,6 +79,7 @@ impl Truth {
             acknowledged: Vec::new(),
             heard: Vec::new(),
             elections: 0,
+            gone: BTreeSet::new(),
         }
     }
 
@@ -235,6 +238,9 @@ impl Truth {
         let Some(newest) = &self.newest else { return };
         let end = end as usize;
         let holds = |id: BrokerId| {
+            if self.gone.contains(&id) {
+                return Some(true); // what it had was lost later, or is somebody's fault who may not lose it
+            }
             let it = replicas.iter().find(|it| it.identity() == Some(id))?;
             let same = it.disk.log.len() >= end && it.disk.log[..end] == own.disk.log[..end];
             // A replica that has lost its memory loses its place when it says so; meanwhile nobody elects it.
@@ -283,6 +289,32 @@ impl Truth {
         let alone = newest.set.len() + newest.eligible.len() == 1 && counts(&brokers[broker]);
         let holds = |it: &Broker| it.disk.log.len() >= until && it.disk.log[..until] == self.confirmed[..];
         alone && kept >= until || others().any(|it| counts(it) && holds(it))
+    }
+
+    /// May this disk be lost? Only where another member is there that has all that was confirmed, and that the master
+    /// is not about to take out of the set.
+    pub fn may_lose_disk(&self, brokers: &[Broker], broker: usize) -> bool {
+        let Some(newest) = &self.newest else { return true };
+        let counts =
+            |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id) || newest.eligible.contains(&id));
+        let until = self.confirmed.len();
+        let intact = |it: &&Broker| {
+            let holds = it.disk.log.len() >= until && it.disk.log[..until] == self.confirmed[..];
+            it.index != broker && it.process.is_some() && counts(it) && !it.disk.host_restarted && holds
+        };
+        !counts(&brokers[broker]) || self.of(brokers).iter().filter(intact).any(|_| brokers[broker].is_settled())
+    }
+
+    /// The replica on this broker exists no more: what it had promised binds nobody.
+    pub fn disk_lost(&mut self, broker: usize, id: Option<BrokerId>) {
+        self.gone.extend(id);
+        self.promised[broker] = 0;
+    }
+
+    /// All that could be elected was on disks that are gone: nothing is promised then.
+    pub fn is_stranded(&self) -> bool {
+        let Some(newest) = self.newest.as_ref().filter(|_| !self.gone.is_empty()) else { return false };
+        newest.set.union(&newest.eligible).all(|id| self.gone.contains(id))
     }
 
     /// In the end: every acknowledged message is on the master, each client's in order, and logs agree.

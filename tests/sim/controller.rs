@@ -1,6 +1,7 @@
 //! A simulated controller: the real Raft driver, state machine and liveness; `watch.rs` and the request handlers with
 //! another network and another clock.
 
+pub mod group;
 mod orders;
 mod requests;
 
@@ -13,6 +14,7 @@ use ::raft::eraftpb::Message;
 use controller::liveness::{Input, Liveness, Output, Probed, Settings};
 use controller::raft::{Event, Members, Options, RaftError, Stepped};
 use controller::replicas::{BrokerSet, Command, Elect, ElectMode, Outcome, RemoveDead, SetSummary};
+use group::Directory;
 use ha::Master;
 use ha::role::View;
 use node::clock::wall_ms;
@@ -30,12 +32,22 @@ const NOTIFY_AGAIN_US: [u64; 3] = [20_000, 100_000, 400_000];
 pub struct Controller {
     pub index: usize,
     pub node: NodeId,
-    disk: RaftDisk,
+    pub directory: Option<Directory>,
     pub process: Option<Process>,
+    /// `controllerJoin`: with an empty disk it asks the others who it is.
+    pub joins: bool,
+    /// No member of the group, as far as operators are concerned.
+    pub is_out: bool,
+    /// Its disk was exchanged, or it was removed: its process may end by itself.
+    pub is_expendable: bool,
+    /// And did.
+    pub ended: bool,
 }
 
 pub struct Process {
     pub raft: Stepped<RaftDisk>,
+    /// Raft ids and directories that have opened a stream to this process.
+    greeted: BTreeSet<(u64, u64)>,
     outbox: Receiver<Message>,
     events: mpsc::Receiver<Event>,
     liveness: Liveness,
@@ -67,30 +79,45 @@ struct Inquiry {
 }
 
 impl Controller {
-    pub fn new(index: usize, node: NodeId, controllers: usize, forgetful: bool) -> Controller {
-        let voters: Vec<u64> = (1..=controllers as u64).collect();
-        Controller { index, node, disk: RaftDisk::new(&voters, forgetful), process: None }
+    /// One of the founders, or a machine that waits to be added.
+    pub fn new(index: usize, node: NodeId, founders: usize) -> Controller {
+        let joins = index >= founders;
+        let (is_out, is_expendable, ended) = (joins, false, false);
+        Controller { index, node, directory: None, process: None, joins, is_out, is_expendable, ended }
     }
 
     pub fn start(&mut self, ctx: &mut Ctx) {
+        match self.directory {
+            Some(_) => self.start_process(ctx),
+            None if self.joins => self.ask_to_join(ctx),
+            None => {
+                self.make_directory(ctx, self.index as u64 + 1);
+                self.start_process(ctx);
+            }
+        }
+    }
+
+    fn start_process(&mut self, ctx: &mut Ctx) {
         ctx.set_clocks(self.node);
-        let names = (0..ctx.profile.controllers).map(|it| (format!("n{it}"), format!("C{}", it + 1)));
+        let Some(directory) = &self.directory else { return };
+        let founders = (0..ctx.profile.founders).map(|it| (group::name(it), group::address(it)));
         let options = Options {
-            id: self.index as u64 + 1,
+            id: directory.raft_id,
             election_timeout: ctx.profile.election_ms,
             snapshot_entries: ctx.profile.snapshot_entries,
             snapshot_bytes: 1 << 20,
-            founders: Members::founders(names),
+            founders: Members::founders(founders),
             address: String::new(),
         };
         let (send, outbox) = channel();
         let (told, events) = mpsc::channel(EVENTS);
         let deliver = Box::new(move |it: Message| send.send(it).is_ok());
         let seed = ctx.rng.next();
-        let raft = Stepped::new(options, self.disk.clone(), deliver, told, seed);
+        let raft = Stepped::new(options, directory.disk.clone(), deliver, told, seed);
         let raft = raft.unwrap_or_else(|e| panic!("controller {} does not start: {e:#}", self.index + 1));
         self.process = Some(Process {
             raft,
+            greeted: BTreeSet::new(),
             outbox,
             events,
             liveness: Liveness::new(settings(ctx)),
@@ -103,11 +130,14 @@ impl Controller {
             wakes_at: 0,
         });
         ctx.say(self.node, format_args!("starts"));
+        self.greet(ctx);
         self.settle(ctx);
     }
 
     pub fn lose_memory(&self) {
-        self.disk.lose_memory();
+        if let Some(it) = &self.directory {
+            it.disk.lose_memory();
+        }
     }
 
     pub fn on_incoming(&mut self, ctx: &mut Ctx, conn: ConnId, incoming: Incoming) {
@@ -128,16 +158,16 @@ impl Controller {
     pub fn on_datagram(&mut self, ctx: &mut Ctx, from: NodeId, packet: Packet) {
         ctx.set_clocks(self.node);
         match packet {
-            Packet::Raft(message) => {
-                let delivered = self.process.as_mut().map(|it| it.raft.deliver(*message));
-                self.must(ctx, delivered.unwrap_or(Ok(())));
-            }
+            Packet::Raft { to, hello, message } => self.on_raft(ctx, from, to, &hello, message),
+            Packet::Banned { directory, why } => self.banned(ctx, directory, why),
+            Packet::Join { name, life } => self.on_join(ctx, from, &name, life),
+            Packet::Joined { life, raft_id } if life == ctx.net.hosts[self.node.0].life => self.joined(ctx, raft_id),
             Packet::Call { id, set, request: Request::Witness { id: broker } } => {
                 let now = ctx.local(self.node);
                 let heard = self.process.as_ref().and_then(|it| it.liveness.silent_for(now, set.name(), broker));
                 ctx.datagram(self.node, from, Packet::Reply { id, reply: Reply::Witness(heard) });
             }
-            Packet::Call { set, request: Request::Switchover, .. } => self.begin_switch(ctx, set),
+            Packet::Call { set, request, .. } => self.on_order(ctx, set, request),
             Packet::Reply { id, reply: Reply::Witness(heard) } => self.witnessed(ctx, from, id, heard),
             Packet::Reply { id, reply: Reply::Held(result) } => self.held(ctx, id, result),
             _ => {}
@@ -160,6 +190,8 @@ impl Controller {
             Timer::Connect(number) => self.probe_timed_out(ctx, number),
             Timer::Search(call) => self.end_inquiry(ctx, call),
             Timer::Call(id) => self.hold_timed_out(ctx, id),
+            Timer::Greet => self.greet(ctx),
+            Timer::Join => self.ask_to_join(ctx),
             Timer::Notify { set, id, attempt } => self.notify(ctx, set, id, attempt),
             _ => {}
         }
@@ -168,14 +200,16 @@ impl Controller {
 
     /// Rounds until nothing more comes of them.
     fn settle(&mut self, ctx: &mut Ctx) {
+        let mut messages = Vec::new();
         loop {
             let Some(it) = &mut self.process else { return };
             let round = it.raft.round();
             let mut moved = false;
             while let Ok(message) = it.outbox.try_recv() {
-                let to = ctx.controller(message.to as usize - 1);
-                ctx.datagram(self.node, to, Packet::Raft(Box::new(message)));
+                messages.push(message);
             }
+            messages.drain(..).for_each(|it| self.send_raft(ctx, it));
+            let Some(it) = &mut self.process else { return };
             let mut events = Vec::new();
             while let Ok(event) = it.events.try_recv() {
                 events.push(event);
@@ -194,7 +228,14 @@ impl Controller {
     }
 
     fn must(&mut self, ctx: &mut Ctx, result: anyhow::Result<()>) {
-        if let Err(e) = result {
+        let Err(e) = result else { return };
+        if self.ended {
+            return; // said already
+        }
+        if self.is_expendable {
+            ctx.say(self.node, format_args!("ends: {e:#}"));
+            self.ended = true;
+        } else {
             ctx.fail("Raft", format!("controller {} ends: {e:#}", self.index + 1));
         }
     }

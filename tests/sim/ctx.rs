@@ -41,6 +41,8 @@ pub enum Timer {
         attempt: usize,
     },
     Client,
+    Greet,
+    Join,
 }
 
 /// Moments at which a fault is worth more than at any other.
@@ -152,10 +154,15 @@ impl Ctx {
         clock.offset_ms + (passed / 1_000) as u64
     }
 
+    /// What the node's wall clock shows.
+    pub fn wall(&self, node: NodeId) -> i64 {
+        1_700_000_000_000 + self.clocks[node.0].wall_ahead_ms + self.local(node) as i64
+    }
+
     /// Sets this thread's clocks to the node's.
     pub fn set_clocks(&self, node: NodeId) {
         let monotonic_ms = self.local(node);
-        let wall_ms = 1_700_000_000_000 + self.clocks[node.0].wall_ahead_ms + monotonic_ms as i64;
+        let wall_ms = self.wall(node);
         clock::simulate(Virtual { monotonic_ms, wall_ms });
     }
 

@@ -98,6 +98,11 @@ impl RaftDisk {
     pub fn lose_memory(&self) {
         self.with(|it| it.lazy = None);
     }
+
+    /// With which directory this one was first heard.
+    pub fn directory_of(&self, raft_id: u64) -> Option<u64> {
+        self.with(|it| it.disk.load().ok()?.directories.get(&raft_id).copied())
+    }
 }
 
 impl Disk for RaftDisk {

@@ -5,7 +5,7 @@ use crate::ctx::Point;
 use crate::faults::{Kind, Profile};
 use crate::packet::SetId;
 use crate::rng::Rng;
-use crate::schedule::{Act, Direction, Group, Timed, Way, Who};
+use crate::schedule::{Act, Direction, Group, Order, Timed, Way, Who};
 
 /// When the first one may strike: the set has a master by then.
 const FIRST_US: u64 = 2_000_000;
@@ -61,7 +61,13 @@ impl Draw<'_> {
                 let (a, b) = self.two_servers();
                 Act::Break { a, b }
             }
-            Kind::Switchover => Act::Switch { set: self.some_set() },
+            Kind::Switchover => Act::Order(Order::Switch { set: self.some_set() }),
+            Kind::WipeBroker => Act::Wipe { who: self.some_broker(), back: self.duration() },
+            Kind::WipeController => Act::Wipe { who: self.some_controller(), back: self.duration() },
+            Kind::Members => Act::Order(self.members()),
+            Kind::Order => Act::Order(self.order()),
+            Kind::Jump => Act::Jump { who: self.some_server(), by_ms: self.jump() },
+            Kind::Triangle => self.triangle(),
             Kind::Ambush => self.ambush(),
             Kind::Catastrophe => return self.catastrophe(),
         };
@@ -142,6 +148,51 @@ impl Draw<'_> {
     fn cut_from_controllers(&mut self, who: Who) -> Act {
         let direction = if self.rng.chance(300) { Direction::Both } else { Direction::There };
         Act::Cut { ways: vec![way(Who::Controllers, who, direction)], lasts: self.duration(), healing: 0 }
+    }
+
+    fn members(&mut self) -> Order {
+        let who = Who::Controller(self.rng.below(self.profile.controllers as u64) as usize);
+        if self.rng.chance(600) { Order::Add { who } } else { Order::Remove { who } }
+    }
+
+    fn order(&mut self) -> Order {
+        let set = self.some_set();
+        match self.rng.below(4) {
+            0 => Order::Elect { set },
+            1 => Order::Designate { who: self.some_broker() },
+            2 => Order::Clean { set },
+            _ => Order::Transfer { to: Who::Controller(self.rng.below(self.profile.founders as u64) as usize) },
+        }
+    }
+
+    /// Seconds or hours, both ways.
+    fn jump(&mut self) -> i64 {
+        let longest = self.rng.pick(&[5_000, 4 * 3_600_000]);
+        self.rng.between(1, longest) as i64 * self.rng.pick(&[-1, 1])
+    }
+
+    /// Everybody is of one of three parties; each way between two of them is open or not, and one at least is not.
+    fn triangle(&mut self) -> Act {
+        let mut parties = [Group::default(), Group::default(), Group::default()];
+        let controllers = (0..self.profile.controllers).map(Who::Controller);
+        for who in controllers.chain((0..self.profile.brokers()).map(Who::Broker)) {
+            parties[self.rng.below(3) as usize].of.push(who);
+        }
+        let [a, b, c] = &parties;
+        let pairs = [(a, b), (b, a), (b, c), (c, b), (a, c), (c, a)];
+        let cut = self.rng.between(1, 62);
+        let ways = pairs.iter().enumerate().filter(|it| cut & (1 << it.0) != 0).map(|(_, (from, to))| (from, to));
+        let ways = ways.filter(|(from, to)| !from.of.is_empty() && !to.of.is_empty());
+        let way = |(from, to): (&&Group, &&Group)| Way {
+            from: (*from).clone(),
+            to: (*to).clone(),
+            direction: Direction::There,
+        };
+        let ways: Vec<Way> = ways.map(way).collect();
+        match ways.is_empty() {
+            true => Act::Pause { who: self.some_server(), lasts: self.duration() },
+            false => Act::Cut { ways, lasts: self.duration(), healing: HEALING_US },
+        }
     }
 
     /// What happens at a moment that matters.

@@ -9,7 +9,9 @@ use std::ops::Range;
 
 #[derive(Clone, Debug)]
 pub struct Profile {
+    /// Machines: the founders, and maybe one that waits to be added.
     pub controllers: usize,
+    pub founders: usize,
     pub sets: usize,
     /// Of each set.
     pub replicas: usize,
@@ -73,9 +75,19 @@ pub enum Kind {
     Ambush,
     /// One loses power, all others are killed, and it is back before them.
     Catastrophe,
+    WipeBroker,
+    WipeController,
+    /// Controllers are added and removed.
+    Members,
+    /// What operators type.
+    Order,
+    /// A wall clock jumps.
+    Jump,
+    /// Three parties, some of which do not hear some others.
+    Triangle,
 }
 
-const KINDS: [(Kind, u64); 14] = [
+const KINDS: [(Kind, u64); 20] = [
     (Kind::KillBroker, 10),
     (Kind::CrashBroker, 8),
     (Kind::PowerBroker, 6),
@@ -90,6 +102,12 @@ const KINDS: [(Kind, u64); 14] = [
     (Kind::KillLeaderAndMaster, 3),
     (Kind::Ambush, 12),
     (Kind::Catastrophe, 2),
+    (Kind::WipeBroker, 2),
+    (Kind::WipeController, 1),
+    (Kind::Members, 2),
+    (Kind::Order, 4),
+    (Kind::Jump, 3),
+    (Kind::Triangle, 5),
 ];
 
 #[derive(Clone, Debug)]
@@ -100,6 +118,8 @@ pub enum Fault {
     Heal(NodeId, NodeId),
     Resume(NodeId),
     Start(NodeId),
+    /// An operator looks whether what was ordered is done.
+    Operator,
     /// Everything is well from now on.
     Calm,
     /// Look whether all is as it should be in the end.
@@ -128,7 +148,8 @@ impl Profile {
         let weights = weights.collect();
         let timeout_ms = rng.pick(&[1_000, 2_000, 2_000]);
         Profile {
-            controllers: 3,
+            controllers: if rng.chance(200) { 4 } else { 3 },
+            founders: 3,
             sets: rng.pick(&[1, 2, 2]),
             replicas,
             clients: 3,
@@ -167,6 +188,7 @@ impl Profile {
     /// Three brokers, strict, on a good network; nothing goes wrong by itself.
     pub fn quiet() -> Profile {
         Profile {
+            controllers: 3,
             sets: 1,
             replicas: 3,
             latency_us: 100,

@@ -80,18 +80,20 @@ fn no_seed_breaks_a_rule() {
     let (count, first) = (number("BATON_SIM_SEEDS").unwrap_or(SEEDS), number("BATON_SIM_SEED").unwrap_or(1));
     let began = Instant::now();
     let (mut acknowledged, mut elections, mut events, mut virtual_time, mut broken) = (0, 0, 0, 0, Vec::new());
+    let mut stranded = 0;
     for (seed, it) in (first..).zip(all(first..first + count, watched)) {
         acknowledged += it.acknowledged;
         elections += it.elections;
         events += it.events;
         virtual_time += it.virtual_time;
+        stranded += u64::from(it.stranded);
         broken.extend(it.violation.map(|_| seed));
     }
     let took = began.elapsed().as_secs_f64();
     let simulated = virtual_time as f64 / 1e6;
     println!(
         "{count} seeds from {first}: {acknowledged} acknowledged messages, {elections} elections, {events} events, \
-         {simulated:.0} s simulated in {took:.1} s; {} seeds broke a rule",
+         {simulated:.0} s simulated in {took:.1} s; {stranded} lost a last disk, {} seeds broke a rule",
         broken.len()
     );
     let why = broken.first().and_then(|seed| story(&Schedule::drawn(*seed), None));
@@ -153,6 +155,7 @@ fn test_one_schedule() {
     let schedule: Schedule = text.parse().unwrap_or_else(|e| panic!("BATON_SIM_SCHEDULE: {e}"));
     let mutant = std::env::var("BATON_SIM_MUTANT")
         .ok()
+        .filter(|it| !it.is_empty())
         .map(|it| mutants::named(&it).unwrap_or_else(|| panic!("BATON_SIM_MUTANT: no planted bug is called {it}")));
     let report = play(&schedule, mutant, Telling::Story);
     println!("{}\n{schedule}\n{} messages acknowledged", report.story.join("\n"), report.acknowledged);
@@ -161,10 +164,13 @@ fn test_one_schedule() {
 
 #[test]
 fn a_schedule_that_was_printed_is_the_same_run() {
-    for seed in 1..=20 {
+    for seed in 1..=100 {
         let drawn = Schedule::drawn(seed);
         let read: Schedule = drawn.to_string().parse().unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         assert_eq!(read, drawn, "seed {seed}");
+    }
+    for seed in 1..=5 {
+        let drawn = Schedule::drawn(seed);
         let pasted: Schedule = drawn.on_one_line().parse().unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         let (one, two) = (run(seed, None, Telling::Nothing), play(&pasted, None, Telling::Nothing));
         assert_eq!((one.hash, one.events), (two.hash, two.events), "seed {seed}");
@@ -177,7 +183,7 @@ fn a_failing_run_is_shrunk_to_a_few_acts_that_break_the_same_rule() {
     let failing = (1..).find(|seed| run(*seed, mutant, Telling::Nothing).violation.is_some());
     let drawn = Schedule::drawn(failing.expect("the bug is found soon"));
     let rule = play(&drawn, mutant, Telling::Nothing).violation.map(|it| it.rule);
-    let it = shrink::shrink(&drawn, mutant, 400).expect("it breaks a rule");
+    let it = shrink::shrink(&drawn, mutant, 200).expect("it breaks a rule");
     println!("{}", shrink::told(&it, mutant));
     assert!(it.schedule.acts.len() <= 5 && it.schedule.acts.len() < drawn.acts.len(), "{}", it.schedule);
     let pasted: Schedule = it.schedule.on_one_line().parse().expect("a schedule");

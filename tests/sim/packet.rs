@@ -1,11 +1,14 @@
 //! What travels between the simulated processes: the requests of RocketMQ and ours, decoded.
 
 use controller::liveness::Heartbeat;
+use controller::raft::Hello;
 use ha::role::View;
 use proto::ha::{MasterHandshake, SlaveHandshake, TransferHeader};
 use proto::header::HoldWritesRequest;
 use proto::{BrokerId, Epoch, Millis, Offset};
+use raft::eraftpb::Message;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A broker set; requests name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +54,26 @@ pub enum Packet {
     MasterHandshake(MasterHandshake),
     Transfer(TransferHeader),
     Body(Vec<Cell>),
-    Raft(Box<raft::eraftpb::Message>),
+    /// Between controllers: a stream opens with who opens it; without a message that is all.
+    Raft {
+        to: u64,
+        hello: Arc<Hello>,
+        message: Option<Box<Message>>,
+    },
+    /// The sender has good reason never to hear that directory again.
+    Banned {
+        directory: u64,
+        why: String,
+    },
+    /// Who am I, asks a controller with this name and an empty disk, in this life.
+    Join {
+        name: String,
+        life: Option<u32>,
+    },
+    Joined {
+        life: Option<u32>,
+        raft_id: u64,
+    },
     /// A client's message, and what became of it.
     Send(u32),
     Sent {
@@ -91,6 +113,14 @@ pub enum Request {
     },
     /// An operator moves mastership.
     Switchover,
+    /// `electMaster`, without an id and with one.
+    ElectBest,
+    Designate {
+        id: BrokerId,
+    },
+    Clean {
+        ids: BTreeSet<BrokerId>,
+    },
     Hold(HoldWritesRequest),
     Release(Epoch),
 }

@@ -103,16 +103,42 @@ pub enum Act {
         a: Who,
         b: Who,
     },
-    /// An operator moves mastership (S10).
-    Switch {
-        set: SetId,
+    /// Killed, and its disk is exchanged for an empty one before it is started again.
+    Wipe {
+        who: Who,
+        back: u64,
     },
+    /// The wall clock shows something else from now on.
+    Jump {
+        who: Who,
+        by_ms: i64,
+    },
+    Order(Order),
     /// When somebody reaches the point, and so much later.
     Ambush {
         point: Point,
         wait: u64,
         act: Box<Act>,
     },
+}
+
+/// What an operator types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A planned change of master (S10).
+    Switch { set: SetId },
+    /// `electMaster` without an id.
+    Elect { set: SetId },
+    /// `electMaster` with the id of this replica.
+    Designate { who: Who },
+    /// `cleanBrokerMetadata` of the replicas whose disks are gone.
+    Clean { set: SetId },
+    /// `transferLeadership`.
+    Transfer { to: Who },
+    /// `addController`, with all that belongs to it.
+    Add { who: Who },
+    /// `removeController`.
+    Remove { who: Who },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! One run: controllers, one or two broker sets, clients, faults; one thread, virtual time, everything from the seed.
 
+mod operator;
 mod strikes;
 
 use crate::broker::Broker;
@@ -12,6 +13,8 @@ use crate::net::{ConnId, Incoming, Net};
 use crate::packet::{Packet, Sent, SetId};
 use crate::rng::Rng;
 use crate::schedule::Schedule;
+use controller::raft::Ask;
+use operator::Operator;
 use std::collections::VecDeque;
 
 /// After the faults: until a message is acknowledged, and until all replicas are the same.
@@ -29,6 +32,8 @@ pub struct Report {
     pub events: u64,
     /// Microseconds.
     pub virtual_time: u64,
+    /// Ended early: a set had lost its last disk.
+    pub stranded: bool,
 }
 
 /// What a stopped process finds when it goes on.
@@ -36,6 +41,8 @@ enum Deferred {
     Incoming(ConnId, Incoming),
     Datagram(NodeId, Packet),
     Timer(Timer),
+    /// From an operator at its console.
+    Ask(Ask),
 }
 
 struct Client {
@@ -75,6 +82,9 @@ struct World {
     /// Clients have stopped; the end is judged then.
     ends_at: Option<u64>,
     over: bool,
+    operator: Operator,
+    /// A set has lost its last disk, see [`Truth::is_stranded`].
+    stranded: bool,
 }
 
 /// Whether a run keeps its story.
@@ -110,7 +120,7 @@ impl World {
                 break;
             }
         }
-        let World { ctx, .. } = world;
+        let World { ctx, stranded, .. } = world;
         Report {
             violation: ctx.violation().cloned(),
             hash: ctx.story.hash,
@@ -119,6 +129,7 @@ impl World {
             elections: ctx.truths.iter().map(|it| it.elections).sum(),
             events,
             virtual_time: ctx.now,
+            stranded,
         }
     }
 
@@ -151,10 +162,9 @@ impl World {
             ambush: None,
             fuse: None,
         };
-        let forgetful = ctx.is(Mutant::ForgetsRaftTail);
         World {
             controllers: (0..controllers)
-                .map(|it| Controller::new(it, ctx.controller(it), controllers, forgetful))
+                .map(|it| Controller::new(it, ctx.controller(it), ctx.profile.founders))
                 .collect(),
             brokers: (0..brokers).map(|it| Broker::new(it, ctx.profile.set_of_broker(it), ctx.broker(it))).collect(),
             clients: (0..clients).map(|it| Client::new(SetId(it / ctx.profile.clients))).collect(),
@@ -170,6 +180,8 @@ impl World {
             victims: Vec::new(),
             ends_at: None,
             over: false,
+            operator: Operator::default(),
+            stranded: false,
         }
     }
 
@@ -223,6 +235,7 @@ impl World {
                 Deferred::Incoming(conn, incoming) => it.on_incoming(ctx, conn, incoming),
                 Deferred::Datagram(from, packet) => it.on_datagram(ctx, from, packet),
                 Deferred::Timer(timer) => it.on_timer(ctx, timer),
+                Deferred::Ask(_) => {}
             }
         } else if node.0 < self.controllers.len() {
             let (it, ctx) = (&mut self.controllers[node.0], &mut self.ctx);
@@ -230,6 +243,10 @@ impl World {
                 Deferred::Incoming(conn, incoming) => it.on_incoming(ctx, conn, incoming),
                 Deferred::Datagram(from, packet) => it.on_datagram(ctx, from, packet),
                 Deferred::Timer(timer) => it.on_timer(ctx, timer),
+                Deferred::Ask(ask) => it.on_ask(ctx, &ask),
+            }
+            if it.ended && it.process.is_some() {
+                self.stop(node);
             }
         } else {
             self.on_client(node, what);
@@ -292,7 +309,8 @@ impl World {
     // ---- processes and hosts
 
     fn start(&mut self, node: NodeId) {
-        if self.ctx.net.hosts[node.0].life.is_some() {
+        let waits = |it: &Controller| it.ended || it.is_out && it.directory.is_none();
+        if self.ctx.net.hosts[node.0].life.is_some() || self.controllers.get(node.0).is_some_and(waits) {
             return;
         }
         if !self.ctx.net.hosts[node.0].powered {
@@ -388,13 +406,19 @@ impl World {
 
     fn look(&mut self) {
         let Some(since) = self.last_blow.or(self.calm_since) else { return };
+        if self.ctx.truths.iter().any(Truth::is_stranded) {
+            (self.over, self.stranded) = (true, true);
+            return;
+        }
         let (now, passed) = (self.ctx.now, self.ctx.now - since);
         if let Some(at) = self.ends_at {
             if now >= at {
                 self.over = true;
                 self.judge_the_end();
             }
-        } else if self.ctx.sets().all(|it| self.acknowledged_since[it.0] && self.is_whole(it)) {
+        } else if self.operator.is_idle()
+            && self.ctx.sets().all(|it| self.acknowledged_since[it.0] && self.is_whole(it))
+        {
             match self.last_blow {
                 None => self.strike_masters(),
                 // What is under way comes to its end.
@@ -403,6 +427,9 @@ impl World {
         } else {
             for set in self.ctx.sets() {
                 self.judge_healing(set, passed);
+            }
+            if passed >= HEALED_WITHIN_US && !self.operator.is_idle() {
+                self.ctx.fail("S14", format!("the controllers' members are not as ordered: {:?}", self.operator));
             }
         }
         self.ctx.agenda.put(now + LOOK_US, Event::Fault(Fault::Look));
@@ -463,6 +490,7 @@ impl World {
         let Some(master) = self.master(set) else { return false };
         let belongs = |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id));
         self.brokers[master].identity() == newest.master
+            && newest.set.is_disjoint(&self.ctx.truths[set.0].gone)
             && self.replicas(set).iter().all(|it| self.victims.contains(&it.index) || belongs(it))
     }
 }

@@ -353,7 +353,7 @@ impl Broker {
                 self.try_again(ctx, call.errand, false);
             }
             (Purpose::NextId, Reply::Id(id)) => {
-                let check_code = format!("{};{}", ctx.names[self.node.0], ctx.now);
+                let check_code = format!("{};{}", ctx.names[self.node.0], ctx.wall(self.node));
                 self.disk.identity = Identity::Applying(id, check_code);
                 self.identify(ctx);
             }

@@ -1,10 +1,11 @@
-//! What an operator orders: a planned change of master (S10), as in `controller/rpc/planned.rs`.
+//! What an operator orders: a planned change of master (S10), as in `controller/rpc/planned.rs`; an election, as in
+//! `rpc/election.rs`; and that replicas be forgotten, as in `rpc/admin.rs`.
 
 use super::requests::Then;
 use super::{Controller, Decision};
 use crate::ctx::{Ctx, NodeId, Timer};
 use crate::packet::{Packet, Request, SetId};
-use controller::replicas::{Cause, Command, Elect, ElectMode, UncleanElection};
+use controller::replicas::{Cause, Clean, CleanLiving, Command, Elect, ElectMode, UncleanElection};
 use node::clock::wall_ms;
 use proto::header::HoldWritesRequest;
 use proto::{BrokerId, Epoch, Offset};
@@ -23,6 +24,50 @@ pub struct Switch {
 }
 
 impl Controller {
+    pub(super) fn on_order(&mut self, ctx: &mut Ctx, set: SetId, request: Request) {
+        match request {
+            Request::Switchover => self.begin_switch(ctx, set),
+            Request::ElectBest => self.elect_for_operator(ctx, set, None),
+            Request::Designate { id } => self.elect_for_operator(ctx, set, Some(id)),
+            Request::Clean { ids } if self.leads() => {
+                let now = ctx.local(self.node);
+                ctx.say(self.node, format_args!("is told to forget {ids:?} of set {}", set.name()));
+                let alive = self.process.as_ref().map(|it| it.liveness.heard(now, set.name())).unwrap_or_default();
+                let (broker_set, living, at_ms) = (set.name().to_owned(), CleanLiving::Refuse, wall_ms());
+                let change = Clean { broker_set, ids: Some(ids), living, alive, at_ms };
+                self.propose(ctx, Command::Clean(change), Then::Nobody);
+            }
+            _ => {}
+        }
+    }
+
+    fn elect_for_operator(&mut self, ctx: &mut Ctx, set: SetId, id: Option<BrokerId>) {
+        let now = ctx.local(self.node);
+        let Some(it) = self.process.as_ref().filter(|_| self.leads()) else { return };
+        let (mode, cause) = match id {
+            Some(id) => (ElectMode::Designated, Cause::Designated { id }),
+            None => (ElectMode::Best, Cause::NoMaster),
+        };
+        // What an operator asks for does not wait.
+        if mode == ElectMode::Best && it.liveness.restrained(now, set.name()).is_some() {
+            return;
+        }
+        let at_ms = wall_ms();
+        let elect = Elect {
+            broker_set: set.name().to_owned(),
+            requester: id,
+            mode,
+            alive: it.liveness.candidates(now, set.name()),
+            unclean: super::settings(ctx).unclean,
+            expect: None,
+            cause,
+            detected_ms: at_ms,
+            at_ms,
+        };
+        ctx.say(self.node, format_args!("is told to elect for set {}: {:?}", set.name(), elect.cause));
+        self.propose(ctx, Command::Elect(elect), Then::Nobody);
+    }
+
     pub(super) fn begin_switch(&mut self, ctx: &mut Ctx, of: SetId) {
         let now = ctx.local(self.node);
         if !self.leads() {

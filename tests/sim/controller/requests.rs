@@ -50,6 +50,8 @@ pub enum Then {
     Apply(Asker),
     /// The controller's own idea about this broker set.
     Own(String),
+    /// An operator reads the outcome from what the controllers list.
+    Nobody,
     Switch(Box<orders::Switch>),
 }
 
@@ -59,7 +61,7 @@ impl Controller {
         match request {
             Request::Metadata => {
                 let leadership = self.process.as_ref().map(|it| it.raft.leadership()).unwrap_or_default();
-                let leader = leadership.leader.map(|it| it as usize - 1);
+                let leader = leadership.leader.and_then(|it| self.index_of(it));
                 self.reply(ctx, asker, Reply::Metadata { leading: leadership.leading, leader });
             }
             Request::Heartbeat(it) => {
@@ -237,6 +239,7 @@ impl Controller {
                     self.step(ctx, Input::Settled { broker_set });
                 }
             }
+            Then::Nobody => {}
             Then::Switch(it) => self.switched(ctx, *it, decision),
             // The answer to a proposal is what may get lost.
             Then::Apply(asker) | Then::Register(asker) | Then::Elect(asker) | Then::Alter(asker) => {

@@ -1,6 +1,6 @@
 //! Schedules as text: one line an act, or all on one line with `;` between them.
 
-use super::{Act, Direction, Group, Schedule, Setting, Timed, Trouble, Way, Who};
+use super::{Act, Direction, Group, Order, Schedule, Setting, Timed, Trouble, Way, Who};
 use crate::ctx::Point;
 use crate::packet::SetId;
 use std::collections::BTreeSet;
@@ -174,7 +174,9 @@ impl Display for Act {
                 Ok(())
             }
             Act::Break { a, b } => write!(f, "break {a} and {b}"),
-            Act::Switch { set } => write!(f, "switch {}", Who::Set(*set)),
+            Act::Wipe { who, back } => write!(f, "wipe {who} for {}", Ms(*back)),
+            Act::Jump { who, by_ms } => write!(f, "jump {who} by {by_ms} ms"),
+            Act::Order(order) => write!(f, "{order}"),
             Act::Ambush { point, wait, act } => {
                 write!(f, "at the next {}, after {}: {act}", name_of(*point, &POINTS), Ms(*wait))
             }
@@ -182,9 +184,39 @@ impl Display for Act {
     }
 }
 
+impl Display for Order {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Written {
+        match self {
+            Order::Switch { set } => write!(f, "switch {}", Who::Set(*set)),
+            Order::Elect { set } => write!(f, "elect {}", Who::Set(*set)),
+            Order::Designate { who } => write!(f, "designate {who}"),
+            Order::Clean { set } => write!(f, "clean {}", Who::Set(*set)),
+            Order::Transfer { to } => write!(f, "transfer {to}"),
+            Order::Add { who } => write!(f, "add {who}"),
+            Order::Remove { who } => write!(f, "remove {who}"),
+        }
+    }
+}
+
+fn order(verb: &str, whom: &str) -> Read<Option<Order>> {
+    let set = || SetId::named(whom.trim()).map_or_else(|| bad(whom, "a broker set as in `a`"), Ok);
+    Ok(Some(match verb {
+        "switch" => Order::Switch { set: set()? },
+        "elect" => Order::Elect { set: set()? },
+        "designate" => Order::Designate { who: whom.parse()? },
+        "clean" => Order::Clean { set: set()? },
+        "transfer" => Order::Transfer { to: whom.parse()? },
+        "add" => Order::Add { who: whom.parse()? },
+        "remove" => Order::Remove { who: whom.parse()? },
+        _ => return Ok(None),
+    }))
+}
+
 const FORMS: &str = "`kill B1 for 40 ms`, `crash B1 after 7 outputs for 40 ms`, `power off B1 for 40 ms keeping 30 %`, \
                      `pause B1 for 40 ms`, `cut B1 <> all-C1, B1 > C1 for 40 ms healing over 20 ms`, \
-                     `break B1 and controllers`, `switch a`, or `at the next proposal, after 0.3 ms: …`";
+                     `break B1 and controllers`, `wipe B1 for 40 ms`, `jump C1 by -3600000 ms`, `switch a`, `elect a`, \
+                     `designate B1`, `clean a`, `transfer C1`, `add C4`, `remove C1`, or \
+                     `at the next proposal, after 0.3 ms: …`";
 
 impl FromStr for Act {
     type Err = BadSchedule;
@@ -217,7 +249,13 @@ impl FromStr for Act {
                 Ok(Act::Cut { ways, lasts: time(lasts)?, healing: time(healing)? })
             }
             "break" => parts(" and ").and_then(|(a, b)| Ok(Act::Break { a: a.parse()?, b: b.parse()? })),
-            "switch" => SetId::named(rest.trim()).map_or_else(|| bad(text, FORMS), |set| Ok(Act::Switch { set })),
+            "wipe" => parts(" for ").and_then(|(who, back)| Ok(Act::Wipe { who: who.parse()?, back: time(back)? })),
+            "jump" => {
+                let (who, by) = parts(" by ")?;
+                let by_ms = by.trim().strip_suffix("ms").and_then(|it| it.trim().parse().ok());
+                let Some(by_ms) = by_ms else { return bad(by, "a time as in `-3600000 ms`") };
+                Ok(Act::Jump { who: who.parse()?, by_ms })
+            }
             "at" => {
                 let Some((head, act)) = text.split_once(": ") else { return bad(text, FORMS) };
                 let Some((point, wait)) = head.strip_prefix("at the next ").and_then(|it| it.split_once(", after "))
@@ -227,7 +265,7 @@ impl FromStr for Act {
                 let (point, wait) = (named(point, &POINTS)?, time(wait)?);
                 Ok(Act::Ambush { point, wait, act: Box::new(act.parse()?) })
             }
-            _ => bad(text, FORMS),
+            _ => order(verb, rest)?.map_or_else(|| bad(text, FORMS), |it| Ok(Act::Order(it))),
         }
     }
 }

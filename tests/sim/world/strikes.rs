@@ -3,7 +3,8 @@
 use super::World;
 use crate::ctx::{Event, NodeId};
 use crate::faults::Fault;
-use crate::packet::{Packet, Request, SetId};
+use crate::mutants::Mutant;
+use crate::packet::SetId;
 use crate::schedule::{Act, Direction, Group, Way, Who};
 
 impl World {
@@ -19,6 +20,7 @@ impl World {
             Fault::Heal(from, to) => self.ctx.heal(from, to),
             Fault::Resume(node) => self.go_on(node),
             Fault::Start(node) => self.start(node),
+            Fault::Operator => self.operate(),
             Fault::Calm => self.calm_down(),
             Fault::Look => self.look(),
         }
@@ -30,7 +32,7 @@ impl World {
 
     // ---- who is meant
 
-    fn meant(&self, who: Who, it: Option<NodeId>) -> Vec<NodeId> {
+    pub(super) fn meant(&self, who: Who, it: Option<NodeId>) -> Vec<NodeId> {
         let (controllers, brokers) = (self.controllers.len(), self.brokers.len());
         let clients = self.clients.len();
         let one = |index: usize, count: usize, first: usize| match index < count {
@@ -60,8 +62,8 @@ impl World {
         all(&group.of).into_iter().filter(|node| !but.contains(node)).collect()
     }
 
-    fn leader(&self) -> Option<NodeId> {
-        self.controllers.iter().find(|it| it.leads()).map(|it| it.node)
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.controllers.iter().find(|it| it.leads() && !self.paused[it.node.0]).map(|it| it.node)
     }
 
     /// The one that nobody would choose: of equals the smallest id is.
@@ -76,7 +78,7 @@ impl World {
         set.0 < self.ctx.profile.sets
     }
 
-    fn runs(&self, node: NodeId) -> bool {
+    pub(super) fn runs(&self, node: NodeId) -> bool {
         self.ctx.net.hosts[node.0].life.is_some()
     }
 
@@ -100,12 +102,12 @@ impl World {
                     self.ctx.reset(a, b);
                 }
             }
-            Act::Switch { set } => {
-                if let Some(leader) = self.leader() {
-                    let from = self.ctx.client(0);
-                    self.ctx.datagram(from, leader, Packet::Call { id: 0, set, request: Request::Switchover });
-                }
-            }
+            Act::Wipe { who, back } => self.each(who, it, |world, node| world.exchange_disk(node, back)),
+            Act::Jump { who, by_ms } => self.each(who, it, |world, node| {
+                world.ctx.clocks[node.0].wall_ahead_ms += by_ms;
+                world.ctx.say(node, format_args!("its wall clock jumps by {by_ms} ms"));
+            }),
+            Act::Order(order) => self.order(&order, it),
             Act::Ambush { point, wait, act } => self.ctx.ambush = Some((point, wait, act)),
         }
     }
@@ -148,6 +150,36 @@ impl World {
         }
         self.ctx.say(node, format_args!("its host loses power"));
         self.power_off(node, kept_percent);
+        self.later(back, Fault::Start(node));
+    }
+
+    /// Not where nothing is promised: to the last one that has everything, or to a second controller.
+    fn exchange_disk(&mut self, node: NodeId, back: u64) {
+        match self.broker_index(node) {
+            Some(index) => {
+                let (set, id) = (self.brokers[index].set, self.brokers[index].identity());
+                if !self.ctx.truths[set.0].may_lose_disk(&self.brokers, index) {
+                    return;
+                }
+                self.ctx.say(node, format_args!("is killed, and its disk is exchanged for an empty one"));
+                self.stop(node);
+                let lost = std::mem::take(&mut self.brokers[index].disk);
+                if self.ctx.is(Mutant::KeepsIdentityOfLostDisk) {
+                    self.brokers[index].disk.identity = lost.identity;
+                } else {
+                    self.ctx.truth(set).disk_lost(index, id);
+                }
+            }
+            None => {
+                if !self.may_lose_controller(node.0) {
+                    return;
+                }
+                self.ctx.say(node, format_args!("is killed, and its disk is exchanged for an empty one"));
+                self.stop(node);
+                self.controllers[node.0].wipe();
+                self.replace(node.0);
+            }
+        }
         self.later(back, Fault::Start(node));
     }
 

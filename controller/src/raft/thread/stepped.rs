@@ -6,11 +6,12 @@
 use super::{Driver, ELECTION_TICKS, Event, Options, Outbox};
 use crate::raft::disk::Disk;
 use crate::raft::log::Log;
-use crate::raft::{Ask, Input, Leadership, MemberRefusal, RaftError};
+use crate::raft::{Ask, Hello, Input, Leadership, MemberRefusal, Members, RaftError};
 use crate::replicas::{Command, Outcome, Replicas};
 use ::raft::eraftpb::Message;
 use node::clock::monotonic_ms;
 use proto::Millis;
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -60,6 +61,16 @@ impl<D: Disk> Stepped<D> {
         let (done, answered) = oneshot::channel();
         self.0.on_ask(ask, done);
         answered
+    }
+
+    /// May this controller talk to us? If not, why.
+    pub fn hello(&mut self, hello: &Hello) -> anyhow::Result<Result<(), String>> {
+        self.0.on_hello(hello)
+    }
+
+    /// Who belongs to the group and is sent messages, as this controller knows.
+    pub fn members(&self) -> impl Deref<Target = Members> {
+        self.0.publish_to.borrow()
     }
 
     /// What the inputs since the last round and the time led to; an error ends this controller.
