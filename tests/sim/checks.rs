@@ -55,6 +55,8 @@ pub struct Truth {
     /// Acknowledged messages in the order in which clients, who wait for each, learned of it.
     pub heard: Vec<u32>,
     pub elections: u64,
+    /// Replicas that controllers have taken out of the set because they were dead.
+    found_dead: BTreeSet<BrokerId>,
     /// Replicas whose disks are gone for good.
     pub gone: BTreeSet<BrokerId>,
 }
@@ -79,6 +81,7 @@ impl Truth {
             acknowledged: Vec::new(),
             heard: Vec::new(),
             elections: 0,
+            found_dead: BTreeSet::new(),
             gone: BTreeSet::new(),
         }
     }
@@ -177,6 +180,10 @@ impl Truth {
         self.revisions.insert(it.revision, it);
     }
 
+    pub fn found_dead(&mut self, ids: &BTreeSet<BrokerId>) {
+        self.found_dead.extend(ids);
+    }
+
     // ---- judging
 
     fn of<'a>(&self, brokers: &'a [Broker]) -> &'a [Broker] {
@@ -257,7 +264,13 @@ impl Truth {
             // master could not hear of it (S8), is one, too.
             let everywhere =
                 replicas.iter().filter(|it| it.identity().is_some_and(|id| holds(id) == Some(true))).count();
-            let copies = if all { everywhere } else { holders };
+            // So is one on a replica that the controllers have found dead and taken out on their own account, as long as
+            // the master has not heard of that: S4 promises copies, and a lease binds the controllers to the master only.
+            let unheard = own.process.as_ref().and_then(|it| it.leading.as_ref()).map_or(0, |it| {
+                let known = it.core.in_sync().committed().intersection(&self.found_dead);
+                known.filter(|id| !newest.set.contains(id) && holds(**id) == Some(true)).count()
+            });
+            let copies = if all { everywhere } else { holders + unheard };
             if newest.epoch == epoch && copies < self.copies {
                 let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
                 return self.fail("S4", why);

@@ -316,6 +316,9 @@ impl Controller {
             Output::RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch } => {
                 ctx.say(self.node, format_args!("takes dead {ids:?} out of set {broker_set}"));
                 let at_ms = wall_ms();
+                if let Some(set) = SetId::named(&broker_set) {
+                    ctx.truth(set).found_dead(&ids);
+                }
                 let own = requests::Then::Own(broker_set.clone());
                 let it = RemoveDead { broker_set, ids, master_epoch, sync_state_set_epoch, at_ms };
                 self.propose(ctx, Command::RemoveDead(it), own);

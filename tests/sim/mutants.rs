@@ -73,7 +73,7 @@ pub const ALL: &[Planted] = &[
     late(Mutant::CountsUnflushed, "S11", "with synchronous flush, bytes count before they are on disk"),
     late(Mutant::ElectsAnyone, "S7", "a replica outside the set is elected"),
     late(Mutant::HidesHostRestart, "S7", "a replica whose host lost its memory does not say so"),
-    late(Mutant::KeepsIdentityOfLostDisk, "S7", "a replica whose disk was exchanged keeps its id"),
+    soon(Mutant::KeepsIdentityOfLostDisk, "S7", "a replica whose disk was exchanged keeps its id"),
     late(Mutant::KeepsEpochsBeyondTheEnd, "S9", "a log that lost its tail keeps the epochs that began in it"),
     late(Mutant::KeepsTornTail, "S9", "an epoch begins in the middle of a message"),
     soon(Mutant::SkipsCuts, "S9", "a diverged tail is kept"),
