@@ -264,8 +264,8 @@ impl Truth {
             // master could not hear of it (S8), is one, too.
             let everywhere =
                 replicas.iter().filter(|it| it.identity().is_some_and(|id| holds(id) == Some(true))).count();
-            // So is one on a replica that the controllers have found dead and taken out on their own account, as long as
-            // the master has not heard of that: S4 promises copies, and a lease binds the controllers to the master only.
+            // So is one on a replica that the controllers found dead and took out on their own account, as long as the
+            // master has not heard of that: S4 promises copies, and a lease binds the controllers to the master only.
             let unheard = own.process.as_ref().and_then(|it| it.leading.as_ref()).map_or(0, |it| {
                 let known = it.core.in_sync().committed().intersection(&self.found_dead);
                 known.filter(|id| !newest.set.contains(id) && holds(**id) == Some(true)).count()

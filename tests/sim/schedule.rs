@@ -1,13 +1,13 @@
-//! What happens to a simulated cluster, and when: a list of acts, each with all its parameters, which a seed draws and a
-//! person may read, paste and edit (`schedule/text.rs`).
+//! What happens to a simulated cluster, and when: a list of acts, each with all its parameters, which a seed draws and
+//! a person may read, paste and edit (`schedule/text.rs`).
 //!
 //! ```text
 //! seed 17; network 3; calm at 9000 ms; without loss
 //! 3000 ms: kill a.master for 40 ms
 //! 3100 ms: at the next proposal, after 0.3 ms: cut controllers > it for 400 ms
 //! ```
-//! The seed gives the profile, the network's seed all other chance; the acts are all that goes wrong by intent. The same
-//! schedule is the same run.
+//! The seed gives the profile, the network's seed all other chance; the acts are all that goes wrong by intent. The
+//! same schedule is the same run.
 
 mod text;
 

@@ -1,8 +1,8 @@
 //! A run that breaks a rule, told with as few acts as possible.
 //!
-//! Acts are taken away in halves, quarters, …, one by one (ddmin) as long as the same rule still breaks; then what the
-//! profile brings besides, and time. With other acts the network's chance falls otherwise: each candidate is tried under
-//! a few seeds of it.
+//! Acts are taken away in halves, quarters, …, one by one (ddmin) as long as the same rule still breaks; then what
+//! the profile brings besides, and time. With other acts the network's chance falls otherwise: each candidate is tried
+//! under a few seeds of it.
 
 use crate::checks::Violation;
 use crate::mutants::Mutant;
@@ -91,8 +91,8 @@ impl Shrinker {
         any
     }
 
-    /// The acts strike as soon as they can, at round times; and everything is mended as soon as the last one has struck,
-    /// or a while later.
+    /// The acts strike as soon as they can, at round times; and everything is mended as soon as the last one has
+    /// struck, or a while later.
     fn take_time(&mut self) -> bool {
         self.take_time_before() | self.take_time_after()
     }
@@ -125,7 +125,8 @@ pub fn told(it: &Shrunk, mutant: Option<Mutant>) -> String {
     let Shrunk { schedule, violation, runs } = it;
     let planted = mutant.map(|it| format!(" MUTANT={it:?}")).unwrap_or_default();
     format!(
-        "{schedule}\n\n{story}\n\nbreaks {}: {} (shrunk in {runs} runs)\nsee it again: make sim{planted} SCHEDULE='{}'\n",
+        "{schedule}\n\n{story}\n\nbreaks {}: {} (shrunk in {runs} runs)\n\
+         see it again: make sim{planted} SCHEDULE='{}'\n",
         violation.rule,
         violation.what,
         schedule.on_one_line(),

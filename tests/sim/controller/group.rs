@@ -1,5 +1,5 @@
-//! Who belongs to the group of controllers: `raft/transport.rs` and what `controller/lib.rs` does before the Raft thread
-//! starts. A stream opens with who opens it; one that joins asks the others who it is.
+//! Who belongs to the group of controllers: `raft/transport.rs`, and what `controller/lib.rs` does before the Raft
+//! thread starts. A stream opens with who opens it; one that joins asks the others who it is.
 
 use super::Controller;
 use crate::ctx::{Ctx, NodeId, Timer};
