@@ -159,7 +159,9 @@ impl Draw<'_> {
         let set = self.some_set();
         match self.rng.below(4) {
             0 => Order::Elect { set },
-            1 => Order::Designate { who: self.some_broker() },
+            // Over a live master it does not wait for the lease, see docs/SAFETY.md.
+            1 if self.profile.copies == 0 => Order::Designate { who: self.some_broker() },
+            1 => Order::Switch { set },
             2 => Order::Clean { set },
             _ => Order::Transfer { to: Who::Controller(self.rng.below(self.profile.founders as u64) as usize) },
         }
