@@ -1,3 +1,5 @@
+//! Schedules as people write them.
+
 use super::*;
 use expect_test::expect;
 
