@@ -5,7 +5,8 @@
 
 use baton_tests::cluster::{BROKER_SET, Cluster, ClusterSpec};
 use baton_tests::netns::Network;
-use baton_tests::{Load, PATIENCE, logs, loudly, one_at_a_time, queries, wait_until};
+use baton_tests::wire::Connection;
+use baton_tests::{Load, PATIENCE, SECOND, logs, loudly, one_at_a_time, queries, wait_for, wait_until};
 use std::sync::Arc;
 
 /// A cluster on a network with two topics: `orders` for producers that ask where the master is, `faithful` for those
@@ -252,4 +253,28 @@ fn a_master_behind_a_bad_cable_loses_nothing_acknowledged() {
     }
     load.wait_progress(50);
     apart.heal_and_check([load, faithful]);
+}
+
+/// It is master in its own eyes, and its queues end where the others' have long gone on.
+#[test]
+fn an_isolated_master_moves_no_consumer_back() {
+    let _turn = one_at_a_time();
+    let Some(apart) = Apart::start(ClusterSpec::default()) else { return };
+    let (load, old) = (apart.load(), apart.cluster.wait_master());
+    let before = apart.cluster.wait_whole();
+    let nameserver = apart.cluster.nameserver();
+    let end_of_queue = || wait_for("the queue is readable", PATIENCE, || load.history.read_queue(nameserver, 0)).len();
+    // The group is known from now on.
+    end_of_queue();
+    apart.network.isolate(&[apart.broker(old)]);
+    apart.cluster.wait_master_after(before.master_epoch);
+    load.wait_progress(20);
+    // Where a consumer is that has read everything.
+    let end = end_of_queue() as i64;
+    let mut connection = Connection::open(&apart.cluster.brokers[old].address, SECOND).expect("the test reaches it");
+    for _ in 0..20 {
+        let (records, next) = queries::pull(&mut connection, "orders", 0, end).expect("it answers");
+        assert_eq!((records.len(), next), (0, end), "its queue ends before {end}");
+    }
+    apart.heal_and_check([load]);
 }

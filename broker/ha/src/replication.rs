@@ -230,6 +230,11 @@ impl Replication {
         until.saturating_sub(monotonic_ms())
     }
 
+    /// Whether another replica may be master by now: the controllers grant leases, and this one's has run out (S5).
+    pub fn may_be_deposed(&self) -> bool {
+        has_run_out(self.shared.lease_until.load(Ordering::Relaxed), monotonic_ms())
+    }
+
     pub fn epochs(&self) -> Vec<EpochSpan> {
         let history = self.shared.epochs.current();
         let entries = history.entries();
@@ -394,5 +399,23 @@ async fn flush(shared: Arc<Shared>) {
         } else if max.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// 0: nobody has ever granted one, as Java's controllers never do. Silence of theirs proves nothing.
+fn has_run_out(lease_until: Millis, now: Millis) -> bool {
+    lease_until > 0 && lease_until <= now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_has_had_a_lease_can_outlive_it() {
+        assert_eq!(
+            [(0, 5_000), (5_001, 5_000), (5_000, 5_000)].map(|it| has_run_out(it.0, it.1)),
+            [false, false, true]
+        );
     }
 }

@@ -311,8 +311,8 @@ impl Pull {
         let master = broker.is_master();
         let view = if master && !broker.config.slave_read_enable { View::default() } else { View::of(broker) };
         let standing = match (master, view.keep_up.is_empty()) {
-            (true, _) if broker.has_caught_up() => Standing::Master,
-            (true, _) => Standing::NewMaster,
+            (true, _) if broker.has_caught_up() && !broker.replication.may_be_deposed() => Standing::Master,
+            (true, _) => Standing::UnsureMaster,
             (false, false) => Standing::Slave,
             (false, true) => Standing::LaggingSlave,
         };

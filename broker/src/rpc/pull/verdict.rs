@@ -1,8 +1,8 @@
 //! What a look at a queue means to a consumer. Pure.
 //!
 //! No consumer is moved because of what a replica happens to have: a slave that is behind, or has deleted more than its
-//! master, and a new master whose queues still grow, all let it stay where it is. Only a master that knows its queues
-//! corrects an offset.
+//! master, a new master whose queues still grow, and an old one that has not heard of its successor, all let it stay
+//! where it is. Only a master that knows its queues corrects an offset.
 
 use proto::code::response;
 use store::GetStatus;
@@ -12,8 +12,8 @@ use store::GetStatus;
 pub(super) enum Standing {
     /// Every message that the log had at the promotion is in its queue.
     Master,
-    /// Not so yet (S13).
-    NewMaster,
+    /// Not so yet (S13); or the controllers are silent, and another may be master and have confirmed more.
+    UnsureMaster,
     Slave,
     /// Behind others, cut off, or of no role yet.
     LaggingSlave,
@@ -74,11 +74,11 @@ fn code(status: GetStatus, offset: i64) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::Standing::{LaggingSlave, Master, NewMaster, Slave};
+    use super::Standing::{LaggingSlave, Master, Slave, UnsureMaster};
     use super::*;
     use response::{PULL_NOT_FOUND, PULL_OFFSET_MOVED, PULL_RETRY_IMMEDIATELY, SUCCESS};
 
-    const ALL: [Standing; 4] = [Master, NewMaster, Slave, LaggingSlave];
+    const ALL: [Standing; 4] = [Master, UnsureMaster, Slave, LaggingSlave];
 
     fn of(standing: Standing, status: GetStatus, offset: i64, next: i64) -> (i32, i64, Hold) {
         let Verdict { code, next, hold } = verdict(standing, status, offset, next);
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_queue_is_waited_at_briefly_where_it_may_not_be_the_end() {
-        for standing in [Master, NewMaster, Slave] {
+        for standing in [Master, UnsureMaster, Slave] {
             assert_eq!(of(standing, GetStatus::OffsetOverflowOne, 5, 5), (PULL_NOT_FOUND, 5, Hold::AsAsked));
         }
         assert_eq!(of(LaggingSlave, GetStatus::OffsetOverflowOne, 5, 5), (PULL_NOT_FOUND, 5, Hold::Briefly));
@@ -107,11 +107,11 @@ mod tests {
         use GetStatus::{NoMatchedLogicQueue, NoMessageInQueue, OffsetFoundNull, OffsetOverflowBadly, OffsetTooSmall};
         for (status, next) in [(OffsetOverflowBadly, 5), (NoMessageInQueue, 0), (NoMatchedLogicQueue, 0)] {
             assert_eq!(of(Master, status, 9, next), (PULL_OFFSET_MOVED, next, Hold::No), "{status:?}");
-            assert_eq!(of(NewMaster, status, 9, next), (PULL_NOT_FOUND, 9, Hold::AsAsked), "{status:?}");
+            assert_eq!(of(UnsureMaster, status, 9, next), (PULL_NOT_FOUND, 9, Hold::AsAsked), "{status:?}");
             assert_eq!(of(Slave, status, 9, next), (PULL_NOT_FOUND, 9, Hold::AsAsked), "{status:?}");
             assert_eq!(of(LaggingSlave, status, 9, next), (PULL_NOT_FOUND, 9, Hold::Briefly), "{status:?}");
         }
-        for standing in [Master, NewMaster] {
+        for standing in [Master, UnsureMaster] {
             assert_eq!(of(standing, OffsetTooSmall, 1, 4), (PULL_OFFSET_MOVED, 4, Hold::No));
             assert_eq!(of(standing, OffsetFoundNull, 1, 8), (PULL_NOT_FOUND, 8, Hold::AsAsked));
             assert_eq!(of(standing, GetStatus::MessageWasRemoving, 1, 4), (PULL_RETRY_IMMEDIATELY, 4, Hold::No));
