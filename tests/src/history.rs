@@ -167,18 +167,18 @@ impl History {
         Some(all)
     }
 
-    fn read_whatever(&self, nameserver: &str, producer: usize) -> Option<Vec<u64>> {
+    /// All numbers of a producer's queue that can be read, holes skipped. `None` while the master cannot be read.
+    pub fn read_whatever(&self, nameserver: &str, producer: usize) -> Option<Vec<u64>> {
         let master = queries::master_address(nameserver, &self.topic, BROKER_SET)?;
+        let end = queries::queue_end(&master, &self.topic, producer as i32)?;
         let mut connection = Connection::open(&master, Duration::from_secs(1)).ok()?;
         let (mut numbers, mut offset) = (Vec::new(), 0);
-        loop {
+        while offset < end {
             let (records, next) = queries::pull(&mut connection, &self.topic, producer as i32, offset).ok()?;
-            if records.is_empty() && next <= offset {
-                return Some(numbers);
-            }
             numbers.extend(records.iter().filter_map(|it| Some(parse(&it.body).ok()?.1)));
-            offset = next;
+            offset = next.max(offset + 1);
         }
+        Some(numbers)
     }
 }
 

@@ -192,6 +192,12 @@ pub fn pull(
     }
 }
 
+/// 30: where a queue ends.
+pub fn queue_end(broker: &str, topic: &str, queue_id: i32) -> Option<i64> {
+    let request = Command::request(30).with_ext("topic", topic).with_ext("queueId", queue_id);
+    ask(broker, request)?.ext.get("offset")?.parse().ok()
+}
+
 /// 15: commits a consumer group's offset.
 pub fn commit_offset(broker: &str, group: &str, topic: &str, queue_id: i32, offset: i64) -> std::io::Result<Command> {
     let request = offset_request(15, group, topic, queue_id).with_ext("commitOffset", offset);
