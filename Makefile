@@ -23,7 +23,7 @@ help:
 	@echo "make up      build and leave such a cluster running; DIR=folder for its files"
 	@echo "make down    stop it"
 	@echo "make build   release binaries in $(BIN)"
-	@echo "make test    format, lints and all tests"
+	@echo "make test    format, lints and all tests; a minute of mutations for each of fuzz's targets"
 	@echo "make interop-long  a set of our brokers and Java's that copies more than 256 MiB, switched both ways"
 	@echo "make failover  what Java's clients go through when brokers die, measured; ROW=name for one row, RUNS=20"
 	@echo "make lint    format and lints only"
@@ -39,7 +39,7 @@ build: rocksdb
 
 test: lint
 	cargo build -p baton -p baton-preload
-	cargo test --workspace
+	BATON_FUZZ_MINUTES=1 cargo test --workspace
 
 interop-long: rocksdb
 	cargo build -p baton
@@ -59,7 +59,7 @@ chaos: rocksdb
 	cargo build -p baton -p baton-preload
 	BATON_CHAOS_MINUTES=$(or $(MINUTES),10) BATON_CHAOS_SEED=$(SEED) BATON_CHAOS_CONTROL=$(CONTROL) cargo test -p baton-tests --test chaos faults_at_random -- --nocapture
 
-# Under libFuzzer where cargo-fuzz and a nightly compiler are installed; else the mutations that `make test` begins with, for longer.
+# Under libFuzzer where cargo-fuzz and a nightly compiler are installed; else what `make test` does for a minute, for longer.
 fuzz: rocksdb
 	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
 		set -e; for target in $(FUZZ_TARGETS); do \

@@ -1,8 +1,8 @@
 //! Bytes that nobody sane has written, into everything that reads bytes from a network, a disk or a person. The corpus
-//! in fuzz/corpus is read first, then so many mutations of it, the same in each run.
+//! in fuzz/corpus is read first, then so many mutations of it, the same in each run. `make test`, and with it CI, goes on
+//! until a minute is over for each target, with a seed that nobody has tried.
 //!
-//! `make fuzz MINUTES=60` goes on for so many minutes per target, with a seed of its own, under libFuzzer if that is
-//! installed. What fails is kept in fuzz/artifacts; put into fuzz/corpus under a name that says what it was, it is
+//! `make fuzz MINUTES=60` does so for an hour per target, under libFuzzer if that is installed. What fails is kept in fuzz/artifacts; put into fuzz/corpus under a name that says what it was, it is
 //! tried from then on.
 
 mod mutate;
@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Of the mutations in a plain `make test`.
+/// Of the mutations that are the same in each run.
 const SEED: u64 = 20_261_121;
 
 fn folder() -> PathBuf {
@@ -30,23 +30,23 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|it| std::fs::read(it).expect("a file of the corpus")).collect()
 }
 
-/// The corpus, then `count` mutations, or as many as fit into BATON_FUZZ_MINUTES.
+/// The corpus, `count` mutations that are always the same, and others until BATON_FUZZ_MINUTES have passed, if given.
 fn fuzz(target: &str, count: usize, run: impl Fn(&[u8])) {
     let corpus = corpus(target);
     assert!(!corpus.is_empty(), "fuzz/corpus/{target} has files");
+    let began = Instant::now();
     corpus.iter().for_each(|it| attempt(target, it, &run));
-    let minutes = std::env::var("BATON_FUZZ_MINUTES").ok().and_then(|it| it.parse::<f64>().ok());
-    let (seed, until) = match minutes {
-        Some(minutes) => (rand::random(), Some(Instant::now() + Duration::from_secs_f64(minutes * 60.0))),
-        None => (SEED, None),
-    };
+    let mut mutator = Mutator::new(SEED);
+    (0..count).for_each(|_| attempt(target, &mutator.next(&corpus), &run));
+    let minutes =
+        std::env::var("BATON_FUZZ_MINUTES").map_or(0.0, |it| it.parse().expect("BATON_FUZZ_MINUTES: a number"));
+    let (seed, mut tried) = (rand::random(), 0);
     let mut mutator = Mutator::new(seed);
-    let mut tried = 0;
-    while until.map_or(tried < count, |it| Instant::now() < it) {
+    while began.elapsed() < Duration::from_secs_f64(minutes * 60.0) {
         attempt(target, &mutator.next(&corpus), &run);
         tried += 1;
     }
-    println!("{target}: {} of the corpus, {tried} mutations, seed {seed}", corpus.len());
+    println!("{target}: {} of the corpus, {count} mutations, then {tried} of seed {seed}", corpus.len());
 }
 
 fn attempt(target: &str, input: &[u8], run: impl Fn(&[u8])) {
