@@ -1,6 +1,7 @@
 //! Makes the next commit log file before it is needed, so that no append waits for the file system.
 
-use crate::mapped_file::{Allocate, MappedFile};
+use crate::durable::Disk;
+use crate::mapped_file::MappedFile;
 use crate::wake::Wake;
 use parking_lot::Mutex;
 use std::io;
@@ -12,7 +13,7 @@ use tracing::warn;
 pub(crate) struct Allocator {
     pub dir: PathBuf,
     pub file_size: u64,
-    pub allocate: Allocate,
+    pub disk: Disk,
     /// The file that was made ahead. Locked while one is being made, so that an append that needs it waits instead of
     /// making it twice.
     ready: Mutex<Option<Arc<MappedFile>>>,
@@ -22,9 +23,9 @@ pub(crate) struct Allocator {
 }
 
 impl Allocator {
-    pub fn new(dir: PathBuf, file_size: u64, allocate: Allocate) -> Allocator {
+    pub fn new(dir: PathBuf, file_size: u64, disk: Disk) -> Allocator {
         let (ready, wanted) = (Mutex::new(None), AtomicI64::new(-1));
-        Allocator { dir, file_size, allocate, ready, wanted, wake: Wake::default() }
+        Allocator { dir, file_size, disk, ready, wanted, wake: Wake::default() }
     }
 
     /// Asks for the file at `start` in the background. Cheap when it was asked for already.
@@ -41,16 +42,16 @@ impl Allocator {
             if file.start == start {
                 return Ok(file);
             }
-            std::fs::remove_file(&file.path)?;
+            self.disk.remove_file(&file.path)?;
         }
-        MappedFile::create(&self.dir, start, self.file_size, &self.allocate).map(Arc::new)
+        MappedFile::create(&self.dir, start, self.file_size, &self.disk).map(Arc::new)
     }
 
     /// Removes a file made ahead that nobody took.
     pub fn discard(&self) -> io::Result<()> {
         let mut ready = self.ready.lock();
         self.wanted.store(-1, Ordering::Release);
-        ready.take().map_or(Ok(()), |file| std::fs::remove_file(&file.path))
+        ready.take().map_or(Ok(()), |file| self.disk.remove_file(&file.path))
     }
 
     /// The thread's loop.
@@ -63,21 +64,24 @@ impl Allocator {
                 std::thread::park();
                 continue;
             }
-            let mut ready = self.ready.lock();
-            // Asked again under the lock: a truncation may have made the request void.
-            if self.wanted.load(Ordering::Acquire) == start
-                && ready.is_none()
-                && !self.dir.join(crate::mapped_file::file_name(start)).exists()
-            {
-                match MappedFile::create(&self.dir, start, self.file_size, &self.allocate) {
-                    Ok(file) => *ready = Some(Arc::new(file)),
-                    Err(error) => {
-                        warn!(start, %error, "next commit log file not made ahead; the append that needs it tries \
-                            again")
-                    }
-                }
-            }
+            self.make_ahead();
             done = start;
+        }
+    }
+
+    /// Makes the file that was asked for last, if it is not there.
+    pub fn make_ahead(&self) {
+        let mut ready = self.ready.lock();
+        // Asked under the lock: a truncation makes a request void.
+        let start = self.wanted.load(Ordering::Acquire);
+        if start < 0 || ready.is_some() || self.dir.join(crate::mapped_file::file_name(start)).exists() {
+            return;
+        }
+        match MappedFile::create(&self.dir, start, self.file_size, &self.disk) {
+            Ok(file) => *ready = Some(Arc::new(file)),
+            Err(error) => {
+                warn!(start, %error, "next commit log file not made ahead; the append that needs it tries again")
+            }
         }
     }
 }

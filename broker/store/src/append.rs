@@ -10,7 +10,6 @@ use proto::{Epoch, Offset};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Longest topic a record is made for: `%RETRY%` names have at most 255 bytes.
 const MAX_TOPIC: usize = 255;
@@ -109,7 +108,7 @@ impl Shared {
             return Err(PutError::NotWritable(why.clone()));
         }
         let (file, begin) = self.log.place(encoded.bytes.len()).map_err(|error| put_error(&self.config, &error))?;
-        let store_timestamp = now_ms();
+        let store_timestamp = node::clock::wall_ms();
         let queue_offset = if encoded.records[0].1 { writer.next.get(topic, queue_id) } else { 0 };
         let (mut next, mut at) = (queue_offset, 0);
         let mut offsets = Vec::with_capacity(encoded.records.len());
@@ -186,9 +185,4 @@ fn put_error(config: &StoreConfig, error: &std::io::Error) -> PutError {
         )),
         _ => PutError::NotWritable(format!("{dir}: allocate the next commit log file: {error}")),
     }
-}
-
-/// Wall clock, ms since 1970.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

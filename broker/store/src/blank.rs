@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn looking_at_preallocated_blocks_leaves_the_page_cache_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let allocate: crate::mapped_file::Allocate = std::sync::Arc::new(crate::mapped_file::allocate_blocks);
+        let disk = crate::durable::Disk(std::sync::Arc::new(crate::durable::Unwatched));
         const SIZE: u64 = 256 << 20;
-        let mapped = crate::mapped_file::MappedFile::create(folder.path(), 0, SIZE, &allocate).unwrap();
+        let mapped = crate::mapped_file::MappedFile::create(folder.path(), 0, SIZE, &disk).unwrap();
         mapped.write(0, &[1; 5000]);
         // As recovery does, record by record, with what the kernel then reads ahead.
         assert!(!is_blank(mapped.bytes(0..1 << 20)));

@@ -12,7 +12,7 @@
 //! goes by Java's timestamps.
 
 use crate::StoreError;
-use crate::durable::At;
+use crate::durable::{At, Disk};
 use parking_lot::Mutex;
 use proto::Offset;
 use std::fs::{File, OpenOptions};
@@ -98,11 +98,12 @@ fn crc(buf: &[u8; USED]) -> u32 {
 pub(crate) struct CheckpointFile {
     path: PathBuf,
     file: File,
+    disk: Disk,
     saved: Mutex<Checkpoint>,
 }
 
 impl CheckpointFile {
-    pub fn open(path: &Path) -> Result<CheckpointFile, StoreError> {
+    pub fn open(path: &Path, disk: Disk) -> Result<CheckpointFile, StoreError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -111,11 +112,11 @@ impl CheckpointFile {
             .open(path)
             .at(path, "open checkpoint")?;
         if file.metadata().at(path, "stat")?.len() < FILE_SIZE {
-            file.set_len(FILE_SIZE).at(path, "grow checkpoint")?;
+            disk.set_len(&file, path, FILE_SIZE).at(path, "grow checkpoint")?;
         }
         let mut buf = [0; USED];
         file.read_exact_at(&mut buf, 0).at(path, "read checkpoint")?;
-        Ok(CheckpointFile { path: path.to_path_buf(), file, saved: Mutex::new(Checkpoint::decode(&buf)) })
+        Ok(CheckpointFile { path: path.to_path_buf(), file, disk, saved: Mutex::new(Checkpoint::decode(&buf)) })
     }
 
     pub fn saved(&self) -> Checkpoint {
@@ -127,7 +128,8 @@ impl CheckpointFile {
     pub fn note_confirm(&self, confirm: Offset) -> Result<(), StoreError> {
         let mut saved = self.saved.lock();
         if saved.confirm_offset != confirm {
-            self.file.write_all_at(&confirm.to_be_bytes(), AT_CONFIRM as u64).at(&self.path, "write checkpoint")?;
+            let (bytes, at) = (confirm.to_be_bytes(), AT_CONFIRM as u64);
+            self.disk.write_at(&self.file, &self.path, &bytes, at).at(&self.path, "write checkpoint")?;
             saved.confirm_offset = confirm;
         }
         Ok(())
@@ -138,10 +140,10 @@ impl CheckpointFile {
         let mut saved = self.saved.lock();
         let mut next = *saved;
         change(&mut next);
-        self.file.write_all_at(&next.encode(), 0).at(&self.path, "write checkpoint")?;
+        self.disk.write_at(&self.file, &self.path, &next.encode(), 0).at(&self.path, "write checkpoint")?;
         *saved = next;
         drop(saved);
-        self.file.sync_data().at(&self.path, "sync checkpoint")
+        self.disk.sync_data(&self.file, &self.path).at(&self.path, "sync checkpoint")
     }
 }
 

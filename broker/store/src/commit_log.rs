@@ -4,8 +4,8 @@
 //! the end and removed at either end under the append lock; readers use a snapshot of the list.
 
 use crate::allocator::Allocator;
-use crate::durable::{self, At};
-use crate::mapped_file::{Allocate, MappedFile, parse_file_name};
+use crate::durable::{At, Disk};
+use crate::mapped_file::{MappedFile, parse_file_name};
 use crate::{LogSlice, StoreError};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 pub(crate) struct CommitLog {
     pub dir: PathBuf,
     pub file_size: u64,
+    disk: Disk,
     /// Ascending, without gaps.
     files: ArcSwap<Vec<Arc<MappedFile>>>,
     pub allocator: Allocator,
@@ -37,13 +38,14 @@ pub(crate) struct CommitLog {
 
 impl CommitLog {
     /// Opens the files; positions are set by recovery.
-    pub fn load(dir: PathBuf, file_size: u64, allocate: Allocate) -> Result<CommitLog, StoreError> {
+    pub fn load(dir: PathBuf, file_size: u64, disk: Disk) -> Result<CommitLog, StoreError> {
         std::fs::create_dir_all(&dir).at(&dir, "create commit log directory")?;
-        let files = load_files(&dir, file_size, &allocate)?;
+        let files = load_files(&dir, file_size, &disk)?;
         Ok(CommitLog {
-            allocator: Allocator::new(dir.clone(), file_size, allocate),
+            allocator: Allocator::new(dir.clone(), file_size, disk.clone()),
             dir,
             file_size,
+            disk,
             files: ArcSwap::from_pointee(files),
             max: AtomicI64::new(0),
             log_start: AtomicI64::new(0),
@@ -195,8 +197,8 @@ impl CommitLog {
         let (kept, gone): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.start < to);
         // From the end, so that a crash in between leaves no gap.
         for file in gone.iter().rev() {
-            std::fs::remove_file(&file.path).at(&file.path, "remove a cut commit log file")?;
-            durable::sync_dir(&self.dir).at(&self.dir, "sync")?;
+            self.disk.remove_file(&file.path).at(&file.path, "remove a cut commit log file")?;
+            self.disk.sync_dir(&self.dir).at(&self.dir, "sync")?;
         }
         if let Some(last) = kept.last()
             && to < last.end()
@@ -212,11 +214,11 @@ impl CommitLog {
         let mut files = self.files.load().as_ref().clone();
         let file = files.remove(0);
         self.files.store(Arc::new(files));
-        durable::remove(&file.path).at(&file.path, "remove an expired commit log file")
+        self.disk.remove(&file.path).at(&file.path, "remove an expired commit log file")
     }
 }
 
-fn load_files(dir: &std::path::Path, file_size: u64, allocate: &Allocate) -> Result<Vec<Arc<MappedFile>>, StoreError> {
+fn load_files(dir: &std::path::Path, file_size: u64, disk: &Disk) -> Result<Vec<Arc<MappedFile>>, StoreError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).at(dir, "list")? {
         let entry = entry.at(dir, "list")?;
@@ -228,7 +230,7 @@ fn load_files(dir: &std::path::Path, file_size: u64, allocate: &Allocate) -> Res
     found.sort();
     // A crash between creating and allocating the next file leaves an empty one, as Java's does.
     if let Some((_, path, 0)) = found.last() {
-        durable::remove(path).at(path, "remove empty file")?;
+        disk.remove(path).at(path, "remove empty file")?;
         found.pop();
     }
     let mut files: Vec<Arc<MappedFile>> = Vec::new();
@@ -249,7 +251,7 @@ fn load_files(dir: &std::path::Path, file_size: u64, allocate: &Allocate) -> Res
                 before.end()
             )));
         }
-        files.push(Arc::new(MappedFile::open(&path, start, allocate).at(&path, "map")?));
+        files.push(Arc::new(MappedFile::open(&path, start, disk).at(&path, "map")?));
     }
     Ok(files)
 }

@@ -6,7 +6,7 @@
 
 use crate::StoreError;
 use crate::blank::has_data_after;
-use crate::durable::{self, At};
+use crate::durable::{At, Disk};
 use crate::mapped_file::{file_name, parse_file_name};
 use parking_lot::{Mutex, RwLock};
 use proto::Offset;
@@ -23,6 +23,7 @@ pub(crate) struct ConsumeQueue {
     pub topic: Arc<str>,
     pub id: i32,
     dir: PathBuf,
+    disk: Disk,
     /// Entries per file.
     per_file: i64,
     files: RwLock<Vec<Arc<QueueFile>>>,
@@ -65,7 +66,13 @@ pub(crate) enum Staged {
 
 impl ConsumeQueue {
     /// Opens the queue's files, creating its directory if needed. Empty until `recover_*` is called.
-    pub fn open(topic: Arc<str>, id: i32, dir: PathBuf, file_size: u64) -> Result<ConsumeQueue, StoreError> {
+    pub fn open(
+        topic: Arc<str>,
+        id: i32,
+        dir: PathBuf,
+        file_size: u64,
+        disk: Disk,
+    ) -> Result<ConsumeQueue, StoreError> {
         std::fs::create_dir_all(&dir).at(&dir, "create consume queue directory")?;
         let per_file = (file_size / SIZE as u64) as i64;
         let mut found = Vec::new();
@@ -78,7 +85,7 @@ impl ConsumeQueue {
         }
         found.sort();
         if let Some((_, path, 0)) = found.last() {
-            durable::remove(path).at(path, "remove empty file")?;
+            disk.remove(path).at(path, "remove empty file")?;
             found.pop();
         }
         let mut files = Vec::new();
@@ -94,7 +101,7 @@ impl ConsumeQueue {
             }
             let file = OpenOptions::new().read(true).write(true).open(&path).at(&path, "open")?;
             if len < file_size {
-                file.set_len(file_size).at(&path, "grow")?;
+                disk.set_len(&file, &path, file_size).at(&path, "grow")?;
             }
             files.push(Arc::new(QueueFile { start: start / SIZE as i64, path, file }));
         }
@@ -103,7 +110,7 @@ impl ConsumeQueue {
         if let Some(gap) = files.windows(2).position(|pair| pair[0].start + per_file != pair[1].start) {
             warn!(queue = %dir.display(), "a consume queue file is missing; rebuilding what stood in it and behind");
             for file in files.drain(gap + 1..) {
-                std::fs::remove_file(&file.path).at(&file.path, "remove a consume queue file")?;
+                disk.remove_file(&file.path).at(&file.path, "remove a consume queue file")?;
             }
         }
         let start = files.first().map_or(0, |file| file.start);
@@ -111,6 +118,7 @@ impl ConsumeQueue {
             topic,
             id,
             dir,
+            disk,
             per_file,
             files: RwLock::new(files),
             min: AtomicI64::new(start),
@@ -238,7 +246,7 @@ impl ConsumeQueue {
         let mut files = self.files.write();
         while files.last().is_some_and(|file| file.start >= end && files.len() > 1) {
             if let Some(file) = files.pop() {
-                std::fs::remove_file(&file.path).at(&file.path, "remove a cut consume queue file")?;
+                self.disk.remove_file(&file.path).at(&file.path, "remove a cut consume queue file")?;
                 writer.dir_changed = true;
             }
         }
@@ -247,8 +255,8 @@ impl ConsumeQueue {
             let keep = ((end - file.start).clamp(0, self.per_file) as u64) * SIZE as u64;
             // Mostly nothing stands there, and with many queues a change of each would be what a restart waits for.
             if has_data_after(&file.file, keep, size).at(&file.path, "look for data behind the cut")? {
-                file.file.set_len(keep).at(&file.path, "cut")?;
-                file.file.set_len(size).at(&file.path, "grow")?;
+                self.disk.set_len(&file.file, &file.path, keep).at(&file.path, "cut")?;
+                self.disk.set_len(&file.file, &file.path, size).at(&file.path, "grow")?;
             }
             // What stays may have been written by a process that had no time to sync it.
             let start = file.start;
@@ -298,7 +306,7 @@ impl ConsumeQueue {
         let empty = self.max() == self.min();
         if file_start > writer.next && (empty || index - writer.next > self.per_file) {
             for file in std::mem::take(&mut *self.files.write()) {
-                std::fs::remove_file(&file.path).at(&file.path, "remove a consume queue file")?;
+                self.disk.remove_file(&file.path).at(&file.path, "remove a consume queue file")?;
             }
             writer.next = file_start;
             self.max.store(file_start, Ordering::Release);
@@ -332,7 +340,9 @@ impl ConsumeQueue {
             };
             let fits = ((file_start + self.per_file - first) as usize * SIZE).min(writer.staged.len());
             let at = ((first - file_start) as usize * SIZE) as u64;
-            file.file.write_all_at(&writer.staged[..fits], at).at(&file.path, "write consume queue")?;
+            self.disk
+                .write_at(&file.file, &file.path, &writer.staged[..fits], at)
+                .at(&file.path, "write consume queue")?;
             writer.staged.drain(..fits);
             writer.mark_dirty(file_start);
             self.max.store(first + (fits / SIZE) as i64, Ordering::Release);
@@ -345,7 +355,7 @@ impl ConsumeQueue {
         std::fs::create_dir_all(&self.dir).at(&self.dir, "create consume queue directory")?;
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).at(&path, "create")?;
-        file.set_len(self.per_file as u64 * SIZE as u64).at(&path, "grow")?;
+        self.disk.set_len(&file, &path, self.per_file as u64 * SIZE as u64).at(&path, "grow")?;
         let file = Arc::new(QueueFile { start, path, file });
         self.files.write().push(file.clone());
         writer.dir_changed = true;
@@ -359,7 +369,7 @@ impl ConsumeQueue {
         self.max.store(0, Ordering::Release);
         self.min.store(0, Ordering::Release);
         for file in std::mem::take(&mut *self.files.write()) {
-            std::fs::remove_file(&file.path).at(&file.path, "remove a consume queue file")?;
+            self.disk.remove_file(&file.path).at(&file.path, "remove a consume queue file")?;
         }
         Ok(())
     }
@@ -383,7 +393,7 @@ impl ConsumeQueue {
                 break;
             }
             let file = self.files.write().remove(0);
-            std::fs::remove_file(&file.path).at(&file.path, "remove an expired consume queue file")?;
+            self.disk.remove_file(&file.path).at(&file.path, "remove an expired consume queue file")?;
             removed += 1;
         }
         self.correct_min(log_min);
@@ -409,9 +419,9 @@ impl ConsumeQueue {
         let synced = dirty
             .iter()
             .filter_map(|start| self.find(*start))
-            .try_for_each(|file| file.file.sync_all().at(&file.path, "sync"));
-        let synced =
-            synced.and_then(|()| if dir_changed { durable::sync_dir(&self.dir).at(&self.dir, "sync") } else { Ok(()) });
+            .try_for_each(|file| self.disk.sync(&file.file, &file.path).at(&file.path, "sync"));
+        let synced = synced
+            .and_then(|()| if dir_changed { self.disk.sync_dir(&self.dir).at(&self.dir, "sync") } else { Ok(()) });
         if synced.is_err() {
             let mut writer = self.writer.lock();
             writer.dir_changed |= dir_changed;

@@ -169,42 +169,56 @@ impl Shared {
     pub fn run_dispatch(&self) {
         self.dispatch_wake.enlist();
         while !self.is_stopped() {
-            if self.dispatch_limit() <= self.dispatched.load(Ordering::Acquire) {
+            if !self.has_to_dispatch() {
                 std::thread::park_timeout(IDLE);
-                continue;
-            }
-            let mut d = self.dispatch.lock();
-            // Read under the lock: a truncation may have lowered it while we waited.
-            let limit = self.dispatch_limit();
-            let round = self.dispatch_round(&mut d, limit, OnGap::Fill);
-            let noted =
-                if self.config.replicated { self.checkpoint.note_confirm(self.confirm_offset()) } else { Ok(()) };
-            let round = round.and_then(|round| noted.map(|()| round));
-            let position = d.position;
-            let first_time = matches!(round, Err(_) | Ok(Round::Stuck(_)))
-                && std::mem::replace(&mut d.reported, position) != position;
-            drop(d);
-            match round {
-                Ok(Round::Progress) => {}
-                // The limit is inside a record: only a new limit helps.
-                Ok(Round::Idle | Round::Gap) if self.dispatch_limit() == limit => std::thread::park_timeout(RETRY),
-                Ok(Round::Idle | Round::Gap) => {}
-                Ok(Round::Stuck(why)) => {
-                    if first_time {
-                        error!(offset = position, %why, "no record in the commit log where one should begin; \
-                            consumers see nothing behind it");
-                    }
-                    std::thread::park_timeout(RETRY);
-                }
-                Err(error) => {
-                    if first_time {
-                        error!(offset = position, %error, "consume queues cannot be written; trying again");
-                    }
-                    std::thread::park_timeout(RETRY);
-                }
+            } else if self.dispatch_once() == Next::Pause {
+                std::thread::park_timeout(RETRY);
             }
         }
     }
+
+    pub fn has_to_dispatch(&self) -> bool {
+        self.dispatch_limit() > self.dispatched.load(Ordering::Acquire)
+    }
+
+    pub fn dispatch_once(&self) -> Next {
+        let mut d = self.dispatch.lock();
+        // Read under the lock: a truncation may have lowered it while we waited.
+        let limit = self.dispatch_limit();
+        let round = self.dispatch_round(&mut d, limit, OnGap::Fill);
+        let noted = if self.config.replicated { self.checkpoint.note_confirm(self.confirm_offset()) } else { Ok(()) };
+        let round = round.and_then(|round| noted.map(|()| round));
+        let position = d.position;
+        let first_time =
+            matches!(round, Err(_) | Ok(Round::Stuck(_))) && std::mem::replace(&mut d.reported, position) != position;
+        drop(d);
+        match round {
+            Ok(Round::Progress) => Next::GoOn,
+            // The limit is inside a record: only a new limit helps.
+            Ok(Round::Idle | Round::Gap) if self.dispatch_limit() == limit => Next::Pause,
+            Ok(Round::Idle | Round::Gap) => Next::GoOn,
+            Ok(Round::Stuck(why)) => {
+                if first_time {
+                    error!(offset = position, %why, "no record in the commit log where one should begin; consumers \
+                        see nothing behind it");
+                }
+                Next::Pause
+            }
+            Err(error) => {
+                if first_time {
+                    error!(offset = position, %error, "consume queues cannot be written; trying again");
+                }
+                Next::Pause
+            }
+        }
+    }
+}
+
+/// What the dispatch thread does after a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    GoOn,
+    Pause,
 }
 
 #[derive(PartialEq, Eq)]

@@ -1,30 +1,121 @@
-//! Small durable files: temp file, fsync, rename, fsync of the directory.
+//! The way to the disk: every change of a file and every sync that the store believes goes through [`Disk`]. Small
+//! files are replaced as a whole: temp file, fsync, rename, fsync of the directory.
+//!
+//! A [`DiskWatch`] is told of all of it and may refuse it, so that a simulation knows what a crash leaves behind.
 
 use crate::StoreError;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Replaces `path` by `content`; after a crash either the old or the new content is there, whole.
-pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut temp = tempfile::NamedTempFile::new_in(dir)?;
-    temp.write_all(content)?;
-    temp.as_file().sync_all()?;
-    temp.persist(path).map_err(|error| error.error)?;
-    sync_dir(dir)
+/// What the store is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Make a commit log file and reserve its blocks.
+    Allocate,
+    /// Change a file's bytes or its length. The commit log's bytes are written through the map: nothing refuses those.
+    Write,
+    /// Make a file's bytes, or a directory's entries, durable.
+    Sync,
+    Rename,
+    Remove,
 }
 
-/// Removes a file, durably; a missing one is fine.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => sync_dir(path.parent().unwrap_or(Path::new("."))),
+/// Stands between a store and its files. Who watches nothing implements nothing.
+pub trait DiskWatch: Send + Sync {
+    /// An error is what the store gets instead.
+    fn before(&self, _access: Access, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// These bytes of the file were written, as far as the page cache.
+    fn wrote(&self, _path: &Path, _range: Range<u64>) {}
+
+    /// These bytes of the file, or all entries of the directory, are on disk: so says the kernel.
+    fn synced(&self, _path: &Path, _range: Range<u64>) {}
+}
+
+/// Nobody watches.
+pub(crate) struct Unwatched;
+
+impl DiskWatch for Unwatched {}
+
+#[derive(Clone)]
+pub(crate) struct Disk(pub Arc<dyn DiskWatch>);
+
+impl Disk {
+    pub fn before(&self, access: Access, path: &Path) -> io::Result<()> {
+        self.0.before(access, path)
+    }
+
+    pub fn write_at(&self, file: &File, path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.before(Access::Write, path)?;
+        file.write_all_at(bytes, at)?;
+        self.0.wrote(path, at..at + bytes.len() as u64);
+        Ok(())
+    }
+
+    /// What stands beyond `len` is gone; a longer file reads as zeroes there.
+    pub fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+        self.before(Access::Write, path)?;
+        file.set_len(len)
+    }
+
+    pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.before(Access::Sync, path)?;
+        file.sync_all()?;
+        self.0.synced(path, 0..u64::MAX);
+        Ok(())
+    }
+
+    /// The same, but for what only people read of a file: when it was changed.
+    pub fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.before(Access::Sync, path)?;
+        file.sync_data()?;
+        self.0.synced(path, 0..u64::MAX);
+        Ok(())
+    }
+
+    pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.sync(&File::open(dir)?, dir)
+    }
+
+    /// The directory has to be synced when it has to stay gone.
+    pub fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.before(Access::Remove, path)?;
+        std::fs::remove_file(path)
+    }
+
+    /// Removes a file, durably; a missing one is fine.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.sync_dir(parent(path)),
+        }
+    }
+
+    /// Replaces `path` by `content`; after a crash either the old or the new content is there, whole.
+    pub fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut temp = tempfile::NamedTempFile::new_in(parent(path))?;
+        self.before(Access::Write, path)?;
+        temp.write_all(content)?;
+        self.put(temp, path)
+    }
+
+    /// Makes a temp file the file at `path`, durably.
+    pub fn put(&self, temp: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+        self.sync(temp.as_file(), temp.path())?;
+        self.before(Access::Rename, path)?;
+        temp.persist(path).map_err(|error| error.error)?;
+        self.sync_dir(parent(path))
     }
 }
 
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// Adds the path and what was attempted to an I/O error.

@@ -3,9 +3,9 @@
 use crate::checkpoint::Verified;
 use crate::durable::At;
 use crate::{FlushDiskType, Shared, StoreError};
+use node::clock::{monotonic_ms, wall_ms};
 use proto::Offset;
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tracing::{error, warn};
@@ -97,11 +97,15 @@ impl Shared {
                 return;
             }
             let begin = Instant::now();
-            if let Err(error) = self.save_checkpoint() {
-                warn!(%error, "checkpoint not written; recovery would begin at the one before");
-            }
+            self.checkpoint_once();
             // Syncing thousands of queues takes its time: at most a sixth of this thread's.
             pause = CHECKPOINT_INTERVAL.max(begin.elapsed() * 5);
+        }
+    }
+
+    pub fn checkpoint_once(&self) {
+        if let Err(error) = self.save_checkpoint() {
+            warn!(%error, "checkpoint not written; recovery would begin at the one before");
         }
     }
 
@@ -152,17 +156,20 @@ impl Shared {
     /// age.
     pub fn run_probe(&self) {
         self.probe_wake.enlist();
-        let mut failing = false;
         while !self.is_stopped() {
-            match self.probe() {
-                Ok(()) => {
-                    self.probed_ms.store(self.opened.elapsed().as_millis() as u64, Ordering::Release);
-                    failing = false;
-                }
-                Err(error) if !std::mem::replace(&mut failing, true) => error!(%error, "disk probe failed"),
-                Err(_) => {}
-            }
+            self.probe_once();
             std::thread::park_timeout(PROBE_INTERVAL);
+        }
+    }
+
+    pub fn probe_once(&self) {
+        let probed = self.probe();
+        if probed.is_ok() {
+            self.probed_ms.store(monotonic_ms(), Ordering::Release);
+        }
+        let failed_before = self.probe_fails.swap(probed.is_err(), Ordering::AcqRel);
+        if let Some(error) = probed.err().filter(|_| !failed_before) {
+            error!(%error, "disk probe failed");
         }
     }
 
@@ -170,14 +177,15 @@ impl Shared {
         let path = self.config.root.join("probe");
         let file =
             OpenOptions::new().write(true).create(true).truncate(false).open(&path).at(&path, "open disk probe")?;
-        file.write_all_at(&crate::append::now_ms().to_be_bytes(), 0).at(&path, "write disk probe")?;
-        file.sync_data().at(&path, "sync disk probe")
+        let now = wall_ms().to_be_bytes();
+        self.disk.write_at(&file, &path, &now, 0).at(&path, "write disk probe")?;
+        self.disk.sync_data(&file, &path).at(&path, "sync disk probe")
     }
 
     pub fn probe_age_ms(&self) -> u64 {
         if self.failed.get().is_some() {
             return u64::MAX;
         }
-        (self.opened.elapsed().as_millis() as u64).saturating_sub(self.probed_ms.load(Ordering::Acquire))
+        monotonic_ms().saturating_sub(self.probed_ms.load(Ordering::Acquire))
     }
 }

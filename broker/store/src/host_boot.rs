@@ -2,7 +2,7 @@
 //! from a host that did (whatever was not flushed is gone, rule S7).
 
 use crate::StoreError;
-use crate::durable::{self, At};
+use crate::durable::{At, Disk};
 use std::path::Path;
 
 /// Ours; RocketMQ ignores unknown files in the store directory.
@@ -17,11 +17,11 @@ pub(crate) fn is_same(root: &Path) -> bool {
 }
 
 /// Writes nothing when that is what stands there.
-pub(crate) fn save(root: &Path) -> Result<(), StoreError> {
+pub(crate) fn save(root: &Path, disk: &Disk) -> Result<(), StoreError> {
     if is_same(root) {
         return Ok(());
     }
     let current = std::fs::read_to_string(KERNEL).unwrap_or_default();
     let path = root.join(FILE);
-    durable::write(&path, current.as_bytes()).at(&path, "write")
+    disk.replace(&path, current.as_bytes()).at(&path, "write")
 }

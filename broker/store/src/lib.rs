@@ -28,8 +28,10 @@ mod truncate;
 mod wake;
 
 pub use delay_levels::DelayLevels;
+pub use durable::{Access, DiskWatch};
 
-use mapped_file::{MappedFile, allocate_blocks};
+use durable::{Disk, Unwatched};
+use mapped_file::MappedFile;
 use parking_lot::Mutex;
 use proto::message::Message;
 use proto::queue_entry::QueueEntry;
@@ -183,6 +185,18 @@ pub struct TruncatedTail {
 /// What one of the store's threads does until the store is stopped.
 type ThreadLoop = fn(&Shared);
 
+/// What the threads do, for whoever runs a store without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// All that is confirmed goes into the consume queues.
+    Dispatch,
+    Flush,
+    Checkpoint,
+    /// The next commit log file, if one was asked for.
+    Allocate,
+    Probe,
+}
+
 pub struct Store {
     shared: Arc<Shared>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -191,7 +205,21 @@ pub struct Store {
 impl Store {
     /// Loads and recovers, starts the dispatch and flush threads. The store starts closed for appends.
     pub fn open(config: StoreConfig) -> Result<(Arc<Store>, Recovery), StoreError> {
-        Store::open_with(config, Arc::new(allocate_blocks))
+        let (store, recovery) = Store::open_by_hand(config, Arc::new(Unwatched))?;
+        store.start_threads()?;
+        Ok((Arc::new(store), recovery))
+    }
+
+    /// The same without threads, and with somebody who watches the disk: a simulation calls [`Store::perform`] when it
+    /// pleases, and everything that happens follows from that.
+    pub fn open_by_hand(config: StoreConfig, watch: Arc<dyn DiskWatch>) -> Result<(Store, Recovery), StoreError> {
+        let (shared, recovery) = Shared::open(config, Disk(watch))?;
+        Ok((Store { shared: Arc::new(shared), threads: Mutex::default() }, recovery))
+    }
+
+    /// One round of what a thread does.
+    pub fn perform(&self, duty: Duty) {
+        self.shared.perform(duty);
     }
 
     // ---- master
@@ -381,15 +409,6 @@ impl Store {
         let closed = self.shared.close();
         self.stop_threads();
         closed.and_then(|()| self.shared.release())
-    }
-
-    /// [`Store::open`] with the way in which files get their blocks, which tests replace.
-    fn open_with(config: StoreConfig, allocate: mapped_file::Allocate) -> Result<(Arc<Store>, Recovery), StoreError> {
-        let (shared, recovery) = Shared::open(config, allocate)?;
-        let shared = Arc::new(shared);
-        let store = Store { shared, threads: Mutex::default() };
-        store.start_threads()?;
-        Ok((Arc::new(store), recovery))
     }
 
     fn start_threads(&self) -> Result<(), StoreError> {

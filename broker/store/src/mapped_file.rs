@@ -7,6 +7,7 @@
 //! never unmapped memory.
 
 use crate::blank::{any_stored, is_blank};
+use crate::durable::{Access, Disk};
 use memmap2::{Advice, MmapRaw};
 use rustix::fs::FallocateFlags;
 use std::fs::{File, OpenOptions};
@@ -14,11 +15,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Reserves a file's blocks. Replaced in tests to simulate a full disk.
-pub(crate) type Allocate = Arc<dyn Fn(&File, u64) -> io::Result<()> + Send + Sync>;
 
 pub(crate) struct MappedFile {
     /// Physical offset of the first byte, which is also the file's name.
@@ -28,18 +25,19 @@ pub(crate) struct MappedFile {
     map: MmapRaw,
     /// False for files that may be sparse (Java's): no write before the blocks are there.
     allocated: AtomicBool,
-    allocate: Allocate,
+    disk: Disk,
 }
 
 impl MappedFile {
     /// A new file of zeroes, on disk with its directory entry when this returns. Leaves nothing behind on failure.
-    pub fn create(dir: &Path, start: i64, size: u64, allocate: &Allocate) -> io::Result<MappedFile> {
+    pub fn create(dir: &Path, start: i64, size: u64, disk: &Disk) -> io::Result<MappedFile> {
         let path = dir.join(file_name(start));
         let made = (|| {
+            disk.before(Access::Allocate, &path)?;
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-            allocate(&file, size)?;
-            file.sync_all()?;
-            crate::durable::sync_dir(dir)?;
+            allocate_blocks(&file, size)?;
+            disk.sync(&file, &path)?;
+            disk.sync_dir(dir)?;
             let map = MmapRaw::map_raw(&file)?;
             Ok(MappedFile {
                 start,
@@ -47,7 +45,7 @@ impl MappedFile {
                 file,
                 map,
                 allocated: AtomicBool::new(true),
-                allocate: allocate.clone(),
+                disk: disk.clone(),
             })
         })();
         if made.is_err() {
@@ -58,11 +56,11 @@ impl MappedFile {
     }
 
     /// An existing file; the caller has checked its length.
-    pub fn open(path: &Path, start: i64, allocate: &Allocate) -> io::Result<MappedFile> {
+    pub fn open(path: &Path, start: i64, disk: &Disk) -> io::Result<MappedFile> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let map = MmapRaw::map_raw(&file)?;
         let allocated = AtomicBool::new(false);
-        Ok(MappedFile { start, path: path.to_path_buf(), file, map, allocated, allocate: allocate.clone() })
+        Ok(MappedFile { start, path: path.to_path_buf(), file, map, allocated, disk: disk.clone() })
     }
 
     pub fn size(&self) -> usize {
@@ -83,7 +81,8 @@ impl MappedFile {
     /// Makes sure that writing cannot hit a hole of the file. Cheap after the first time.
     pub fn ensure_allocated(&self) -> io::Result<()> {
         if !self.allocated.load(Ordering::Acquire) {
-            (self.allocate)(&self.file, self.map.len() as u64)?;
+            self.disk.before(Access::Allocate, &self.path)?;
+            allocate_blocks(&self.file, self.map.len() as u64)?;
             self.allocated.store(true, Ordering::Release);
         }
         Ok(())
@@ -101,6 +100,7 @@ impl MappedFile {
         // is ordinary memory that cannot overlap a range nobody was given a reference to: readers only get ranges below
         // the published log end.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at), bytes.len()) }
+        self.disk.0.wrote(&self.path, at as u64..(at + bytes.len()) as u64);
     }
 
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
@@ -113,7 +113,13 @@ impl MappedFile {
 
     /// Everything of the range is on disk when this returns.
     pub fn sync(&self, range: Range<usize>) -> io::Result<()> {
-        if range.is_empty() { Ok(()) } else { self.map.flush_range(range.start, range.len()) }
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.disk.before(Access::Sync, &self.path)?;
+        self.map.flush_range(range.start, range.len())?;
+        self.disk.0.synced(&self.path, range.start as u64..range.end as u64);
+        Ok(())
     }
 
     /// True when anything but zeroes stands at or after `from`. Looks through the map, which can be kept from reading
@@ -138,6 +144,7 @@ impl MappedFile {
         if len == 0 {
             return Ok(());
         }
+        self.disk.before(Access::Write, &self.path)?;
         let (from, unsupported) =
             (from as u64, |e| matches!(e, rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS));
         match rustix::fs::fallocate(&self.file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, from, len) {
@@ -152,12 +159,13 @@ impl MappedFile {
             }
             other => other?,
         }
-        self.file.sync_all()
+        self.disk.0.wrote(&self.path, from..from + len);
+        self.disk.sync(&self.file, &self.path)
     }
 }
 
 /// Reserves all blocks; the file then has its full length and reads as zeroes.
-pub(crate) fn allocate_blocks(file: &File, size: u64) -> io::Result<()> {
+fn allocate_blocks(file: &File, size: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
             // No way to reserve: write the missing length. What is in the file already stays; its holes are the file

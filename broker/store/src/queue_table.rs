@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 use crate::consume_queue::ConsumeQueue;
-use crate::durable::{self, At};
+use crate::durable::{At, Disk};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -14,14 +14,15 @@ type TopicQueues = BTreeMap<i32, Arc<ConsumeQueue>>;
 pub(crate) struct QueueTable {
     dir: PathBuf,
     file_size: u64,
+    disk: Disk,
     topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
 }
 
 impl QueueTable {
     /// Opens every queue there is; `file_size` is a multiple of an entry's size.
-    pub fn load(dir: PathBuf, file_size: u64) -> Result<QueueTable, StoreError> {
+    pub fn load(dir: PathBuf, file_size: u64, disk: Disk) -> Result<QueueTable, StoreError> {
         std::fs::create_dir_all(&dir).at(&dir, "create consume queue directory")?;
-        let table = QueueTable { dir, file_size, topics: RwLock::default() };
+        let table = QueueTable { dir, file_size, disk, topics: RwLock::default() };
         for topic in table.sub_directories(&table.dir)? {
             for id in table.sub_directories(&table.dir.join(&topic))? {
                 // Java ignores what is not a number as well.
@@ -55,7 +56,7 @@ impl QueueTable {
         let mut queues = self.topics.write();
         let topic: Arc<str> = queues.get_key_value(topic).map_or_else(|| topic.into(), |(topic, _)| topic.clone());
         let dir = self.dir.join(&*topic).join(id.to_string());
-        let queue = Arc::new(ConsumeQueue::open(topic.clone(), id, dir, self.file_size)?);
+        let queue = Arc::new(ConsumeQueue::open(topic.clone(), id, dir, self.file_size, self.disk.clone())?);
         queues.entry(topic).or_default().insert(id, queue.clone());
         Ok(queue)
     }
@@ -72,7 +73,7 @@ impl QueueTable {
         }
         let dir = self.dir.join(topic);
         std::fs::remove_dir_all(&dir).at(&dir, "remove the topic's consume queues")?;
-        durable::sync_dir(&self.dir).at(&self.dir, "sync")
+        self.disk.sync_dir(&self.dir).at(&self.dir, "sync")
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::checkpoint::{Checkpoint, Verified};
 use crate::dispatch::{Dispatcher, OnGap, Round};
-use crate::durable::{self, At};
+use crate::durable::At;
 use crate::mapped_file::{MappedFile, file_name};
 use crate::scan::{Step, Verify, step};
 use crate::{Recovery, Shared, StoreError};
@@ -256,7 +256,7 @@ impl Shared {
 
     pub fn save_log_start(&self, offset: Offset) -> Result<(), StoreError> {
         let path = self.config.root.join(LOG_START);
-        durable::write(&path, offset.to_string().as_bytes()).at(&path, "write")?;
+        self.disk.replace(&path, offset.to_string().as_bytes()).at(&path, "write")?;
         self.log.set_log_start(offset);
         Ok(())
     }

@@ -9,13 +9,13 @@ use crate::append::{Gate, QueueOffsets, Writer};
 use crate::checkpoint::CheckpointFile;
 use crate::commit_log::CommitLog;
 use crate::dispatch::Dispatcher;
-use crate::durable::{self, At};
+use crate::dispatch::Next;
+use crate::durable::{At, Disk};
 use crate::host_boot;
 use crate::lock_file::LockFile;
-use crate::mapped_file::Allocate;
 use crate::queue_table::QueueTable;
 use crate::wake::Wake;
-use crate::{Grown, LogSlice, Recovery, StoreConfig, StoreError};
+use crate::{Duty, Grown, LogSlice, Recovery, StoreConfig, StoreError};
 use parking_lot::Mutex;
 use proto::Offset;
 use proto::message::{BLANK_MAGIC, MIN_SIZE};
@@ -23,11 +23,11 @@ use proto::queue_entry;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 use tokio::sync::Notify;
 
 pub(crate) struct Shared {
     pub config: StoreConfig,
+    pub disk: Disk,
     pub log: CommitLog,
     pub queues: QueueTable,
     pub checkpoint: CheckpointFile,
@@ -44,9 +44,9 @@ pub(crate) struct Shared {
     pub flush_wanted: AtomicI64,
     /// Why the store takes nothing more until a restart.
     pub failed: OnceLock<String>,
-    pub opened: Instant,
-    /// Last success of the disk probe, ms after `opened`.
+    /// Last success of the disk probe, by the monotonic clock; at first, when the store was opened.
     pub probed_ms: AtomicU64,
+    pub probe_fails: AtomicBool,
     pub dispatch_wake: Wake,
     pub flush_wake: Wake,
     pub checkpoint_wake: Wake,
@@ -57,7 +57,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Loads and recovers; no thread runs yet.
-    pub fn open(mut config: StoreConfig, allocate: Allocate) -> Result<(Shared, Recovery), StoreError> {
+    pub fn open(mut config: StoreConfig, disk: Disk) -> Result<(Shared, Recovery), StoreError> {
         let entry = queue_entry::SIZE as u64;
         config.consume_queue_file_size = config.consume_queue_file_size.div_ceil(entry).max(1) * entry;
         if config.commit_log_file_size <= MIN_SIZE as u64 + 8 || config.commit_log_file_size > i32::MAX as u64 {
@@ -77,12 +77,12 @@ impl Shared {
         let own = std::process::id().to_string();
         // That it is there is what counts; after a crash it is, and a restart under load waits long for a sync.
         let written =
-            if unclean { std::fs::write(&abort, own.as_bytes()) } else { durable::write(&abort, own.as_bytes()) };
+            if unclean { std::fs::write(&abort, own.as_bytes()) } else { disk.replace(&abort, own.as_bytes()) };
         written.at(&abort, "write")?;
         let shared = Shared {
-            log: CommitLog::load(config.commit_log.clone(), config.commit_log_file_size, allocate)?,
-            queues: QueueTable::load(root.join("consumequeue"), config.consume_queue_file_size)?,
-            checkpoint: CheckpointFile::open(&root.join("checkpoint"))?,
+            log: CommitLog::load(config.commit_log.clone(), config.commit_log_file_size, disk.clone())?,
+            queues: QueueTable::load(root.join("consumequeue"), config.consume_queue_file_size, disk.clone())?,
+            checkpoint: CheckpointFile::open(&root.join("checkpoint"), disk.clone())?,
             checkpoint_lock: Mutex::default(),
             dispatch: Mutex::new(Dispatcher::at(0)),
             writer: Mutex::new(Writer {
@@ -96,8 +96,8 @@ impl Shared {
             grown_notify: Notify::new(),
             flush_wanted: AtomicI64::new(0),
             failed: OnceLock::new(),
-            opened: Instant::now(),
-            probed_ms: AtomicU64::new(0),
+            probed_ms: AtomicU64::new(node::clock::monotonic_ms()),
+            probe_fails: AtomicBool::new(false),
             dispatch_wake: Wake::default(),
             flush_wake: Wake::default(),
             checkpoint_wake: Wake::default(),
@@ -105,6 +105,7 @@ impl Shared {
             stopped: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
             config,
+            disk,
         };
         let mut recovery = shared.recover(unclean)?;
         recovery.host_restarted = host_restarted;
@@ -142,17 +143,29 @@ impl Shared {
             return Err(StoreError::Unusable(why.clone()));
         }
         let abort = self.config.root.join("abort");
-        durable::remove(&abort).at(&abort, "remove")?;
+        self.disk.remove(&abort).at(&abort, "remove")?;
         self.lock.lock().take();
         Ok(())
     }
 
     pub fn host_restart_reported(&self) -> Result<(), StoreError> {
-        host_boot::save(&self.config.root)
+        host_boot::save(&self.config.root, &self.disk)
     }
 
     pub fn run_allocator(&self) {
         self.log.allocator.run(&|| self.is_stopped());
+    }
+
+    /// What one of the threads would do now.
+    pub fn perform(&self, duty: Duty) {
+        match duty {
+            Duty::Dispatch => while self.has_to_dispatch() && self.dispatch_once() == Next::GoOn {},
+            Duty::Flush if self.log.flushed() < self.log.max() && self.failed.get().is_none() => self.flush(),
+            Duty::Flush => {}
+            Duty::Checkpoint => self.checkpoint_once(),
+            Duty::Allocate => self.log.allocator.make_ahead(),
+            Duty::Probe => self.probe_once(),
+        }
     }
 
     pub fn confirm_offset(&self) -> Offset {

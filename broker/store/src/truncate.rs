@@ -6,7 +6,7 @@
 
 use crate::append::{Gate, QueueOffsets};
 use crate::checkpoint::Verified;
-use crate::durable::{self, At};
+use crate::durable::{Access, At};
 use crate::scan::{Step, Verify, step};
 use crate::{Shared, StoreError, TruncatedTail};
 use proto::message::sys_flag;
@@ -47,7 +47,7 @@ impl Shared {
         let kept = self.keep_tail(epoch, to.max(self.log.min()), max)?;
         crash(Stop::AfterCopy)?;
         let intent = self.config.root.join(INTENT);
-        durable::write(&intent, to.to_string().as_bytes()).at(&intent, "write")?;
+        self.disk.replace(&intent, to.to_string().as_bytes()).at(&intent, "write")?;
         let done = (|| {
             crash(Stop::AfterIntent)?;
             writer.next = QueueOffsets::default();
@@ -132,7 +132,7 @@ impl Shared {
     /// The truncation that was announced has been carried out everywhere.
     pub fn intent_done(&self) -> Result<(), StoreError> {
         let path = self.config.root.join(INTENT);
-        if path.exists() { durable::remove(&path).at(&path, "remove") } else { Ok(()) }
+        if path.exists() { self.disk.remove(&path).at(&path, "remove") } else { Ok(()) }
     }
 
     /// Copies `[from, to)` of the log to `truncated/<epoch>-<from>-<to>`, durably.
@@ -141,13 +141,12 @@ impl Shared {
         std::fs::create_dir_all(&dir).at(&dir, "create")?;
         let path = dir.join(format!("{epoch}-{from}-{to}"));
         let mut temp = tempfile::NamedTempFile::new_in(&dir).at(&dir, "create")?;
+        self.disk.before(Access::Write, &path).at(&path, "copy the cut tail")?;
         for file in self.log.files().iter().filter(|file| file.end() > from && file.start < to) {
             let range = file.position(from.max(file.start))..file.position(to.min(file.end()));
             temp.write_all(file.bytes(range)).at(&path, "copy the cut tail")?;
         }
-        temp.as_file().sync_all().at(&path, "sync")?;
-        temp.persist(&path).map_err(|error| error.error).at(&path, "rename")?;
-        durable::sync_dir(&dir).and_then(|()| durable::sync_dir(&self.config.root)).at(&dir, "sync")?;
+        self.disk.put(temp, &path).and_then(|()| self.disk.sync_dir(&self.config.root)).at(&path, "keep")?;
         Ok(TruncatedTail { path, epoch, from, to })
     }
 

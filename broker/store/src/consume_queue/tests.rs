@@ -4,8 +4,12 @@ use super::*;
 
 const PER_FILE: i64 = 8;
 
+fn unwatched() -> Disk {
+    Disk(Arc::new(crate::durable::Unwatched))
+}
+
 fn open(dir: &Path) -> ConsumeQueue {
-    ConsumeQueue::open("T".into(), 0, dir.join("T/0"), PER_FILE as u64 * SIZE as u64).unwrap()
+    ConsumeQueue::open("T".into(), 0, dir.join("T/0"), PER_FILE as u64 * SIZE as u64, unwatched()).unwrap()
 }
 
 /// The i-th record of a log in which each has 100 bytes.
@@ -123,6 +127,6 @@ fn expired_files_go_and_the_last_stays() {
 fn files_of_another_size_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path(), 0..20);
-    let error = ConsumeQueue::open("T".into(), 0, dir.path().join("T/0"), 80).err().unwrap().to_string();
+    let error = ConsumeQueue::open("T".into(), 0, dir.path().join("T/0"), 80, unwatched()).err().unwrap().to_string();
     assert!(error.contains("mappedFileSizeConsumeQueue"), "{error}");
 }

@@ -141,19 +141,25 @@ fn what_has_no_place_in_a_record_is_illegal_and_writes_nothing() {
     assert_eq!(store.max_offset(), 0);
 }
 
+#[derive(Default)]
+struct FullWhenTold(AtomicBool);
+
+impl DiskWatch for FullWhenTold {
+    fn before(&self, access: Access, _: &Path) -> std::io::Result<()> {
+        match access == Access::Allocate && self.0.load(Ordering::SeqCst) {
+            true => Err(rustix::io::Errno::NOSPC.into()),
+            false => Ok(()),
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_fails_appends_but_not_reads_and_passes_by_itself() {
     let dir = tempfile::tempdir().unwrap();
-    let full = Arc::new(AtomicBool::new(false));
-    let is_full = full.clone();
-    let (store, _) = Store::open_with(
-        config(dir.path()),
-        Arc::new(move |file, size| match is_full.load(Ordering::SeqCst) {
-            true => Err(rustix::io::Errno::NOSPC.into()),
-            false => allocate_blocks(file, size),
-        }),
-    )
-    .unwrap();
+    let disk = Arc::new(FullWhenTold::default());
+    let full = &disk.0;
+    let (store, _) = Store::open_by_hand(config(dir.path()), disk.clone()).unwrap();
+    store.start_threads().unwrap();
     store.open_writes(1);
     store.append(&[message("T", 0, "before")]).unwrap();
     full.store(true, Ordering::SeqCst);
@@ -263,7 +269,7 @@ fn offsets_are_found_by_time() {
     let mut times = Vec::new();
     for i in 0..5 {
         times.push(store.append(&[message("T", 0, format!("{i}"))]).unwrap().store_timestamp);
-        wait("the clock moves", || crate::append::now_ms() > times[i]);
+        wait("the clock moves", || node::clock::wall_ms() > times[i]);
     }
     wait_dispatched(&store);
     for (i, time) in times.iter().enumerate() {
@@ -301,8 +307,8 @@ fn expired_files_go_and_queues_begin_later() {
     }
     wait_dispatched(&store);
     store.shared.flush();
-    assert_eq!(store.clean_expired(crate::append::now_ms()).unwrap(), 0, "nothing is old enough");
-    let later = crate::append::now_ms() + 73 * 3_600_000;
+    assert_eq!(store.clean_expired(node::clock::wall_ms()).unwrap(), 0, "nothing is old enough");
+    let later = node::clock::wall_ms() + 73 * 3_600_000;
     assert!(store.clean_expired(later).unwrap() > 0);
     while store.clean_expired(later).unwrap() > 0 {}
     let min = store.min_offset();
