@@ -91,7 +91,7 @@ pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Ru
         Client::new(ClientOptions { credentials: config.credentials()?, tls: tls.client, ..ClientOptions::default() });
     // Replication ends after the listener and the nameservers know, so not by the caller's token.
     let inner = CancellationToken::new();
-    let ha_config = config.ha(port, recovery.host_restarted)?;
+    let ha_config = config.ha(port, recovery.lost_acknowledged(config.store().flush))?;
     let ha_address = ha_config.ha_address.clone();
     let replication = Replication::start(ha_config, store.clone(), client.clone(), inner.clone()).await?;
     let broker = Broker::new(Parts { config, address, ha_address, store, replication, metadata });

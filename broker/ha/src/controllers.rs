@@ -194,7 +194,7 @@ impl Controllers {
             invoke_time: Some(node::clock::wall_ms()),
             ha_address: Some(self.config.ha_address.clone()),
             boot_id: Some(self.boot_id.clone()),
-            unclean_shutdown: Some(self.config.unclean_shutdown && !self.config.sync_flush),
+            unclean_shutdown: Some(self.config.unclean_shutdown),
         })
     }
 

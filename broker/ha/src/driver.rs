@@ -437,9 +437,9 @@ impl Driver {
                 Ask::Register => {
                     let answer = controllers.register(pulse.id).await;
                     if matches!(answer, Answer::View(_))
-                        && let Err(e) = store.host_restart_reported()
+                        && let Err(e) = store.losses_reported()
                     {
-                        warn!(%e, "the next start will report the host's restart again");
+                        warn!(%e, "the next start will report again what was lost");
                     }
                     answer
                 }

@@ -47,7 +47,7 @@ pub struct HaConfig {
     /// Where the promised (epoch, master) is kept (ours).
     pub promise_file: PathBuf,
     pub sync_flush: bool,
-    /// What the process before this one had not flushed may be gone (`Recovery::host_restarted`, S7).
+    /// What this replica has acknowledged may be gone (`Recovery::lost_acknowledged`, S7).
     pub unclean_shutdown: bool,
     pub acknowledgement: Acknowledgement,
     pub min_in_sync_replicas: usize,

@@ -189,6 +189,14 @@ impl CommitLog {
         Ok(())
     }
 
+    /// What stands in this range will be written by the next flush, even if the kernel takes it for written.
+    pub fn dirty(&self, from: Offset, to: Offset) -> io::Result<()> {
+        for file in self.files.load().iter().filter(|file| file.end() > from && file.start < to) {
+            file.dirty(file.position(from.max(file.start))..file.position(to.min(file.end())))?;
+        }
+        Ok(())
+    }
+
     /// Cuts at `to`, durably: later files go, the rest of the file that holds `to` becomes zeroes. Idempotent.
     /// Positions are the caller's. Under the append and flush locks, or before anyone else uses the log.
     pub fn cut(&self, to: Offset) -> Result<(), StoreError> {

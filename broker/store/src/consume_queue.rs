@@ -265,10 +265,7 @@ impl ConsumeQueue {
         drop(files);
         writer.staged.clear();
         writer.next = end;
-        let (start, _) = self.bounds_on_disk();
-        // Blank slots say nothing about the log: a queue that ends in one must not take real records for repeats.
-        writer.max_physical =
-            (start..end).rev().find_map(|i| self.entry(i).filter(|e| !e.is_pre_blank())).map_or(-1, |e| e.end());
+        writer.max_physical = self.end_of_records(end);
         Ok(())
     }
 
@@ -321,8 +318,22 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Writes what is staged and makes it visible; returns the new end if the queue has grown. May be repeated after a
-    /// failure.
+    /// Forgets what is staged and not written: it will be staged again.
+    pub fn unstage(&self) {
+        let mut writer = self.writer.lock();
+        writer.next -= (writer.staged.len() / SIZE) as i64;
+        writer.staged.clear();
+        writer.max_physical = self.end_of_records(writer.next);
+    }
+
+    /// End of the last record that an entry below `end` points at. Blank slots say nothing about the log: a queue that
+    /// ends in one must not take real records for repeats.
+    fn end_of_records(&self, end: i64) -> Offset {
+        let (start, _) = self.bounds_on_disk();
+        (start..end).rev().find_map(|i| self.entry(i).filter(|e| !e.is_pre_blank())).map_or(-1, |e| e.end())
+    }
+
+    /// Writes what is staged and makes it visible; returns the new end if the queue has grown.
     pub fn publish(&self) -> Result<Option<i64>, StoreError> {
         let mut writer = self.writer.lock();
         let grown = !writer.staged.is_empty();
@@ -410,24 +421,17 @@ impl ConsumeQueue {
         writer.dir_changed || !writer.dirty.is_empty()
     }
 
-    /// What was published before the call is on disk when it returns.
+    /// What was published before the call is on disk when it returns. A failure is final: the kernel may have dropped
+    /// what it could not write.
     pub fn sync(&self) -> Result<(), StoreError> {
         let (dirty, dir_changed) = {
             let mut writer = self.writer.lock();
             (std::mem::take(&mut writer.dirty), std::mem::take(&mut writer.dir_changed))
         };
-        let synced = dirty
-            .iter()
-            .filter_map(|start| self.find(*start))
-            .try_for_each(|file| self.disk.sync(&file.file, &file.path).at(&file.path, "sync"));
-        let synced = synced
-            .and_then(|()| if dir_changed { self.disk.sync_dir(&self.dir).at(&self.dir, "sync") } else { Ok(()) });
-        if synced.is_err() {
-            let mut writer = self.writer.lock();
-            writer.dir_changed |= dir_changed;
-            dirty.into_iter().for_each(|start| writer.mark_dirty(start));
+        for file in dirty.iter().filter_map(|start| self.find(*start)) {
+            self.disk.sync(&file.file, &file.path).at(&file.path, "sync")?;
         }
-        synced
+        if dir_changed { self.disk.sync_dir(&self.dir).at(&self.dir, "sync") } else { Ok(()) }
     }
 
     pub fn dir(&self) -> &Path {

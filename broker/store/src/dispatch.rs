@@ -29,7 +29,7 @@ pub(crate) struct Dispatcher {
     pub position: Offset,
     /// Store time of the last record below.
     pub last_store_timestamp: i64,
-    /// Queues with staged entries of a round whose write has failed.
+    /// Queues with staged entries: of the round that is on, and of no other.
     touched: Vec<Arc<ConsumeQueue>>,
     /// The place that was last reported as no record, so that it is logged once.
     reported: Offset,
@@ -73,11 +73,19 @@ impl Shared {
         if self.config.replicated { max.min(self.confirm.load(Ordering::Acquire)) } else { max }
     }
 
-    /// Dispatches up to [`ROUND_BYTES`] of whole records below `limit`. After an error the same round is repeated.
+    /// Dispatches up to [`ROUND_BYTES`] of whole records below `limit`. After an error nothing has happened: nobody may
+    /// take a position for dispatched whose entries are only staged, and a cut may come before they are written.
     pub fn dispatch_round(&self, d: &mut Dispatcher, limit: Offset, on_gap: OnGap) -> Result<Round, StoreError> {
-        if !d.touched.is_empty() {
-            self.publish(d)?;
+        let (position, last_store_timestamp) = (d.position, d.last_store_timestamp);
+        let round = self.try_round(d, limit, on_gap);
+        if round.is_err() {
+            d.touched.drain(..).for_each(|queue| queue.unstage());
+            (d.position, d.last_store_timestamp) = (position, last_store_timestamp);
         }
+        round
+    }
+
+    fn try_round(&self, d: &mut Dispatcher, limit: Offset, on_gap: OnGap) -> Result<Round, StoreError> {
         let (begin, mut at) = (d.position, d.position.max(self.log.min()));
         let mut outcome = Round::Progress;
         while at < limit && at - begin < ROUND_BYTES {
@@ -132,18 +140,17 @@ impl Shared {
         if on_gap == OnGap::Report && record.queue_offset > queue.next() && entry.end() > queue.max_physical() {
             return Ok(Indexed::Gap);
         }
+        if !d.touched.iter().any(|touched| Arc::ptr_eq(touched, &queue)) {
+            d.touched.push(queue.clone());
+        }
         match queue.stage(record.queue_offset, entry)? {
-            Staged::Repeat => return Ok(Indexed::Done),
             Staged::Gap => warn!(
                 topic = record.topic,
                 queue = record.queue_id,
                 queue_offset = record.queue_offset,
                 "earlier messages of this queue are not in the log"
             ),
-            Staged::Added => {}
-        }
-        if !d.touched.iter().any(|touched| Arc::ptr_eq(touched, &queue)) {
-            d.touched.push(queue);
+            Staged::Added | Staged::Repeat => {}
         }
         Ok(Indexed::Done)
     }

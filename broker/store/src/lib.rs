@@ -78,9 +78,19 @@ pub struct Recovery {
     /// After an unclean end the host has started anew: what was not flushed is gone. (A process that dies alone leaves
     /// it in the page cache.)
     pub host_restarted: bool,
+    /// The log ends before something that was on disk or confirmed: a disk that loses or changes what it holds.
+    pub lost_flushed: bool,
     /// Bytes cut from the end because they were no whole, valid records.
     pub cut: Vec<String>,
     pub max_offset: Offset,
+}
+
+impl Recovery {
+    /// S7: something may be gone that this replica has acknowledged. With synchronous flush it acknowledges what is on
+    /// disk, which outlives the host, not the disk.
+    pub fn lost_acknowledged(&self, flush: FlushDiskType) -> bool {
+        self.lost_flushed || self.host_restarted && flush == FlushDiskType::AsyncFlush
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -398,9 +408,10 @@ impl Store {
         self.shared.clean_expired(now_ms)
     }
 
-    /// The controllers know of [`Recovery::host_restarted`]; until this is called every start reports it again.
-    pub fn host_restart_reported(&self) -> Result<(), StoreError> {
-        self.shared.host_restart_reported()
+    /// The controllers know of [`Recovery::host_restarted`] and [`Recovery::lost_flushed`]; until this is called every
+    /// start reports them again.
+    pub fn losses_reported(&self) -> Result<(), StoreError> {
+        self.shared.losses_reported()
     }
 
     /// Flushes everything, writes the checkpoint, removes the abort file.

@@ -17,6 +17,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The smallest there is: looking at one more often than needed does no harm.
+const PAGE: usize = 4096;
+
 pub(crate) struct MappedFile {
     /// Physical offset of the first byte, which is also the file's name.
     pub start: i64,
@@ -50,7 +53,7 @@ impl MappedFile {
         })();
         if made.is_err() {
             // A half allocated file would be refused at the next start. Ignored when it was never created.
-            let _ = std::fs::remove_file(&path);
+            let _ = disk.remove_file(&path);
         }
         made
     }
@@ -119,6 +122,25 @@ impl MappedFile {
         self.disk.before(Access::Sync, &self.path)?;
         self.map.flush_range(range.start, range.len())?;
         self.disk.0.synced(&self.path, range.start as u64..range.end as u64);
+        Ok(())
+    }
+
+    /// Has the kernel write this range with the next sync, whatever it believes to have written: what it could not write
+    /// once, it keeps and takes for clean.
+    pub fn dirty(&self, range: Range<usize>) -> io::Result<()> {
+        self.ensure_allocated()?;
+        assert!(range.start <= range.end && range.end <= self.map.len(), "write past {}", self.path.display());
+        let first = range.start - range.start % PAGE;
+        for at in (first..range.end).step_by(PAGE) {
+            // SAFETY: the byte is inside the map (checked above), which is writable for the life of `self`, and gets
+            // the value that it has. Recovery alone calls this, before anybody else writes.
+            unsafe {
+                let byte = self.map.as_mut_ptr().add(at);
+                byte.write_volatile(byte.read_volatile());
+            }
+        }
+        let end = range.end.next_multiple_of(PAGE).min(self.map.len());
+        self.disk.0.wrote(&self.path, first as u64..end as u64);
         Ok(())
     }
 

@@ -8,10 +8,12 @@
 use crate::checkpoint::{Checkpoint, Verified};
 use crate::dispatch::{Dispatcher, OnGap, Round};
 use crate::durable::At;
+use crate::host_boot;
 use crate::mapped_file::{MappedFile, file_name};
-use crate::scan::{Step, Verify, step};
-use crate::{Recovery, Shared, StoreError};
+use crate::scan::{Step, Verify, record_size, step};
+use crate::{FlushDiskType, Recovery, Shared, StoreError};
 use proto::Offset;
+use proto::message::MIN_SIZE;
 use std::sync::atomic::Ordering;
 use tracing::warn;
 
@@ -23,32 +25,35 @@ struct LogEnd {
 
 impl Shared {
     /// Before any thread runs. Sets every position.
-    pub fn recover(&self, unclean: bool) -> Result<Recovery, StoreError> {
+    pub fn recover(&self, unclean: bool, host_restarted: bool) -> Result<Recovery, StoreError> {
         self.finish_truncation()?;
-        let recovery = self.recover_positions(unclean)?;
-        self.lower_checkpoint(recovery.max_offset)?;
+        let recovery = self.recover_positions(unclean, host_restarted)?;
+        self.lower_checkpoint(recovery.max_offset, self.confirm_offset())?;
         self.intent_done()?;
         Ok(recovery)
     }
 
     /// A checkpoint that reaches beyond what was found would, after the next crash, vouch for and confirm what is
     /// written there until then.
-    fn lower_checkpoint(&self, end: Offset) -> Result<(), StoreError> {
-        let (saved, confirm) = (self.checkpoint.saved(), self.confirm_offset());
+    pub fn lower_checkpoint(&self, end: Offset, confirm: Offset) -> Result<(), StoreError> {
+        let saved = self.checkpoint.saved();
         let verified = saved.verified.filter(|verified| verified.dispatched <= end);
-        if saved.confirm_offset <= confirm && saved.verified == verified {
+        let flushed = saved.master_flushed_offset.min(end);
+        if saved.confirm_offset <= confirm && saved.verified == verified && saved.master_flushed_offset == flushed {
             return Ok(());
         }
         self.checkpoint.save(|checkpoint| {
             checkpoint.confirm_offset = checkpoint.confirm_offset.min(confirm);
+            checkpoint.master_flushed_offset = flushed;
             checkpoint.verified = verified;
         })
     }
 
-    fn recover_positions(&self, unclean: bool) -> Result<Recovery, StoreError> {
+    fn recover_positions(&self, unclean: bool, host_restarted: bool) -> Result<Recovery, StoreError> {
         let saved = self.checkpoint.saved();
         let log_start = self.load_log_start()?;
         let Some(last) = self.log.files().last().cloned() else {
+            let lost_flushed = self.look_for_losses(&saved, log_start, host_restarted)?;
             self.queues.all().iter().try_for_each(|queue| queue.clear())?;
             // What it vouched for is gone: a new log must grow past that position unvouched.
             self.checkpoint.save(|checkpoint| {
@@ -56,7 +61,7 @@ impl Shared {
                 checkpoint.confirm_offset = log_start;
             })?;
             self.set_positions(log_start, log_start, log_start);
-            return Ok(Recovery { unclean, max_offset: log_start, ..Default::default() });
+            return Ok(Recovery { unclean, lost_flushed, max_offset: log_start, ..Default::default() });
         };
         self.log.set_log_start(log_start);
         let min = self.log.min();
@@ -72,7 +77,15 @@ impl Shared {
             }
         };
         let end = self.find_end(begin);
+        let lost_flushed = self.look_for_losses(&saved, end.at, host_restarted)?;
+        // Before the cut: half a record that was flushed must not look like a loss to the start after a crash.
+        self.lower_checkpoint(end.at, end.at)?;
         let cut = self.cut_after(&end)?;
+        // A process may have died of a flush that failed, with pages that no flush writes any more.
+        let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
+        if unclean && let Err(error) = self.log.dirty(begin.max(flushed).min(end.at), end.at) {
+            warn!(%error, "what the process before had not flushed is taken for written if the kernel says so");
+        }
         for queue in self.queues.all() {
             queue.cut(end.at)?;
         }
@@ -88,7 +101,31 @@ impl Shared {
             queue.correct_min(min);
         }
         self.intent_done()?;
-        Ok(Recovery { unclean, cut, max_offset: end.at, ..Default::default() })
+        Ok(Recovery { unclean, cut, lost_flushed, max_offset: end.at, ..Default::default() })
+    }
+
+    /// Noted on disk before anything is cut: the next start would find nothing missing.
+    fn look_for_losses(&self, saved: &Checkpoint, end: Offset, host_restarted: bool) -> Result<bool, StoreError> {
+        // With asynchronous flush a host takes with it what it confirmed, and nothing is wrong with its disk.
+        let keeps_confirmed =
+            self.config.replicated && (self.config.flush == FlushDiskType::SyncFlush || !host_restarted);
+        let confirmed = if keeps_confirmed { saved.confirm_offset } else { 0 };
+        let lost = self.has_lost(saved, confirmed, end);
+        if lost {
+            warn!(end, "the log ends before something that was on disk or confirmed; another replica has it");
+            host_boot::note_lost_flushed(&self.config.root, &self.disk)?;
+        }
+        Ok(lost)
+    }
+
+    /// S7: whether a whole record is missing that was on disk, or that was confirmed. A slave's copy of a record may have
+    /// been incomplete, and flushed and confirmed as far as it went: that is none.
+    fn has_lost(&self, saved: &Checkpoint, confirmed: Offset, end: Offset) -> bool {
+        // Java's brokers put another one's position there.
+        let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
+        let size = self.log.find(end).and_then(|file| record_size(file.bytes(file.position(end)..file.size())));
+        let size = size.unwrap_or(0).max(MIN_SIZE);
+        flushed.max(confirmed) >= end + size as Offset
     }
 
     fn set_positions(&self, max: Offset, flushed: Offset, confirm: Offset) {

@@ -6,6 +6,9 @@
 use proto::Offset;
 use proto::message::{BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag};
 
+/// The smallest piece that a disk writes as a whole.
+const SECTOR: usize = 512;
+
 /// How much of a record is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verify {
@@ -64,7 +67,7 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
     }
     match Record::decode(buf) {
         Ok(record) if verify == Verify::Checksum && is_torn(&record, buf, magic) => {
-            Step::Invalid(format!("record of {} bytes ends in zeroes: only its beginning was written", record.size))
+            Step::Invalid(format!("record of {} bytes has zeroes for text: not all of it was written", record.size))
         }
         Ok(record) if record.physical_offset == at => Step::Record(record),
         Ok(record) => Step::Invalid(format!(
@@ -76,14 +79,27 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
     }
 }
 
+/// The size that what stands there claims to have, if it claims to be a record.
+pub(crate) fn record_size(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.first_chunk()?;
+    let is_record = matches!(be(head, 4), MAGIC_V1 | MAGIC_V2);
+    if is_record { usize::try_from(be(head, 0)).ok() } else { None }
+}
+
 /// The checksum covers the body alone: a record of which only the beginning came (a slave's half record, a cut inside
-/// it) is told by the zeroes that stand where its topic or its properties end. Appending refuses what would look so.
+/// it) is told by the zeroes that stand where its topic or its properties end; one that lacks a sector in its middle, by
+/// a sector of zeroes in its properties. Appending refuses what would look so.
 fn is_torn(record: &Record<'_>, buf: &[u8], magic: i32) -> bool {
     let v6 =
         [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6].iter().filter(|bit| record.sys_flag & **bit != 0).count();
     let before = MIN_SIZE + usize::from(magic == MAGIC_V2) + 12 * v6 + record.body.len() + record.topic.len();
     let properties = buf.get(before..record.size).unwrap_or_default();
-    record.topic.contains('\0') || properties.last() == Some(&0)
+    record.topic.contains('\0') || properties.last() == Some(&0) || has_blank_sector(properties)
+}
+
+/// True for so many zeroes in a row that a sector may be missing there, as a loss of power leaves it.
+pub(crate) fn has_blank_sector(bytes: &[u8]) -> bool {
+    bytes.split(|byte| *byte != 0).any(|zeroes| zeroes.len() >= SECTOR)
 }
 
 fn be(head: &[u8; BLANK_SIZE], at: usize) -> i32 {

@@ -11,7 +11,7 @@ use crate::commit_log::CommitLog;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::Next;
 use crate::durable::{At, Disk};
-use crate::host_boot;
+use crate::host_boot::{self, Last};
 use crate::lock_file::LockFile;
 use crate::queue_table::QueueTable;
 use crate::wake::Wake;
@@ -73,11 +73,20 @@ impl Shared {
         let lock = LockFile::acquire(&root)?;
         let abort = root.join("abort");
         let unclean = abort.exists();
-        let host_restarted = unclean && !host_boot::is_same(&root);
+        let last = host_boot::last(&root);
+        let host_restarted = match last {
+            Last::LostTail | Last::LostFlushed => true,
+            Last::ThisBoot => false,
+            Last::Unknown | Last::OtherBoot => unclean,
+        };
         let own = std::process::id().to_string();
-        // That it is there is what counts; after a crash it is, and a restart under load waits long for a sync.
-        let written =
-            if unclean { std::fs::write(&abort, own.as_bytes()) } else { disk.replace(&abort, own.as_bytes()) };
+        // That it is there is what counts. After a process that had come up it is, on disk, and a restart under load
+        // waits long for a sync.
+        let written = if unclean && last == Last::ThisBoot {
+            std::fs::write(&abort, own.as_bytes())
+        } else {
+            disk.replace(&abort, own.as_bytes())
+        };
         written.at(&abort, "write")?;
         let shared = Shared {
             log: CommitLog::load(config.commit_log.clone(), config.commit_log_file_size, disk.clone())?,
@@ -107,10 +116,11 @@ impl Shared {
             config,
             disk,
         };
-        let mut recovery = shared.recover(unclean)?;
+        let mut recovery = shared.recover(unclean, host_restarted)?;
         recovery.host_restarted = host_restarted;
-        if !host_restarted {
-            shared.host_restart_reported()?;
+        recovery.lost_flushed |= last == Last::LostFlushed;
+        if !recovery.host_restarted && !recovery.lost_flushed {
+            shared.losses_reported()?;
         }
         Ok((shared, recovery))
     }
@@ -142,14 +152,15 @@ impl Shared {
         if let Some(why) = self.failed.get() {
             return Err(StoreError::Unusable(why.clone()));
         }
+        host_boot::on_clean_stop(&self.config.root, &self.disk)?;
         let abort = self.config.root.join("abort");
         self.disk.remove(&abort).at(&abort, "remove")?;
         self.lock.lock().take();
         Ok(())
     }
 
-    pub fn host_restart_reported(&self) -> Result<(), StoreError> {
-        host_boot::save(&self.config.root, &self.disk)
+    pub fn losses_reported(&self) -> Result<(), StoreError> {
+        host_boot::reported(&self.config.root, &self.disk)
     }
 
     pub fn run_allocator(&self) {

@@ -2,6 +2,7 @@
 //! against a model.
 
 mod appending;
+mod failing;
 mod model;
 mod recovering;
 mod truncating;

@@ -125,6 +125,7 @@ impl Shared {
         self.log.cut(if to <= self.log.min() { 0 } else { to })?;
         self.checkpoint.save(|checkpoint| {
             checkpoint.confirm_offset = checkpoint.confirm_offset.min(to);
+            checkpoint.master_flushed_offset = checkpoint.master_flushed_offset.min(to);
             checkpoint.verified = checkpoint.verified.filter(|verified| verified.dispatched <= to);
         })
     }
@@ -188,9 +189,13 @@ impl Shared {
         }
         if at < max {
             info!(at, cut = max - at, "cutting the log after its last whole record");
+            // A confirm offset inside the cut record would, after a crash, confirm what the new master writes there; and
+            // what was flushed of it would look like a loss. Once more after the cut: the checkpoint's thread may have
+            // saved what it had read before.
+            self.confirm.fetch_min(at, Ordering::AcqRel);
+            self.lower_checkpoint(at, at)?;
             self.cut_log(at)?;
-            // A confirm offset inside the cut record would, after a crash, confirm what the new master writes there.
-            self.checkpoint.save(|checkpoint| checkpoint.confirm_offset = checkpoint.confirm_offset.min(at))?;
+            self.lower_checkpoint(at, at)?;
         }
         writer.next = next;
         writer.stale = false;

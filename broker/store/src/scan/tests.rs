@@ -41,10 +41,28 @@ fn a_place_is_a_record_the_file_s_rest_nothing_or_damage() {
     assert!(matches!(step(&bytes, 400, 0, Verify::Layout), Step::Invalid(why) if why.contains("4000")));
     let mut torn = bytes.clone();
     torn[size - 1] = 0;
-    assert!(at(&torn, 0, 400).contains("ends in zeroes"), "the properties' last byte has not arrived");
+    assert!(at(&torn, 0, 400).contains("zeroes for text"), "the properties' last byte has not arrived");
     bytes[8] ^= 1;
     assert!(matches!(step(&bytes, 400, 4000, Verify::Layout), Step::Record(_)));
     assert!(matches!(step(&bytes, 400, 4000, Verify::Checksum), Step::Invalid(why) if why.contains("crc")));
+}
+
+/// A loss of power takes any sector of what was not flushed, and the checksum covers the body alone.
+#[test]
+fn a_record_that_lacks_a_sector_of_its_properties_is_none() {
+    let mut message = crate::tests::message("T", 0, "body");
+    message.properties = format!("KEYS\u{1}{}\u{2}", "k".repeat(1200));
+    let mut bytes = Vec::new();
+    let size = message.encode_into(&mut bytes, 0, 0, 1).unwrap();
+    bytes.resize(4096, 0);
+    assert!(matches!(step(&bytes, 4096, 0, Verify::Checksum), Step::Record(_)));
+    bytes[512..1024].fill(0);
+    assert!(size > 1024);
+    assert!(matches!(step(&bytes, 4096, 0, Verify::Checksum), Step::Invalid(why) if why.contains("zeroes for text")));
+    message.properties = format!("KEYS\u{1}{}k\u{2}", "\0".repeat(512));
+    let dir = tempfile::tempdir().unwrap();
+    let refused = crate::tests::master(crate::tests::config(dir.path())).append(&[message]);
+    assert!(matches!(refused, Err(crate::PutError::Illegal(_))), "{refused:?}");
 }
 
 proptest! {

@@ -358,8 +358,77 @@ fn a_host_that_started_anew_is_told_from_a_process_that_died() {
     killed();
     let (restarted, store) = reopened();
     assert!(restarted, "not reported yet");
-    store.host_restart_reported().unwrap();
+    store.shutdown().unwrap();
+    drop(store);
+    let (restarted, store) = reopened();
+    assert!(restarted, "nor by the one that was stopped before it had registered");
+    store.losses_reported().unwrap();
     drop(store);
     killed();
     assert!(!reopened().0);
+    reopened().1.shutdown().unwrap();
+    assert!(!reopened().0, "a clean stop, then the host starts anew");
+}
+
+/// S7: a disk that has lost what it had is worse than a host that lost its memory: it is said in every profile.
+#[test]
+fn what_was_on_disk_and_is_gone_is_said_until_it_is_reported() {
+    let damaged = |damage: fn(&Path, &[Appended])| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = master(replicated(dir.path()));
+        let appended = fill(&store, 0..20);
+        store.set_confirm_offset(appended[9].end);
+        wait("ten are visible", || seen(&store) == halves(0..10));
+        store.shutdown().unwrap();
+        drop(store);
+        damage(dir.path(), &appended);
+        dir
+    };
+    let lost = |dir: &tempfile::TempDir| {
+        let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
+        (recovery.lost_flushed, recovery.lost_acknowledged(FlushDiskType::SyncFlush), store)
+    };
+    let dir = damaged(|root, a| overwrite(root, a[15].end - 40, b"?"));
+    assert!(lost(&dir).0, "a damaged record");
+    let (again, counts, store) = lost(&dir);
+    assert!(again && counts, "not reported yet");
+    store.shutdown().unwrap();
+    drop(store);
+    let (again, _, store) = lost(&dir);
+    assert!(again, "nor after a clean stop");
+    store.losses_reported().unwrap();
+    drop(store);
+    assert!(!lost(&dir).0);
+    let gone = damaged(|root, _| fs::remove_dir_all(root.join("commitlog")).unwrap());
+    assert!(lost(&gone).0, "the whole log");
+    assert!(!lost(&damaged(|_, _| {})).0);
+}
+
+/// What a slave has of a record whose rest has not come may be flushed and confirmed: cutting it loses no message.
+#[test]
+fn a_half_record_is_no_loss() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let master = master(config(other.path()));
+    let appended = fill(&master, 0..3);
+    let half = appended[2].offsets[0] as usize + 150;
+    let slave = Store::open(replicated(dir.path())).unwrap().0;
+    slave.append_replicated(0, &log_bytes(&master)[..half]).unwrap();
+    slave.set_confirm_offset(half as i64);
+    wait("two are visible", || seen(&slave) == halves(0..2));
+    slave.shutdown().unwrap();
+    drop(slave);
+    let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
+    assert_eq!((recovery.max_offset, recovery.lost_flushed), (appended[2].offsets[0], false));
+    drop(store);
+}
+
+#[test]
+fn asynchronous_flush_may_lose_what_it_acknowledged_with_its_host() {
+    let lost = |host_restarted, lost_flushed| {
+        let recovery = Recovery { host_restarted, lost_flushed, ..Recovery::default() };
+        (recovery.lost_acknowledged(FlushDiskType::AsyncFlush), recovery.lost_acknowledged(FlushDiskType::SyncFlush))
+    };
+    assert_eq!(lost(false, false), (false, false));
+    assert_eq!(lost(true, false), (true, false));
+    assert_eq!(lost(false, true), (true, true));
 }
