@@ -15,6 +15,7 @@ mod rng;
 mod scenarios;
 mod schedule;
 mod shrink;
+mod storage;
 mod world;
 
 use checks::Violation;
@@ -107,33 +108,50 @@ fn hunt(planted: &Planted, most: u64) -> Option<(u64, Violation)> {
     found
 }
 
+/// A planted bug, and what has found it.
+struct Row {
+    from: &'static str,
+    what: &'static str,
+    soon: bool,
+    found: Option<(u64, Violation)>,
+}
+
+impl Row {
+    fn text(&self) -> String {
+        let (seeds, by) = self.found.as_ref().map_or(("-".to_owned(), "not found".to_owned()), |(seed, by)| {
+            (seed.to_string(), format!("{}: {}", by.rule, by.what))
+        });
+        format!("{:<14} {:<72} {seeds:>6}  {by}\n", self.from, self.what)
+    }
+}
+
 /// Each planted bug, after how many seeds it was found, and by which check.
 #[test]
 fn planted_bugs_are_found() {
     let most = number("BATON_SIM_MUTANT_SEEDS").unwrap_or(MUTANT_SEEDS);
     // `make test` looks for the bugs that it finds soon; `make mutants` for all.
     let only = std::env::var("BATON_SIM_MUTANT").ok();
-    let wanted: Vec<&Planted> = mutants::ALL
-        .iter()
-        .filter(|it| most > MUTANT_SEEDS || it.soon)
-        .filter(|it| only.as_ref().is_none_or(|only| format!("{:?}", it.mutant) == *only))
-        .collect();
-    let found = all(0..wanted.len() as u64, |at| hunt(wanted[at as usize], most));
-    let mut table = format!("{:<14} {:<66} {:>6}  by\n", "from", "planted bug", "seeds");
-    for (it, by) in wanted.iter().zip(&found) {
-        let (seeds, by) = by.as_ref().map_or(("-".to_owned(), "not found".to_owned()), |(seed, by)| {
-            (seed.to_string(), format!("{}: {}", by.rule, by.what))
-        });
-        table += &format!("{:<14} {:<66} {seeds:>6}  {by}\n", it.from, it.what);
-    }
-    let count = found.iter().flatten().count();
-    table += &format!("{count} of {} planted bugs found\n", wanted.len());
+    let is_wanted = |name: String| only.as_ref().is_none_or(|only| name == *only);
+    let of_cluster = mutants::ALL.iter().filter(|it| most > MUTANT_SEEDS || it.soon);
+    let of_cluster: Vec<&Planted> = of_cluster.filter(|it| is_wanted(format!("{:?}", it.mutant))).collect();
+    let of_store: Vec<_> = storage::FLAWS.iter().filter(|it| is_wanted(format!("{:?}", it.0))).collect();
+    let mut rows = all(0..of_cluster.len() as u64, |at| {
+        let it = of_cluster[at as usize];
+        Row { from: it.from, what: it.what, soon: it.soon, found: hunt(it, most) }
+    });
+    // A life of a store takes a tenth of the time.
+    rows.extend(all(0..of_store.len() as u64, |at| {
+        let (flaw, from, what) = *of_store[at as usize];
+        Row { from, what, soon: true, found: storage::hunt(flaw, 10 * most) }
+    }));
+    let mut table = format!("{:<14} {:<72} {:>6}  by\n", "from", "planted bug", "seeds");
+    rows.iter().for_each(|it| table += &it.text());
+    table += &format!("{} of {} planted bugs found\n", rows.iter().filter(|it| it.found.is_some()).count(), rows.len());
     print!("{table}");
     if let Some(path) = std::env::var_os("BATON_SIM_TABLE") {
         std::fs::write(path, &table).expect("the table can be written");
     }
-    let missed = wanted.iter().zip(&found).filter(|it| it.0.soon && it.1.is_none());
-    let missed: Vec<&str> = missed.map(|it| it.0.what).collect();
+    let missed: Vec<&str> = rows.iter().filter(|it| it.soon && it.found.is_none()).map(|it| it.what).collect();
     assert!(missed.is_empty(), "not found within {most} seeds, and used to be: {missed:?}");
 }
 

@@ -3,7 +3,6 @@
 //! Records are encoded before the lock is taken; under it they get their positions and are copied into the map. The
 //! gate is checked under the same lock, so that closing it is a barrier (S2).
 
-use crate::scan::has_blank_sector;
 use crate::{Appended, PutError, Shared, StoreConfig, StoreError};
 use proto::message::{BLANK_SIZE, Message, patch, sys_flag};
 use proto::properties;
@@ -69,11 +68,8 @@ fn encode(config: &StoreConfig, messages: &[Message]) -> Result<Encoded, PutErro
         if message.topic.is_empty() || message.topic.len() > MAX_TOPIC {
             return illegal(format!("topic of {} bytes, 1 to {MAX_TOPIC} are allowed", message.topic.len()));
         }
-        if message.topic.contains('\0')
-            || message.properties.ends_with('\0')
-            || has_blank_sector(message.properties.as_bytes())
-        {
-            return illegal("topic with a NUL character, or properties that end in one or have 512 in a row".into());
+        if message.topic.contains('\0') || message.properties.contains('\0') {
+            return illegal("topic or properties with a NUL character".into());
         }
         if message.topic != first.topic || message.queue_id != first.queue_id {
             return illegal("messages of one batch go to one queue".into());

@@ -4,7 +4,7 @@ use crate::StoreError;
 use crate::consume_queue::ConsumeQueue;
 use crate::durable::{At, Disk};
 use parking_lot::RwLock;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ pub(crate) struct QueueTable {
     dir: PathBuf,
     file_size: u64,
     disk: Disk,
-    topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
+    /// In order, so that what is done to all is done in the same order each time.
+    topics: RwLock<BTreeMap<Arc<str>, TopicQueues>>,
 }
 
 impl QueueTable {
@@ -42,6 +43,7 @@ impl QueueTable {
                 names.push(name);
             }
         }
+        names.sort();
         Ok(names)
     }
 

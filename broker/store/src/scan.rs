@@ -6,9 +6,6 @@
 use proto::Offset;
 use proto::message::{BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag};
 
-/// The smallest piece that a disk writes as a whole.
-const SECTOR: usize = 512;
-
 /// How much of a record is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verify {
@@ -87,19 +84,14 @@ pub(crate) fn record_size(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The checksum covers the body alone: a record of which only the beginning came (a slave's half record, a cut inside
-/// it) is told by the zeroes that stand where its topic or its properties end; one that lacks a sector in its middle, by
-/// a sector of zeroes in its properties. Appending refuses what would look so.
+/// it), or that lacks a sector or the rest of one, is told by the zeroes that stand in its topic or its properties.
+/// Appending refuses what would look so.
 fn is_torn(record: &Record<'_>, buf: &[u8], magic: i32) -> bool {
     let v6 =
         [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6].iter().filter(|bit| record.sys_flag & **bit != 0).count();
     let before = MIN_SIZE + usize::from(magic == MAGIC_V2) + 12 * v6 + record.body.len() + record.topic.len();
     let properties = buf.get(before..record.size).unwrap_or_default();
-    record.topic.contains('\0') || properties.last() == Some(&0) || has_blank_sector(properties)
-}
-
-/// True for so many zeroes in a row that a sector may be missing there, as a loss of power leaves it.
-pub(crate) fn has_blank_sector(bytes: &[u8]) -> bool {
-    bytes.split(|byte| *byte != 0).any(|zeroes| zeroes.len() >= SECTOR)
+    record.topic.contains('\0') || properties.contains(&0)
 }
 
 fn be(head: &[u8; BLANK_SIZE], at: usize) -> i32 {
