@@ -352,13 +352,14 @@ impl Master {
         if self.in_sync.awaits_answer() || now < self.propose_after {
             return;
         }
-        let mut set: BTreeSet<BrokerId> =
-            self.in_sync.committed().iter().copied().filter(|id| !self.must_leave(now, *id)).collect();
-        set.extend(self.slaves.keys().filter(|id| self.may_join(now, **id)));
-        let fences = set == *self.in_sync.committed();
+        let committed = self.in_sync.committed();
+        let fences = !committed.iter().any(|id| self.must_leave(now, *id))
+            && !self.slaves.keys().any(|id| self.may_join(now, *id));
         if fences && self.in_sync.is_settled() {
             return;
         }
+        let mut set: BTreeSet<BrokerId> = committed.iter().copied().filter(|id| !self.must_leave(now, *id)).collect();
+        set.extend(self.slaves.keys().filter(|id| self.may_join(now, **id)));
         match fences {
             // In doubt, and no fence to be had: reading has to do.
             true if self.fence == Fence::Refused => {
