@@ -211,10 +211,8 @@ impl Broker {
         self.pump(ctx);
         let now = self.now(ctx);
         let Some(it) = &mut self.process else { return };
-        let (gone, stay) = std::mem::take(&mut it.waiting).into_iter().partition(|it: &Waiting| now >= it.until);
-        it.waiting = stay;
+        let gone: Vec<Waiting> = it.waiting.extract_if(.., |it| now >= it.until).collect();
         it.frontier.sweep();
-        let gone: Vec<Waiting> = gone;
         for it in gone {
             ctx.datagram(self.node, it.client, Packet::Sent { message: it.message, result: Sent::Unknown });
         }

@@ -31,6 +31,35 @@ enum Claim {
     Acknowledges { broker: usize, epoch: Epoch, message: u32, end: Offset },
 }
 
+/// Up to where the logs of two replicas have been found to be the same, so that each byte is compared once.
+struct Agreement {
+    same: Vec<Vec<usize>>,
+}
+
+impl Agreement {
+    /// This broker's log may have changed above `unchanged`.
+    fn forget(&mut self, broker: usize, unchanged: usize) {
+        for other in 0..self.same.len() {
+            self.same[broker][other] = self.same[broker][other].min(unchanged);
+            self.same[other][broker] = self.same[other][broker].min(unchanged);
+        }
+    }
+
+    /// Whether this replica's log is the same as `own` up to `end`. Nothing if nobody is that replica.
+    fn holds(&mut self, replicas: &[Broker], own: &Broker, id: BrokerId, end: usize) -> Option<bool> {
+        let it = replicas.iter().find(|it| it.identity() == Some(id))?;
+        let (log, expected) = (&it.disk.log, &own.disk.log);
+        let known = self.same[own.index][it.index].min(end);
+        let same = log.len() >= end && log[known..end] == expected[known..end];
+        if same {
+            self.same[own.index][it.index] = self.same[own.index][it.index].max(end);
+            self.same[it.index][own.index] = self.same[own.index][it.index];
+        }
+        // A replica that has lost its memory loses its place when it says so; meanwhile nobody elects it.
+        Some(same || it.disk.host_restarted || (it.process.is_none() && it.disk.log.len() == it.disk.flushed))
+    }
+}
+
 /// What is true about one broker set.
 pub struct Truth {
     /// The first one is told: what follows may be its consequence.
@@ -51,6 +80,7 @@ pub struct Truth {
     confirmed: Vec<Cell>,
     /// Up to where each broker's log has been compared with it.
     compared: Vec<usize>,
+    agreement: Agreement,
     pub acknowledged: Vec<u32>,
     /// Acknowledged messages in the order in which clients, who wait for each, learned of it.
     pub heard: Vec<u32>,
@@ -78,6 +108,7 @@ impl Truth {
             promised: vec![0; brokers],
             confirmed: Vec::new(),
             compared: vec![0; brokers],
+            agreement: Agreement { same: vec![vec![0; brokers]; brokers] },
             acknowledged: Vec::new(),
             heard: Vec::new(),
             elections: 0,
@@ -191,10 +222,16 @@ impl Truth {
     }
 
     /// After every step.
-    pub fn judge(&mut self, brokers: &[Broker]) {
-        for broker in &brokers[self.replicas.clone()] {
-            let compared = &mut self.compared[broker.index];
-            *compared = (*compared).min(broker.disk.log.len());
+    pub fn judge(&mut self, brokers: &mut [Broker]) {
+        if self.claims.is_empty() {
+            return;
+        }
+        for broker in &mut brokers[self.replicas.clone()] {
+            let unchanged = std::mem::replace(&mut broker.disk.unjudged, usize::MAX);
+            if unchanged < usize::MAX {
+                self.compared[broker.index] = self.compared[broker.index].min(unchanged);
+                self.agreement.forget(broker.index, unchanged);
+            }
         }
         for claim in std::mem::take(&mut self.claims) {
             match claim {
@@ -240,50 +277,47 @@ impl Truth {
 
     /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
     fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
-        let own = &brokers[broker];
-        let replicas = self.of(brokers);
         let Some(newest) = &self.newest else { return };
-        let end = end as usize;
-        let holds = |id: BrokerId| {
-            if self.gone.contains(&id) {
-                return Some(true); // what it had was lost later, or is somebody's fault who may not lose it
-            }
-            let it = replicas.iter().find(|it| it.identity() == Some(id))?;
-            let same = it.disk.log.len() >= end && it.disk.log[..end] == own.disk.log[..end];
-            // A replica that has lost its memory loses its place when it says so; meanwhile nobody elects it.
-            Some(same || it.disk.host_restarted || (it.process.is_none() && it.disk.log.len() == it.disk.flushed))
+        let (own, replicas, end) = (&brokers[broker], &brokers[self.replicas.clone()], end as usize);
+        let mut holds = |id: BrokerId| match self.gone.contains(&id) {
+            // What it had was lost later, or is somebody's fault who may not lose it.
+            true => Some(true),
+            false => self.agreement.holds(replicas, own, id, end),
         };
-        if !self.strict {
-            let holders = newest.set.iter().filter(|id| holds(**id) == Some(true)).count();
-            let all = holders == newest.set.len();
-            if newest.epoch > epoch && !all {
-                let why = format!("B{} acknowledges at epoch {epoch}, epoch {} is elected", broker + 1, newest.epoch);
-                return self.fail("S5", why);
-            }
-            // Where the whole set has it, whoever is elected does: a copy outside it, on a replica that left while its
-            // master could not hear of it (S8), is one, too.
-            let everywhere =
-                replicas.iter().filter(|it| it.identity().is_some_and(|id| holds(id) == Some(true))).count();
-            // So is one on a replica that the controllers found dead and took out on their own account, as long as the
-            // master has not heard of that: S4 promises copies, and a lease binds the controllers to the master only.
-            let unheard = own.process.as_ref().and_then(|it| it.leading.as_ref()).map_or(0, |it| {
-                let known = it.core.in_sync().committed().intersection(&self.found_dead);
-                known.filter(|id| !newest.set.contains(id) && holds(**id) == Some(true)).count()
-            });
-            let copies = if all { everywhere } else { holders + unheard };
-            if newest.epoch == epoch && copies < self.copies {
-                let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
-                return self.fail("S4", why);
+        if self.strict {
+            let lacking = match newest.epoch == epoch {
+                true => newest.set.iter().find(|id| holds(**id) == Some(false)),
+                false => newest.master.iter().find(|id| holds(**id) == Some(false)),
+            };
+            if let Some(id) = lacking {
+                let why = format!("B{} acknowledges {end} at epoch {epoch}, replica {id} lacks it", broker + 1);
+                self.fail("S3", why);
             }
             return;
         }
-        let who = match newest.epoch == epoch {
-            true => newest.set.clone(),
-            false => newest.master.into_iter().collect(),
+        let holders = newest.set.iter().filter(|id| holds(**id) == Some(true)).count();
+        let all = holders == newest.set.len();
+        if newest.epoch > epoch && !all {
+            let why = format!("B{} acknowledges at epoch {epoch}, epoch {} is elected", broker + 1, newest.epoch);
+            return self.fail("S5", why);
+        }
+        // Where the whole set has it, whoever is elected does: a copy outside it, on a replica that left while its
+        // master could not hear of it (S8), is one, too.
+        let copies = match all {
+            true => replicas.iter().filter_map(Broker::identity).filter(|id| holds(*id) == Some(true)).count(),
+            // So is one on a replica that the controllers found dead and took out on their own account, as long as the
+            // master has not heard of that: S4 promises copies, and a lease binds the controllers to the master only.
+            false => {
+                let unheard = own.process.as_ref().and_then(|it| it.leading.as_ref()).map_or(0, |it| {
+                    let known = it.core.in_sync().committed().intersection(&self.found_dead);
+                    known.filter(|id| !newest.set.contains(id) && holds(**id) == Some(true)).count()
+                });
+                holders + unheard
+            }
         };
-        if let Some(id) = who.into_iter().find(|id| holds(*id) == Some(false)) {
-            let why = format!("B{} acknowledges {end} at epoch {epoch}, replica {id} lacks it", broker + 1);
-            self.fail("S3", why);
+        if newest.epoch == epoch && copies < self.copies {
+            let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
+            self.fail("S4", why);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::schedule::Act;
 use node::clock::{self, Virtual};
 use proto::Millis;
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Controllers first, then brokers, then clients.
@@ -64,45 +64,31 @@ pub enum Event {
     Fault(Fault),
 }
 
-struct Due {
-    at: u64,
-    order: u64,
-    event: Event,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Due) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Due) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    /// The earliest is the greatest; of several at once, the one that was put first.
-    fn cmp(&self, other: &Due) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
-/// What happens when, in microseconds of true time.
+/// What happens when, in microseconds of true time; of several at once, first what was put first.
 #[derive(Default)]
 pub struct Agenda {
-    due: BinaryHeap<Due>,
+    /// When, in which order it was put, and where it is kept: events are large, and the heap moves what is in it.
+    due: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    events: Vec<Option<Event>>,
+    free: Vec<u32>,
     order: u64,
 }
 
 impl Agenda {
     pub fn put(&mut self, at: u64, event: Event) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() as u32 - 1
+        });
+        self.events[place as usize] = Some(event);
         self.order += 1;
-        self.due.push(Due { at, order: self.order, event });
+        self.due.push(Reverse((at, self.order, place)));
     }
 
     pub fn take(&mut self) -> Option<(u64, Event)> {
-        self.due.pop().map(|it| (it.at, it.event))
+        let Reverse((at, _, place)) = self.due.pop()?;
+        self.free.push(place);
+        self.events[place as usize].take().map(|event| (at, event))
     }
 }
 
@@ -150,8 +136,9 @@ impl Ctx {
     /// What the node's monotonic clock shows.
     pub fn local(&self, node: NodeId) -> Millis {
         let clock = self.clocks[node.0];
-        let passed = self.now as i128 * (1_000_000 + clock.drift_ppm) as i128 / 1_000_000;
-        clock.offset_ms + (passed / 1_000) as u64
+        let now = self.now as i64;
+        let passed = now + (now * clock.drift_ppm).div_euclid(1_000_000);
+        clock.offset_ms + passed as u64 / 1_000
     }
 
     /// What the node's wall clock shows.
@@ -210,7 +197,7 @@ impl Ctx {
     }
 
     /// After every step.
-    pub fn judge(&mut self, brokers: &[Broker]) {
+    pub fn judge(&mut self, brokers: &mut [Broker]) {
         self.truths.iter_mut().for_each(|it| it.judge(brokers));
     }
 

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Debug, Default)]
 pub struct StoreDisk {
     pub log: Vec<Cell>,
+    /// Above this the log may be another one than when the judge looked last.
+    pub unjudged: usize,
     /// Below this the host's memory is not needed.
     pub flushed: usize,
     pub epochs: EpochHistory,
@@ -50,6 +52,7 @@ impl StoreDisk {
 
     pub fn truncate(&mut self, to: usize) {
         self.log.truncate(to);
+        self.unjudged = self.unjudged.min(to);
         self.flushed = self.flushed.min(to);
         self.confirm = self.confirm.min(to as Offset);
         self.confirm_flushed = self.confirm_flushed.min(to as Offset);

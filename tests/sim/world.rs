@@ -115,7 +115,7 @@ impl World {
             world.ctx.now = at;
             events += 1;
             world.handle(event);
-            world.ctx.judge(&world.brokers);
+            world.ctx.judge(&mut world.brokers);
             if world.over || world.ctx.violation().is_some() {
                 break;
             }
@@ -255,7 +255,7 @@ impl World {
             fuse.0 = left;
         }
         if let Some((_, back)) = self.fuses[node.0].take_if(|it| it.0 == 0) {
-            self.ctx.judge(&self.brokers);
+            self.ctx.judge(&mut self.brokers);
             self.ctx.say(node, format_args!("dies in the middle of its work"));
             self.stop(node);
             self.ctx.agenda.put(self.ctx.now + back, Event::Fault(Fault::Start(node)));
