@@ -281,6 +281,7 @@ impl Master {
     fn on_committed(&mut self, now: Millis, set: BTreeSet<BrokerId>, epoch: i32, out: &mut Vec<Output>) {
         if self.in_sync.adopt(set, epoch) {
             self.fence = Fence::Untried;
+            self.close_outsiders(now, out);
             out.push(Output::SetChanged);
         } else if self.fence == Fence::Refused
             && epoch == self.in_sync.epoch()
@@ -288,6 +289,23 @@ impl Master {
             && now >= self.proposed_at + DOUBT_MS
         {
             self.in_sync.settle();
+        }
+    }
+
+    /// S7: a version that is not the answer to a proposal of ours may mean that a replica has lost what it acknowledged
+    /// (its host has restarted), however alive its link looks. On a new one only what it acknowledges then counts. Java's
+    /// replicas do not say so, and take seconds to connect.
+    fn close_outsiders(&mut self, now: Millis, out: &mut Vec<Output>) {
+        let committed = self.in_sync.committed();
+        for (id, it) in self.slaves.iter_mut().filter(|it| !committed.contains(it.0)) {
+            if let Some(link) = it.link.take_if(|_| it.kind == SlaveKind::Baton) {
+                self.links.remove(&link);
+                (it.ack, it.caught_up_at, it.gone_since) = (None, None, now);
+                out.push(Output::CloseLink {
+                    link,
+                    why: format!("replica {id} is outside the set, by the controllers"),
+                });
+            }
         }
     }
 
