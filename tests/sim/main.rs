@@ -28,7 +28,7 @@ use std::time::Instant;
 use world::{Report, Telling, play, run};
 
 /// Of `make test`; `make sim SEEDS=…` and `make mutants` run more.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 500;
 const MUTANT_SEEDS: u64 = 30;
 
 fn number(key: &str) -> Option<u64> {
