@@ -58,6 +58,9 @@ impl Shared {
                 queue.cut(to)?;
             }
             crash(Stop::AfterQueues)?;
+            // The checkpoint will vouch for what is left below it, and the cut has synced only the file it was in (S11).
+            self.log.flush().at(&self.log.dir, "flush what is left")?;
+            self.queues.all().iter().filter(|queue| queue.is_dirty()).try_for_each(|queue| queue.sync())?;
             if d.position > to {
                 // The end of the last record that is still indexed is a record boundary below `to`, and `to` itself
                 // need not be one.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::truncate::Stop;
+use std::ops::Range;
 
 fn body(i: i64, generation: char) -> String {
     format!("{i:0>100}{generation}")
@@ -122,4 +123,40 @@ fn an_unreadable_intent_stops_the_broker() {
     std::fs::write(dir.path().join("truncate-intent"), "12x").unwrap();
     let error = Store::open(config(dir.path())).err().unwrap().to_string();
     assert!(error.contains("truncate-intent") && error.contains("12x"), "{error}");
+}
+
+/// What was written and not synced since.
+#[derive(Default)]
+struct Unsynced(Mutex<Vec<(PathBuf, Range<u64>)>>);
+
+impl DiskWatch for Unsynced {
+    fn wrote(&self, path: &Path, range: Range<u64>) {
+        self.0.lock().push((path.to_owned(), range));
+    }
+
+    fn synced(&self, path: &Path, range: Range<u64>) {
+        self.0.lock().retain(|it| it.0 != path || it.1.start < range.start || range.end < it.1.end);
+    }
+}
+
+/// The next start takes for written what the checkpoint vouches for, and verifies none of it (S11, S12).
+#[test]
+fn the_checkpoint_of_a_cut_vouches_for_nothing_that_is_not_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Unsynced::default());
+    let store = Store::open_by_hand(replicated(dir.path()), disk.clone()).unwrap().0;
+    store.seal_tail().unwrap();
+    store.open_writes(1);
+    let old = fill(&store, 0..60, 'a');
+    store.set_confirm_offset(i64::MAX);
+    store.perform(Duty::Dispatch);
+    store.close_writes("deposed");
+    assert!(disk.0.lock().iter().any(|it| it.0.ends_with("commitlog/00000000000000000000")), "nothing was flushed");
+    let to = old[50].end;
+    store.truncate(to, 1).unwrap();
+    assert_eq!(store.shared.checkpoint.saved().verified.map(|it| it.dispatched), Some(to));
+    let of_store = |path: &Path| path.exists() && !path.ends_with("checkpoint");
+    let unsynced: Vec<_> = disk.0.lock().iter().filter(|it| of_store(&it.0)).cloned().collect();
+    assert_eq!(unsynced, []);
+    assert_eq!(store.flushed_offset(), to);
 }
