@@ -231,8 +231,9 @@ fn five_times(strike: fn(&mut Node)) -> (Vec<String>, Vec<String>, String) {
     stay.wait_progress(10);
     let (history, complaints, lost) = stay.stop();
     println!("five times: {} messages, longest gap {:?}", history.acknowledged_total(), history.longest_gap());
+    let output = broker.output();
     assert_eq!(broker.stop().code(), Some(0));
-    (complaints, lost, broker.output())
+    (complaints, lost, output)
 }
 
 #[test]
