@@ -39,18 +39,20 @@ fn no_seed_breaks_a_stores_promise() {
         sum.crashes += it.counts.crashes;
         sum.cuts += it.counts.cuts;
         sum.damages += it.counts.damages;
+        sum.torn += it.counts.torn;
         if let Some(why) = it.violation {
             println!("store seed {seed}: {}: {}", why.rule, why.what);
             broken.push((seed, it.story));
         }
     }
     println!(
-        "{count} stores from seed {first}: {} appends, {} ends of a process, {} cuts, {} damages in {:.1} s; {} broke \
-         a promise",
+        "{count} stores from seed {first}: {} appends, {} ends of a process, {} cuts, {} damages, {} torn \
+         unseen, in {:.1} s; {} broke a promise",
         sum.appended,
         sum.crashes,
         sum.cuts,
         sum.damages,
+        sum.torn,
         began.elapsed().as_secs_f64(),
         broken.len()
     );
