@@ -13,6 +13,7 @@ use crate::packet::{Cell, Packet, Sent, SetId};
 use asks::Controllers;
 use follow::Following;
 use ha::Ack;
+use ha::epochs::EpochHistory;
 use ha::frontier::{Frontier, Standing};
 use ha::master;
 use ha::role::{self, Promise, Role, RoleConfig};
@@ -80,13 +81,13 @@ impl Broker {
     pub fn start(&mut self, ctx: &mut Ctx, life: u32) {
         self.disk.recover();
         let mut promise = Promise::found(self.disk.promise, self.disk.epochs.last_epoch());
+        ctx.truth(self.set).process_started(self.index, life, promise.epoch);
         if !ctx.is(Mutant::KeepsEpochsBeyondTheEnd) && self.disk.epochs.trim_to(self.disk.end()) {
             self.disk.promise = Some(promise);
         }
         if ctx.is(Mutant::ResumesMastership) && promise.epoch > 0 {
             promise = Promise { epoch: promise.epoch - 1, master: None };
         }
-        ctx.truth(self.set).process_started(self.index, life);
         let config = RoleConfig { poll_ms: ctx.profile.poll_ms, heartbeat_timeout_ms: ctx.profile.timeout_ms };
         let same_process = ctx.is(Mutant::ResumesMastership);
         self.process = Some(Process {
@@ -307,6 +308,7 @@ impl Broker {
         self.disk.truncate(end);
         ctx.truth(self.set).promised(self.index, epoch);
         match self.disk.epochs.begin(epoch, end as Offset) {
+            Ok(history) if ctx.is(Mutant::DropsEmptyEpochs) => self.disk.epochs = without_empty(&history),
             Ok(history) => self.disk.epochs = history,
             Err(e) => self.fails(ctx, "S1", format_args!("cannot begin epoch {epoch}: {e}")),
         }
@@ -343,7 +345,10 @@ impl Broker {
         let now = self.now(ctx);
         let Some(it) = &mut self.process else { return };
         let min = lead::least(ctx);
-        let admitted = matches!(it.gate, Gate::Open { in_sync } if in_sync >= min) && it.writes.is_some();
+        let mut admitted = matches!(it.gate, Gate::Open { in_sync } if in_sync >= min) && it.writes.is_some();
+        if ctx.is(Mutant::StopsWithoutControllers) {
+            admitted &= now < it.lease_until;
+        }
         if !admitted {
             return ctx.datagram(self.node, client, Packet::Sent { message, result: Sent::Refused });
         }
@@ -416,11 +421,25 @@ impl Broker {
     }
 }
 
+/// Planted: as RocketMQ keeps it, an epoch that begins where the one before did is not entered. The last one has to be,
+/// or no slave would take a byte.
+fn without_empty(history: &EpochHistory) -> EpochHistory {
+    let all = history.entries();
+    let kept =
+        all.iter().enumerate().filter(|(at, it)| *at == 0 || *at + 1 == all.len() || all[at - 1].start != it.start);
+    EpochHistory::from_entries(kept.map(|it| *it.1)).expect("a part of a history")
+}
+
 impl Broker {
     /// As master it waits for no answer about its set.
     pub fn is_settled(&self) -> bool {
         let leading = self.process.as_ref().and_then(|it| it.leading.as_ref());
         leading.is_none_or(|it| it.core.in_sync().is_settled())
+    }
+
+    /// Which process of it runs.
+    pub fn boot_id(&self) -> Option<&str> {
+        self.process.as_ref().map(|it| &*it.boot_id)
     }
 
     pub fn identity(&self) -> Option<BrokerId> {

@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::faults::Profile;
 use crate::packet::{Cell, SetId};
-use controller::replicas::BrokerSet;
+use controller::replicas::{BrokerSet, Cause};
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -27,8 +27,26 @@ pub struct Committed {
 
 /// To be judged when the step is over.
 enum Claim {
-    Confirms { broker: usize, end: Offset },
-    Acknowledges { broker: usize, epoch: Epoch, message: u32, end: Offset },
+    Confirms {
+        broker: usize,
+        end: Offset,
+    },
+    Acknowledges {
+        broker: usize,
+        epoch: Epoch,
+        message: u32,
+        end: Offset,
+    },
+    /// The controllers have replaced the process of this replica because it is dead by proof.
+    Died {
+        id: BrokerId,
+        boot_id: Option<String>,
+    },
+    /// They have moved mastership to this one.
+    Moved {
+        to: BrokerId,
+        after: Epoch,
+    },
 }
 
 /// Up to where the logs of two replicas have been found to be the same, so that each byte is compared once.
@@ -82,6 +100,8 @@ pub struct Truth {
     compared: Vec<usize>,
     agreement: Agreement,
     pub acknowledged: Vec<u32>,
+    /// Of the newest epoch in which anything was acknowledged: by whom, and up to where.
+    top: Option<(Epoch, usize, usize)>,
     /// Acknowledged messages in the order in which clients, who wait for each, learned of it.
     pub heard: Vec<u32>,
     pub elections: u64,
@@ -110,6 +130,7 @@ impl Truth {
             compared: vec![0; brokers],
             agreement: Agreement { same: vec![vec![0; brokers]; brokers] },
             acknowledged: Vec::new(),
+            top: None,
             heard: Vec::new(),
             elections: 0,
             found_dead: BTreeSet::new(),
@@ -123,8 +144,13 @@ impl Truth {
 
     // ---- what brokers do
 
-    pub fn process_started(&mut self, broker: usize, life: u32) {
+    /// S2: it is bound by what the processes before it have promised.
+    pub fn process_started(&mut self, broker: usize, life: u32, bound_by: Epoch) {
         self.lives[broker] = life;
+        let promised = self.promised[broker];
+        if bound_by < promised {
+            self.fail("S2", format!("B{} starts and has forgotten its promise of epoch {promised}", broker + 1));
+        }
     }
 
     /// S2: a promise outlives the process that made it.
@@ -198,6 +224,9 @@ impl Truth {
             if let Some(before) = before.filter(|it| *it != master) {
                 self.fail("S1", format!("epoch {} has masters {before} and {master}", it.epoch));
             }
+            if before.is_none() {
+                self.claim_reason(set, master);
+            }
         }
         if let Some(newest) = self.newest.as_ref().filter(|newest| newest.revision < it.revision) {
             let (was, is) = ((newest.epoch, newest.set_epoch), (it.epoch, it.set_epoch));
@@ -213,6 +242,21 @@ impl Truth {
 
     pub fn found_dead(&mut self, ids: &BTreeSet<BrokerId>) {
         self.found_dead.extend(ids);
+    }
+
+    /// What an election's cause says is to be true.
+    fn claim_reason(&mut self, set: &BrokerSet, to: BrokerId) {
+        let Some(change) = set.history.back().filter(|it| it.epoch == set.master_epoch) else { return };
+        match (&change.cause, change.from) {
+            (Cause::Switchover { .. } | Cause::Preferred { .. }, _) => {
+                self.claims.push(Claim::Moved { to, after: set.master_epoch - 1 });
+            }
+            (Cause::ConnectionClosedAndRefused, Some(id)) => {
+                let boot_id = set.replicas.get(&id).and_then(|it| it.boot_id.clone());
+                self.claims.push(Claim::Died { id, boot_id });
+            }
+            _ => {}
+        }
     }
 
     // ---- judging
@@ -240,8 +284,32 @@ impl Truth {
                 Claim::Acknowledges { broker, epoch, message, end } => {
                     self.judge_acknowledgement(brokers, broker, epoch, end);
                     self.acknowledged.push(message);
+                    let before = self.top.filter(|it| it.0 >= epoch).map_or((epoch, 0), |it| (it.0, it.2));
+                    self.top = Some((before.0, broker, before.1.max(end as usize)));
                 }
+                Claim::Died { id, boot_id } => self.judge_death(brokers, id, boot_id.as_deref()),
+                Claim::Moved { to, after } => self.judge_move(brokers, to, after),
             }
+        }
+    }
+
+    /// S6: proof is proof, however bad the network.
+    fn judge_death(&mut self, brokers: &[Broker], id: BrokerId, boot_id: Option<&str>) {
+        let alive = |it: &&Broker| it.identity() == Some(id) && it.boot_id().is_some() && it.boot_id() == boot_id;
+        if let Some(it) = self.of(brokers).iter().find(alive) {
+            self.fail("S6", format!("B{} is replaced as dead by proof, and lives", it.index + 1));
+        }
+    }
+
+    /// S10: in either profile a planned change loses nothing. A master that lost its memory meanwhile proves nothing.
+    fn judge_move(&mut self, brokers: &[Broker], to: BrokerId, after: Epoch) {
+        let Some((_, from, end)) = self.top.filter(|it| it.0 == after) else { return };
+        let Some(target) = self.of(brokers).iter().find(|it| it.identity() == Some(to)) else { return };
+        let (had, has) = (&brokers[from].disk.log, &target.disk.log);
+        if had.len() >= end && (has.len() < end || had[..end] != has[..end]) {
+            let why =
+                format!("B{} takes over as planned, and lacks what was acknowledged up to {end}", target.index + 1);
+            self.fail("S10", why);
         }
     }
 

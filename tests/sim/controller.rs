@@ -279,7 +279,10 @@ impl Controller {
 
     /// The first output answers, if the input was a heartbeat.
     fn step(&mut self, ctx: &mut Ctx, input: Input) -> Option<Reply> {
-        let now = ctx.local(self.node);
+        let mut now = ctx.local(self.node);
+        if ctx.is(Mutant::NewLeaderDoesNotWait) && input == Input::Leading {
+            now = now.saturating_sub(ctx.profile.timeout_ms);
+        }
         let mut out = Vec::new();
         if let Some(it) = &mut self.process {
             it.liveness.settings = settings(ctx);
@@ -372,6 +375,11 @@ impl Controller {
     fn probed(&mut self, ctx: &mut Ctx, conn: ConnId, result: Probed) {
         let Some(probe) = self.process.as_mut().and_then(|it| it.probes.remove(&conn)) else { return };
         ctx.close(conn, self.node);
+        let unreachable = result == Probed::Unknown && probe.attempt.is_some();
+        let result = match unreachable && ctx.is(Mutant::TakesUnreachableForDead) {
+            true => Probed::Refused,
+            false => result,
+        };
         let (broker_set, id) = (probe.broker_set, probe.id);
         if let Some(attempt) = probe.attempt {
             self.step(ctx, Input::Probed { broker_set, id, attempt, result });

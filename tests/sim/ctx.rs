@@ -54,6 +54,8 @@ pub enum Point {
     Cut,
     Drained,
     Election,
+    /// A master's.
+    Heartbeat,
 }
 
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //! its own.
 
 use crate::ctx::Point;
-use crate::faults::{Kind, Profile};
+use crate::faults::{Kind, Profile, Theme};
 use crate::packet::SetId;
 use crate::rng::Rng;
 use crate::schedule::{Act, Direction, Group, Order, Timed, Way, Who};
@@ -11,7 +11,8 @@ use crate::schedule::{Act, Direction, Group, Order, Timed, Way, Who};
 const FIRST_US: u64 = 2_000_000;
 /// Links that were clogged together are released in random order.
 const HEALING_US: u64 = 20_000;
-const POINTS: [Point; 6] = [Point::Proposal, Point::Epoch, Point::Promise, Point::Cut, Point::Drained, Point::Election];
+const POINTS: [Point; 7] =
+    [Point::Proposal, Point::Epoch, Point::Promise, Point::Cut, Point::Drained, Point::Election, Point::Heartbeat];
 
 pub fn acts(profile: &Profile, rng: &mut Rng) -> Vec<Timed> {
     let mut draw = Draw { profile, rng };
@@ -68,7 +69,11 @@ impl Draw<'_> {
             Kind::Order => Act::Order(self.order()),
             Kind::Jump => Act::Jump { who: self.some_server(), by_ms: self.jump() },
             Kind::Triangle => self.triangle(),
-            Kind::Ambush => self.ambush(),
+            Kind::Partition => {
+                let master = Who::Master(self.some_set());
+                self.partition(master)
+            }
+            Kind::Ambush => return self.ambush(),
             Kind::Catastrophe => return self.catastrophe(),
         };
         vec![act]
@@ -197,19 +202,70 @@ impl Draw<'_> {
         }
     }
 
+    /// One server, with the controllers' leader or without, from all others; clients reach both sides.
+    fn partition(&mut self, who: Who) -> Act {
+        let of = if self.rng.chance(500) { vec![who, Who::Leader] } else { vec![who] };
+        let (one, others) = (Group { of: of.clone(), but: Vec::new() }, Group { of: vec![Who::Servers], but: of });
+        let way = match self.rng.below(4) {
+            0 => Way { from: one, to: others, direction: Direction::There },
+            1 => Way { from: others, to: one, direction: Direction::There },
+            _ => Way { from: one, to: others, direction: Direction::Both },
+        };
+        Act::Cut { ways: vec![way], lasts: self.duration(), healing: HEALING_US }
+    }
+
+    /// What it says to the controllers comes late, all at once.
+    fn delay_requests(&mut self, who: Who) -> Act {
+        Act::Cut { ways: vec![way(who, Who::Controllers, Direction::There)], lasts: self.duration(), healing: 0 }
+    }
+
+    fn point(&mut self) -> Point {
+        match self.profile.theme {
+            Theme::Everything => self.rng.pick(&POINTS),
+            Theme::Failovers => {
+                self.rng.pick(&[Point::Epoch, Point::Epoch, Point::Promise, Point::Election, Point::Cut])
+            }
+            Theme::Proposals => self.rng.pick(&[Point::Proposal, Point::Proposal, Point::Proposal, Point::Epoch]),
+            Theme::Leases => self.rng.pick(&[Point::Heartbeat, Point::Heartbeat, Point::Drained, Point::Election]),
+        }
+    }
+
+    /// What makes somebody come to the point, unless it is left to the rest of the run.
+    fn provoke(&mut self, point: Point) -> Option<Act> {
+        let set = self.some_set();
+        match point {
+            Point::Drained => Some(Act::Order(Order::Switch { set })),
+            _ if self.rng.chance(300) => None,
+            Point::Epoch | Point::Promise | Point::Election | Point::Cut => Some(match self.rng.below(3) {
+                0 => self.partition(Who::Master(set)),
+                1 => Act::Pause { who: Who::Master(set), lasts: self.duration() },
+                _ => Act::Kill { who: Who::Master(set), back: self.duration() },
+            }),
+            Point::Proposal => Some(match self.rng.below(3) {
+                0 => Act::Break { a: Who::Master(set), b: Who::Slave(set) },
+                1 => Act::Pause { who: Who::Slave(set), lasts: self.duration() },
+                _ => Act::Kill { who: Who::Slave(set), back: self.duration() },
+            }),
+            Point::Heartbeat => None,
+        }
+    }
+
     /// What happens at a moment that matters.
-    fn ambush(&mut self) -> Act {
-        let point = self.rng.pick(&POINTS);
+    fn ambush(&mut self) -> Vec<Act> {
+        let point = self.point();
         let longest = self.rng.pick(&[1, 300, 3_000, 30_000]);
         let wait = self.rng.below(longest);
-        let act = match self.rng.below(8) {
-            0 => Act::Kill { who: Who::It, back: self.duration() },
-            1 => Act::Pause { who: Who::It, lasts: self.duration() },
-            2 => Act::PowerOff { who: Who::It, back: self.duration(), kept_percent: self.rng.below(101) },
-            3..=5 => self.cut_from_controllers(Who::It),
+        let act = match self.rng.below(12) {
+            0 | 1 => Act::Kill { who: Who::It, back: self.duration() },
+            2 | 3 => Act::Pause { who: Who::It, lasts: self.duration() },
+            4 => Act::PowerOff { who: Who::It, back: self.duration(), kept_percent: self.rng.below(101) },
+            5..=7 => self.cut_from_controllers(Who::It),
+            8 => self.delay_requests(Who::It),
+            9 => self.partition(Who::It),
             _ => self.isolate(Who::It),
         };
-        Act::Ambush { point, wait, act: Box::new(act) }
+        let ambush = Act::Ambush { point, wait, act: Box::new(act) };
+        [ambush].into_iter().chain(self.provoke(point)).collect()
     }
 }
 

@@ -50,8 +50,21 @@ pub struct Profile {
     pub drift_ppm: i64,
     pub faults_until: u64,
     pub gap_us: u64,
+    pub theme: Theme,
     pub weights: Vec<(Kind, u64)>,
     pub last_blow: LastBlow,
+}
+
+/// What the ambushes of a run are about: some constellations are too rare to wait for in runs where everything happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    Everything,
+    /// One after the other, so that epochs end before a byte is written or confirmed in them.
+    Failovers,
+    /// Of sets: their answers are lost, or they come late, while the next one is made.
+    Proposals,
+    /// Of relaxed masters, that end while somebody is stopped or cut off.
+    Leases,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +81,8 @@ pub enum Kind {
     Cut,
     /// A node from some others, in one direction or both.
     Isolate,
+    /// A master, with the controllers' leader or without, from the other servers, while clients reach everybody.
+    Partition,
     Reset,
     Switchover,
     KillLeaderAndMaster,
@@ -87,7 +102,7 @@ pub enum Kind {
     Triangle,
 }
 
-const KINDS: [(Kind, u64); 20] = [
+const KINDS: [(Kind, u64); 21] = [
     (Kind::KillBroker, 10),
     (Kind::CrashBroker, 8),
     (Kind::PowerBroker, 6),
@@ -97,6 +112,7 @@ const KINDS: [(Kind, u64); 20] = [
     (Kind::PowerController, 2),
     (Kind::Cut, 10),
     (Kind::Isolate, 8),
+    (Kind::Partition, 6),
     (Kind::Reset, 6),
     (Kind::Switchover, 4),
     (Kind::KillLeaderAndMaster, 3),
@@ -136,14 +152,27 @@ pub enum LastBlow {
 impl Profile {
     pub fn draw(rng: &mut Rng) -> Profile {
         let replicas = rng.pick(&[2, 3, 3, 3, 3, 4]);
-        let relaxed = rng.chance(250);
+        let theme = match rng.below(1_000) {
+            0..600 => Theme::Everything,
+            600..750 => Theme::Failovers,
+            750..850 => Theme::Proposals,
+            _ => Theme::Leases,
+        };
+        let relaxed = theme == Theme::Leases || rng.chance(150);
         let sync_flush = rng.chance(400);
         let min_in_sync = if replicas > 2 { rng.pick(&[1, 2, 2]) } else { rng.pick(&[1, 1, 2]) };
         // One loss in two acknowledged copies is what asynchronous flush survives: see `may_lose_power`.
         let weights = KINDS.iter().map(|(kind, weight)| {
             let darkens = matches!(kind, Kind::PowerBroker | Kind::Catastrophe);
             let asynchronous = darkens && !sync_flush && (min_in_sync < 2 || relaxed);
-            (*kind, if asynchronous || rng.chance(250) { 0 } else { weight * rng.between(1, 3) })
+            let weight = match (theme, kind) {
+                (Theme::Everything, _) => weight * rng.between(1, 3),
+                (_, Kind::Ambush) => return (*kind, 60),
+                (Theme::Leases, Kind::Partition | Kind::PauseController) => weight * 3,
+                (Theme::Proposals, Kind::KillBroker | Kind::PauseBroker) => weight * 3,
+                _ => *weight,
+            };
+            (*kind, if asynchronous || rng.chance(250) { 0 } else { weight })
         });
         let weights = weights.collect();
         let timeout_ms = rng.pick(&[1_000, 2_000, 2_000]);
@@ -166,7 +195,7 @@ impl Profile {
             min_in_sync,
             copies: if relaxed { rng.pick(&[1, 1, 2]) } else { 0 },
             sync_flush,
-            fsync_us: rng.pick(&[500, 4_000, 20_000]),
+            fsync_us: rng.pick(&[500, 4_000, 20_000, 100_000]),
             slave_timeout_ms: 3_000,
             ha_heartbeat_ms: rng.pick(&[1_000, 5_000]),
             ha_silence_ms: rng.pick(&[4_000, 20_000]),
@@ -180,6 +209,7 @@ impl Profile {
             drift_ppm: rng.pick(&[0, 200, 20_000]),
             faults_until: rng.between(15, 30) * 1_000_000,
             gap_us: rng.pick(&[300_000, 800_000, 2_000_000]),
+            theme,
             weights,
             last_blow: rng.pick(&[LastBlow::Killed, LastBlow::Hung]),
         }

@@ -103,7 +103,11 @@ fn no_seed_breaks_a_rule() {
 
 /// The first seed that finds a planted bug, and by which check.
 fn hunt(planted: &Planted, most: u64) -> Option<(u64, Violation)> {
-    let found = (1..=most).find_map(|seed| Some((seed, run(seed, Some(planted.mutant), Telling::Nothing).violation?)));
+    let found = (1..=most).find_map(|seed| {
+        let by = run(seed, Some(planted.mutant), Telling::Nothing).violation?;
+        // What is found without the bug, too, is another one.
+        run(seed, None, Telling::Nothing).violation.is_none().then_some((seed, by))
+    });
     println!("{}: {}", planted.what, found.as_ref().map_or("not found".to_owned(), |it| format!("seed {}", it.0)));
     found
 }
@@ -131,7 +135,7 @@ fn planted_bugs_are_found() {
     let most = number("BATON_SIM_MUTANT_SEEDS").unwrap_or(MUTANT_SEEDS);
     // `make test` looks for the bugs that it finds soon; `make mutants` for all.
     let only = std::env::var("BATON_SIM_MUTANT").ok();
-    let is_wanted = |name: String| only.as_ref().is_none_or(|only| name == *only);
+    let is_wanted = |name: String| only.as_ref().is_none_or(|only| only.split(',').any(|it| it == name));
     let of_cluster = mutants::ALL.iter().filter(|it| most > MUTANT_SEEDS || it.soon);
     let of_cluster: Vec<&Planted> = of_cluster.filter(|it| is_wanted(format!("{:?}", it.mutant))).collect();
     let of_store: Vec<_> = storage::FLAWS.iter().filter(|it| is_wanted(format!("{:?}", it.0))).collect();
@@ -151,8 +155,8 @@ fn planted_bugs_are_found() {
     if let Some(path) = std::env::var_os("BATON_SIM_TABLE") {
         std::fs::write(path, &table).expect("the table can be written");
     }
-    let missed: Vec<&str> = rows.iter().filter(|it| it.soon && it.found.is_none()).map(|it| it.what).collect();
-    assert!(missed.is_empty(), "not found within {most} seeds, and used to be: {missed:?}");
+    let missed: Vec<&str> = rows.iter().filter(|it| it.found.is_none()).map(|it| it.what).collect();
+    assert!(missed.is_empty(), "not found within {most} seeds: {missed:?}");
 }
 
 #[test]

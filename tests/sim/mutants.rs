@@ -34,6 +34,15 @@ pub enum Mutant {
     CountsLeaseFromItsAnswer,
     GrantsLeasesWithoutRaftLease,
     TrustsLeaseWhileDraining,
+    NewLeaderDoesNotWait,
+    NeedsNoLease,
+    ExpiresBeforeTheLease,
+    TakesUnreachableForDead,
+    RemembersEveryLeaver,
+    CutsToItsConfirmOffset,
+    DrainsWithoutWaiting,
+    GrantsLeasesWhileSwitching,
+    StopsWithoutControllers,
 }
 
 pub struct Planted {
@@ -86,7 +95,16 @@ pub const ALL: &[Planted] = &[
     late(Mutant::NewLeaderForgets, "S14, rmq#5712", "a new controller leader watches nobody"),
     late(Mutant::CountsLeaseFromItsAnswer, "S5", "a lease runs from when the answer came"),
     late(Mutant::GrantsLeasesWithoutRaftLease, "S5", "a controller grants leases without its own"),
+    late(Mutant::NeedsNoLease, "S4", "a relaxed master acknowledges without a lease"),
+    late(Mutant::NewLeaderDoesNotWait, "S5", "a new controller leader does not wait for leases to end"),
+    late(Mutant::ExpiresBeforeTheLease, "S5", "a master is replaced before its lease has ended"),
+    late(Mutant::TakesUnreachableForDead, "S6", "an unreachable host is taken for a refusing one"),
+    late(Mutant::RemembersEveryLeaver, "S7", "whoever leaves the set stays eligible"),
+    late(Mutant::StopsWithoutControllers, "S8", "a master without controllers takes no messages"),
+    late(Mutant::CutsToItsConfirmOffset, "S9, KIP-101", "a slave cuts to what it knows to be confirmed"),
     late(Mutant::TrustsLeaseWhileDraining, "S10", "a draining master trusts its lease"),
+    late(Mutant::GrantsLeasesWhileSwitching, "S10", "a controller grants leases while it moves mastership"),
+    late(Mutant::DrainsWithoutWaiting, "S10", "mastership is moved before the target has everything"),
 ];
 
 /// By its name in this file.

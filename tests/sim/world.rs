@@ -21,6 +21,10 @@ use std::collections::VecDeque;
 const ELECTED_WITHIN_US: u64 = 20_000_000;
 const HEALED_WITHIN_US: u64 = 60_000_000;
 const LOOK_US: u64 = 250_000;
+/// How long the controllers are gone in the end, and from when on something has to be acknowledged all the same (S8):
+/// every lease is over by then.
+const ALONE_US: u64 = 4_000_000;
+const WITHOUT_LEASE_US: u64 = 2_500_000;
 const CLIENT_PATIENCE_US: u64 = 1_000_000;
 
 pub struct Report {
@@ -81,10 +85,20 @@ struct World {
     victims: Vec<usize>,
     /// Clients have stopped; the end is judged then.
     ends_at: Option<u64>,
+    alone: Alone,
     over: bool,
     operator: Operator,
     /// A set has lost its last disk, see [`Truth::is_stranded`].
     stranded: bool,
+}
+
+/// Whether the brokers have been without controllers (S8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Alone {
+    NotYet,
+    /// Since when, and which come back.
+    Since(u64, Vec<NodeId>),
+    Over,
 }
 
 /// Whether a run keeps its story.
@@ -179,6 +193,7 @@ impl World {
             last_blow: None,
             victims: Vec::new(),
             ends_at: None,
+            alone: Alone::NotYet,
             over: false,
             operator: Operator::default(),
             stranded: false,
@@ -411,7 +426,9 @@ impl World {
             return;
         }
         let (now, passed) = (self.ctx.now, self.ctx.now - since);
-        if let Some(at) = self.ends_at {
+        if let Alone::Since(at, gone) = self.alone.clone() {
+            self.judge_alone(now - at, &gone);
+        } else if let Some(at) = self.ends_at {
             if now >= at {
                 self.over = true;
                 self.judge_the_end();
@@ -420,6 +437,7 @@ impl World {
             && self.ctx.sets().all(|it| self.acknowledged_since[it.0] && self.is_whole(it))
         {
             match self.last_blow {
+                None if self.alone == Alone::NotYet => self.take_controllers_away(),
                 None => self.strike_masters(),
                 // What is under way comes to its end.
                 Some(_) => self.ends_at = Some(now + 3_000_000),
@@ -442,6 +460,29 @@ impl World {
                 self.ctx.truth(set).judge_the_end(&self.brokers, master, |it| (it % clients) as usize);
             }
         }
+    }
+
+    fn take_controllers_away(&mut self) {
+        self.ctx.say(NodeId(0), format_args!("and all other controllers are killed"));
+        let gone: Vec<NodeId> = self.controllers.iter().filter(|it| it.process.is_some()).map(|it| it.node).collect();
+        gone.iter().for_each(|it| self.stop(*it));
+        self.alone = Alone::Since(self.ctx.now, gone);
+    }
+
+    /// S8: brokers that are connected need no controllers.
+    fn judge_alone(&mut self, for_us: u64, gone: &[NodeId]) {
+        if for_us < WITHOUT_LEASE_US {
+            return self.acknowledged_since.fill(false);
+        }
+        if for_us < ALONE_US {
+            return;
+        }
+        for set in self.ctx.sets().filter(|it| !self.acknowledged_since[it.0]).collect::<Vec<_>>() {
+            let why = format!("nothing is acknowledged in set {} without controllers", set.name());
+            self.ctx.truth(set).fail("S8", why);
+        }
+        gone.iter().for_each(|it| self.start(*it));
+        self.alone = Alone::Over;
     }
 
     /// S14: so long after the last fault.

@@ -1,7 +1,7 @@
 //! The broker's link to the controllers: `ha/controllers.rs` and the heartbeat tasks.
 
 use super::Broker;
-use crate::ctx::{Ctx, Timer};
+use crate::ctx::{Ctx, Point, Timer};
 use crate::disk::Identity;
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Port};
@@ -131,6 +131,9 @@ impl Broker {
         let now = self.now(ctx);
         if !self.process.as_ref().is_some_and(|it| it.registered && now >= it.mute_until) {
             return;
+        }
+        if self.process.as_ref().is_some_and(|it| it.leading.is_some()) {
+            ctx.reaches(Point::Heartbeat, self.node);
         }
         let pulse = self.pulse(ctx);
         for controller in 0..ctx.profile.controllers {

@@ -94,6 +94,10 @@ impl Broker {
         if !self.is_master_link(conn) {
             return false;
         }
+        if ctx.is(Mutant::CutsToItsConfirmOffset) {
+            self.disk.truncate(self.disk.confirm as usize);
+            self.disk.epochs.trim_to(self.disk.end());
+        }
         let mut history = self.disk.epochs.clone();
         if ctx.is(Mutant::CutsEverything) {
             history = EpochHistory::default();

@@ -13,7 +13,7 @@ use ha::master::{self, Master, MasterConfig};
 use ha::role;
 use proto::ha::{MasterHandshake, SlaveHandshake, SlaveKind, TransferHeader};
 use proto::header::HoldWritesRequest;
-use proto::{BrokerId, Epoch, Offset};
+use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Packets on their way to one slave, as many as its socket buffer takes.
@@ -84,7 +84,7 @@ impl Broker {
         it.frontier.open(it.term, core.confirm_offset());
         it.leading = Some(Leading { core, epoch, history, links: BTreeMap::new(), held: None });
         it.writes = Some(epoch);
-        let lease = it.lease_until;
+        let lease = if ctx.is(Mutant::NeedsNoLease) { Millis::MAX } else { it.lease_until };
         ctx.say(
             self.node,
             format_args!("is master of epoch {epoch}, which starts at {}, set {set:?}", self.disk.end()),
@@ -203,15 +203,7 @@ impl Broker {
         let end = self.disk.end();
         let Some(leading) = self.process.as_mut().and_then(|it| it.leading.as_mut()) else { return };
         let Some(link) = leading.links.get(&conn).map(|it| it.number) else { return };
-        let mut entries = leading.history.entries().to_vec();
-        if ctx.is(Mutant::DropsEmptyEpochs) {
-            let all = entries.clone();
-            let mut at = 0;
-            entries.retain(|it| {
-                at += 1;
-                all.get(at).is_none_or(|next| next.start != it.start)
-            });
-        }
+        let entries = leading.history.entries().to_vec();
         let handshake = MasterHandshake { max_offset: end, last_epoch: leading.history.last_epoch(), entries };
         self.step_master(ctx, master::Input::LinkUp { link, slave: it.slave, kind: it.kind });
         if ctx.is(Mutant::CountsConnectionsAsCopies) {
@@ -336,7 +328,11 @@ impl Broker {
         let Some(leading) = self.process.as_mut().and_then(|it| it.leading.as_mut()) else { return };
         let Some(held) = leading.held.as_mut() else { return };
         let target = leading.core.acks().find(|it| it.0 == held.drain.target).map(|it| it.2);
-        match held.drain.step(now, target, leading.core.confirm_offset()) {
+        let (target, confirmed) = match ctx.is(Mutant::DrainsWithoutWaiting) {
+            true => (Some(Offset::MAX), Offset::MAX),
+            false => (target, leading.core.confirm_offset()),
+        };
+        match held.drain.step(now, target, confirmed) {
             Progress::Waits => {}
             Progress::Drained(end) => {
                 if let Some((to, id)) = held.asker.take() {

@@ -4,8 +4,11 @@
 use super::requests::Then;
 use super::{Controller, Decision};
 use crate::ctx::{Ctx, NodeId, Timer};
+use crate::mutants::Mutant;
 use crate::packet::{Packet, Request, SetId};
-use controller::replicas::{Cause, Clean, CleanLiving, Command, Elect, ElectMode, UncleanElection};
+use controller::liveness::Input;
+use controller::raft::RaftError;
+use controller::replicas::{Cause, Clean, CleanLiving, Command, Elect, ElectMode, Outcome, Promoted, UncleanElection};
 use node::clock::wall_ms;
 use proto::header::HoldWritesRequest;
 use proto::{BrokerId, Epoch, Offset};
@@ -21,6 +24,8 @@ pub struct Switch {
     to: BrokerId,
     epoch: Epoch,
     master: NodeId,
+    /// Of the leader that ordered it.
+    term: u64,
 }
 
 impl Controller {
@@ -78,9 +83,13 @@ impl Controller {
         let Ok(plan) = set.successor(&it.liveness.candidates(now, of.name()), None) else { return };
         let master = set.replicas.get(&plan.from).and_then(|it| ctx.at(&it.address));
         let Some(master) = master else { return };
-        let id = it.next;
+        let (id, term) = (it.next, it.raft.leadership().term);
         it.next += 1;
-        it.holds.insert(id, Switch { set: of, from: plan.from, to: plan.to, epoch: set.master_epoch, master });
+        it.holds.insert(id, Switch { set: of, from: plan.from, to: plan.to, epoch: set.master_epoch, master, term });
+        // The election does not wait for the master's lease to end: it gets none until this is over.
+        if !ctx.is(Mutant::GrantsLeasesWhileSwitching) {
+            self.step(ctx, Input::Switching { broker_set: of.name().to_owned() });
+        }
         ctx.say(self.node, format_args!("moves mastership of set {} from {} to {}", set.name, plan.from, plan.to));
         let request = Request::Hold(HoldWritesRequest {
             broker_name: set.name.clone(),
@@ -94,8 +103,9 @@ impl Controller {
     }
 
     pub(super) fn hold_timed_out(&mut self, ctx: &mut Ctx, id: u64) {
-        if self.process.as_mut().and_then(|it| it.holds.remove(&id)).is_some() {
+        if let Some(it) = self.process.as_mut().and_then(|it| it.holds.remove(&id)) {
             ctx.say(self.node, format_args!("the master did not answer the order to hold"));
+            self.over(ctx, it.set);
         }
     }
 
@@ -103,7 +113,12 @@ impl Controller {
         let now = ctx.local(self.node);
         let Some(it) = &mut self.process else { return };
         let Some(switch) = it.holds.remove(&id) else { return };
-        let Ok(drained_to) = result else { return };
+        let same_term = it.raft.leadership().term == switch.term;
+        let Ok(drained_to) = result else { return self.over(ctx, switch.set) };
+        if !same_term {
+            // Another leader may have granted leases meanwhile.
+            return self.switched(ctx, switch, Ok(Outcome::Unchanged));
+        }
         let at_ms = wall_ms();
         let elect = Elect {
             broker_set: switch.set.name().to_owned(),
@@ -120,11 +135,30 @@ impl Controller {
     }
 
     pub(super) fn switched(&mut self, ctx: &mut Ctx, it: Switch, decision: Decision) {
-        let elected = matches!(decision, Ok(controller::replicas::Outcome::Elected(..)));
+        let elected = matches!(decision, Ok(Outcome::Elected(..)));
         // An election whose outcome is unknown may still happen: then the master's own clock decides.
         if decision.is_ok() && !elected {
             let id = 0;
             ctx.datagram(self.node, it.master, Packet::Call { id, set: it.set, request: Request::Release(it.epoch) });
+        }
+        match decision {
+            Err(RaftError::Timeout) => self.passed(ctx, it.set, Err(RaftError::Timeout)),
+            _ => self.over(ctx, it.set),
+        }
+    }
+
+    /// The log is in order: once a later entry is decided, so is an election that had no answer.
+    pub(super) fn passed(&mut self, ctx: &mut Ctx, set: SetId, decision: Decision) {
+        if !matches!(decision, Err(RaftError::Timeout | RaftError::Busy)) {
+            return self.over(ctx, set);
+        }
+        let nothing = Promoted { broker_set: set.name().to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
+        self.propose(ctx, Command::Promoted(nothing), Then::Passed(set));
+    }
+
+    fn over(&mut self, ctx: &mut Ctx, set: SetId) {
+        if !ctx.is(Mutant::GrantsLeasesWhileSwitching) {
+            self.step(ctx, Input::Switched { broker_set: set.name().to_owned() });
         }
     }
 }

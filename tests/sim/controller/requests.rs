@@ -53,6 +53,8 @@ pub enum Then {
     /// An operator reads the outcome from what the controllers list.
     Nobody,
     Switch(Box<orders::Switch>),
+    /// Something behind a switch whose outcome was not known: when it is decided, so is the switch.
+    Passed(SetId),
 }
 
 impl Controller {
@@ -68,8 +70,18 @@ impl Controller {
                 let held = self.process.as_ref().is_some_and(|it| it.raft.lease_holds());
                 let held = held || (ctx.is(Mutant::GrantsLeasesWithoutRaftLease) && self.leads());
                 let raft_lease = if held { RaftLease::Held } else { RaftLease::NotHeld };
-                let heartbeat = Heartbeat { connection: conn, raft_lease, ..it };
-                if let Some(reply) = self.step(ctx, Input::Heartbeat(heartbeat)) {
+                let mut heartbeat = Heartbeat { connection: conn, raft_lease, ..it };
+                if ctx.is(Mutant::RemembersEveryLeaver) {
+                    heartbeat.min_in_sync = Some(i32::MAX);
+                }
+                if ctx.is(Mutant::ExpiresBeforeTheLease) {
+                    heartbeat.timeout /= 2;
+                }
+                if let Some(mut reply) = self.step(ctx, Input::Heartbeat(heartbeat)) {
+                    if let (true, Reply::Heartbeat { lease, .. }) = (ctx.is(Mutant::ExpiresBeforeTheLease), &mut reply)
+                    {
+                        *lease = lease.map(|it| it * 2);
+                    }
                     self.reply(ctx, asker, reply);
                 }
             }
@@ -121,6 +133,9 @@ impl Controller {
             }
             Request::Elect { id } => self.elect(ctx, asker, name, id),
             Request::Alter { master, epoch: master_epoch, set_epoch: sync_state_set_epoch, fence: true, .. } => {
+                let known = it.raft.applied().get(name).filter(|_| ctx.is(Mutant::AltersWithoutCompare));
+                let (master_epoch, sync_state_set_epoch) =
+                    known.map_or((master_epoch, sync_state_set_epoch), |it| (it.master_epoch, it.sync_state_set_epoch));
                 let broker_set = name.to_owned();
                 let change = Fence { broker_set, master, master_epoch, sync_state_set_epoch, at_ms };
                 self.propose(ctx, Command::Fence(change), Then::Alter(asker));
@@ -241,6 +256,7 @@ impl Controller {
             }
             Then::Nobody => {}
             Then::Switch(it) => self.switched(ctx, *it, decision),
+            Then::Passed(set) => self.passed(ctx, set, decision),
             // The answer to a proposal is what may get lost.
             Then::Apply(asker) | Then::Register(asker) | Then::Elect(asker) | Then::Alter(asker) => {
                 let reply = match decision {

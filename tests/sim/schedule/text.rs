@@ -23,13 +23,14 @@ fn bad<T>(text: &str, want: &str) -> Read<T> {
     Err(BadSchedule(format!("`{}`: want {want}", text.trim())))
 }
 
-const POINTS: [(Point, &str); 6] = [
+const POINTS: [(Point, &str); 7] = [
     (Point::Proposal, "proposal"),
     (Point::Epoch, "epoch"),
     (Point::Promise, "promise"),
     (Point::Cut, "cut"),
     (Point::Drained, "drained master"),
     (Point::Election, "election"),
+    (Point::Heartbeat, "heartbeat"),
 ];
 
 const TROUBLES: [(Trouble, &str); 4] = [
