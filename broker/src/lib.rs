@@ -29,6 +29,7 @@ mod statistics;
 mod status;
 mod sync_wire;
 mod unique_key;
+pub mod verdict;
 
 pub use config::{BrokerRole, Config, ConfigProblem, FlushDiskType};
 pub use sync_wire::{SyncBody, SyncVersion};

@@ -403,7 +403,7 @@ async fn flush(shared: Arc<Shared>) {
 }
 
 /// 0: nobody has ever granted one, as Java's controllers never do. Silence of theirs proves nothing.
-fn has_run_out(lease_until: Millis, now: Millis) -> bool {
+pub fn has_run_out(lease_until: Millis, now: Millis) -> bool {
     lease_until > 0 && lease_until <= now
 }
 

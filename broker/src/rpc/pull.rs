@@ -1,14 +1,13 @@
 //! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361), with long polling. Every replica serves what is confirmed (S3): a
 //! client's route may be old, and with `slaveReadEnable` clients are sent to slaves.
 
-mod verdict;
-
 use super::{group_missing, header, refuse, topic_missing};
 use crate::broker::Broker;
 use crate::memory;
 use crate::meta::subscription::{TagFilter, is_tag};
 use crate::meta::{Change, Settings, groups};
 use crate::readers::{Reader, View};
+use crate::verdict::{Hold, Standing, Verdict, verdict};
 use bytes::{Bytes, BytesMut};
 use node::remoting::Reply;
 use proto::body::SubscriptionGroupConfig;
@@ -20,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::{GetResult, GetStatus};
 use tokio::time::Instant;
-use verdict::{Hold, Standing, Verdict, verdict};
 
 /// A held pull looks again this often even if nobody wakes it, as Java's sweep does.
 const SWEEP: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use store::GetStatus;
 
 /// Who looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     /// Every message that the log had at the promotion is in its queue.
     Master,
     /// Not so yet (S13); or the controllers are silent, and another may be master and have confirmed more.
@@ -21,14 +21,14 @@ pub(super) enum Standing {
 
 /// What is answered, and whether it may wait for something better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub struct Verdict {
     pub code: i32,
     pub next: i64,
     pub hold: Hold,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+pub enum Hold {
     No,
     AsAsked,
     /// The consumer should soon ask the master.
@@ -36,7 +36,7 @@ pub(super) enum Hold {
 }
 
 /// `next`: where the store would go on.
-pub(super) fn verdict(standing: Standing, status: GetStatus, offset: i64, next: i64) -> Verdict {
+pub fn verdict(standing: Standing, status: GetStatus, offset: i64, next: i64) -> Verdict {
     let code = code(status, offset);
     let moved = code == response::PULL_OFFSET_MOVED;
     let slave = matches!(standing, Standing::Slave | Standing::LaggingSlave);
