@@ -4,6 +4,8 @@
 mod asks;
 mod follow;
 mod lead;
+mod metadata;
+mod readers;
 
 use crate::ctx::{Ctx, NodeId, Point, Timer};
 use crate::disk::{Identity, StoreDisk};
@@ -18,6 +20,7 @@ use ha::frontier::{Frontier, Standing};
 use ha::master;
 use ha::role::{self, Promise, Role, RoleConfig};
 use lead::Leading;
+use metadata::Metadata;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::VecDeque;
 use tokio::sync::oneshot;
@@ -60,6 +63,7 @@ pub struct Process {
     pub leading: Option<Leading>,
     following: Option<Following>,
     controllers: Controllers,
+    pub metadata: Metadata,
     frontier: Frontier,
     gate: Gate,
     writes: Option<Epoch>,
@@ -78,7 +82,14 @@ impl Broker {
         Broker { index, set, node, disk: StoreDisk::default(), process: None }
     }
 
+    /// The epoch that it is master of, as far as it knows.
+    pub fn leads(&self) -> Option<Epoch> {
+        self.process.as_ref()?.leading.as_ref().map(|it| it.epoch)
+    }
+
     pub fn start(&mut self, ctx: &mut Ctx, life: u32) {
+        let now = ctx.now;
+        ctx.truth(self.set).process_is(self.index, Some(now));
         self.disk.recover();
         let mut promise = Promise::found(self.disk.promise, self.disk.epochs.last_epoch());
         ctx.truth(self.set).process_started(self.index, life, promise.epoch);
@@ -98,6 +109,7 @@ impl Broker {
             leading: None,
             following: None,
             controllers: Controllers::new(ctx.profile.controllers),
+            metadata: Metadata::load(&self.disk),
             frontier: Frontier::default(),
             gate: Gate::Closed,
             writes: None,
@@ -164,6 +176,10 @@ impl Broker {
                 self.input(role::Input::Notified(view));
             }
             Packet::Send(message) => self.on_send(ctx, from, message),
+            Packet::Pull { at } => self.on_pull(ctx, from, at),
+            Packet::Commit { offset } => self.on_commit(offset),
+            Packet::Query => self.on_query(ctx, from),
+            Packet::Create { topic } => self.on_create(ctx, topic),
             Packet::Call { id, request, .. } => self.on_order(ctx, from, id, request),
             _ => {}
         }
@@ -199,16 +215,17 @@ impl Broker {
             Timer::Identify => self.identify(ctx),
             Timer::Connect(number) => self.connect_timed_out(ctx, number),
             Timer::Follow(number) => self.follow_again(ctx, number),
-            Timer::Metadata { link, slave } => self.metadata_synced(ctx, link, slave),
             Timer::Handle(_) | Timer::Notify { .. } | Timer::Client | Timer::Greet | Timer::Join => {}
         }
         self.settle(ctx);
     }
 
     fn on_tick(&mut self, ctx: &mut Ctx) {
+        self.take_notes(ctx);
         self.step_master(ctx, master::Input::Tick);
         self.input(role::Input::Tick);
         self.tick_slave(ctx);
+        self.tick_metadata(ctx);
         self.pump(ctx);
         let now = self.now(ctx);
         let Some(it) = &mut self.process else { return };
@@ -272,7 +289,10 @@ impl Broker {
             role::Output::Committed { sync_state_set, sync_state_set_epoch } => {
                 self.step_master(ctx, master::Input::Committed { set: sync_state_set, epoch: sync_state_set_epoch });
             }
-            role::Output::Publish(_) => self.beat(ctx),
+            role::Output::Publish(state) => {
+                self.beat(ctx);
+                self.take_role(ctx, state);
+            }
             role::Output::Mute(period) => {
                 let until = self.now(ctx) + period;
                 if let Some(it) = &mut self.process {
@@ -345,10 +365,10 @@ impl Broker {
         let now = self.now(ctx);
         let Some(it) = &mut self.process else { return };
         let min = lead::least(ctx);
-        let mut admitted = matches!(it.gate, Gate::Open { in_sync } if in_sync >= min) && it.writes.is_some();
-        if ctx.is(Mutant::StopsWithoutControllers) {
-            admitted &= now < it.lease_until;
+        if ctx.is(Mutant::StopsWithoutControllers) && now >= it.lease_until {
+            return ctx.datagram(self.node, client, Packet::Sent { message, result: Sent::Refused });
         }
+        let admitted = matches!(it.gate, Gate::Open { in_sync } if in_sync >= min) && it.writes.is_some();
         if !admitted {
             return ctx.datagram(self.node, client, Packet::Sent { message, result: Sent::Refused });
         }
@@ -391,7 +411,8 @@ impl Broker {
         }
         if result == Sent::Acknowledged {
             let epoch = self.process.as_ref().and_then(|it| it.leading.as_ref()).map(|it| it.epoch);
-            ctx.truth(self.set).acknowledges(self.index, epoch, message, end);
+            let now = ctx.now;
+            ctx.truth(self.set).acknowledges(now, self.index, epoch, message, end);
         }
         ctx.datagram(self.node, client, Packet::Sent { message, result });
     }
@@ -416,8 +437,8 @@ impl Broker {
 
     fn set_confirm(&mut self, ctx: &mut Ctx, offset: Offset) {
         self.disk.confirm = offset.min(self.disk.end());
-        let master = self.process.as_ref().and_then(|it| it.leading.as_ref()).map(|it| it.epoch);
-        ctx.truth(self.set).confirms(self.index, master, self.disk.confirm);
+        let (master, confirm) = (self.leads(), self.disk.confirm);
+        ctx.truth(self.set).confirms(self.index, master, confirm);
     }
 }
 

@@ -1,4 +1,25 @@
 //! The rules of docs/SAFETY.md as checks over what everybody did. The judge sees all disks at once; nobody else does.
+//!
+//! ```text
+//! S1        committed, leads                     one master per epoch, epochs grow, controllers agree
+//! S2        promised, leads, copied, confirms    nothing older than a promise, no epoch twice
+//! S3        judge_acknowledgement                every member of the set has it
+//!           judge_confirm, readers::consumed     what may be read, and is, is the same for ever
+//! S4, S5    judge_acknowledgement                so many copies, and nobody else is master
+//! S6, S14   proof::judge_change                  only silent or dead masters are replaced unasked
+//! S7        judge_acknowledgement, the end       who is elected has what is acknowledged
+//! S8        failsafe::goes_on                    an undisturbed strict master acknowledges
+//! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
+//! S10       S3 and S5, under planned changes
+//! S11, S12  judge_confirm, under lost power      what counts is on disk, readers see whole messages
+//! S13       readers::serves, offset_clamped
+//! S14       world.rs: judge_healing              a master in time, a whole set in time
+//! the end   judge_the_end, readers::judge_delivery
+//! ```
+
+mod failsafe;
+mod proof;
+mod readers;
 
 use crate::broker::Broker;
 use crate::faults::Profile;
@@ -109,6 +130,11 @@ pub struct Truth {
     found_dead: BTreeSet<BrokerId>,
     /// Replicas whose disks are gone for good.
     pub gone: BTreeSet<BrokerId>,
+    pub readers: readers::Readers,
+    proof: proof::Proof,
+    proof_of_death: bool,
+    /// When something was acknowledged last.
+    acknowledged_at: u64,
 }
 
 impl Truth {
@@ -135,6 +161,10 @@ impl Truth {
             elections: 0,
             found_dead: BTreeSet::new(),
             gone: BTreeSet::new(),
+            readers: readers::Readers::default(),
+            proof: proof::Proof::default(),
+            proof_of_death: profile.proof_of_death,
+            acknowledged_at: 0,
         }
     }
 
@@ -191,7 +221,8 @@ impl Truth {
         self.claims.push(Claim::Confirms { broker, end });
     }
 
-    pub fn acknowledges(&mut self, broker: usize, epoch: Option<Epoch>, message: u32, end: Offset) {
+    pub fn acknowledges(&mut self, now: u64, broker: usize, epoch: Option<Epoch>, message: u32, end: Offset) {
+        self.acknowledged_at = now;
         match epoch {
             Some(epoch) => self.claims.push(Claim::Acknowledges { broker, epoch, message, end }),
             None => self.fail("S2", format!("B{} acknowledges and is not master", broker + 1)),
@@ -202,6 +233,9 @@ impl Truth {
 
     /// S1, and that the controllers agree.
     pub fn committed(&mut self, controller: usize, set: &BrokerSet) {
+        if self.newest.as_ref().is_none_or(|newest| newest.revision < set.revision) {
+            self.judge_changes(set);
+        }
         let it = Committed {
             revision: set.revision,
             epoch: set.master_epoch,
@@ -372,7 +406,11 @@ impl Truth {
         // Where the whole set has it, whoever is elected does: a copy outside it, on a replica that left while its
         // master could not hear of it (S8), is one, too.
         let copies = match all {
-            true => replicas.iter().filter_map(Broker::identity).filter(|id| holds(*id) == Some(true)).count(),
+            // A member whose disk was exchanged meanwhile is nobody's identity any more, and had it.
+            true => {
+                let them = replicas.iter().filter_map(Broker::identity);
+                holders.max(them.filter(|id| holds(*id) == Some(true)).count())
+            }
             // So is one on a replica that the controllers found dead and took out on their own account, as long as the
             // master has not heard of that: S4 promises copies, and a lease binds the controllers to the master only.
             false => {

@@ -262,6 +262,8 @@ impl Controller {
             Event::Removed { broker_set } => drop(self.step(ctx, Input::Removed { broker_set })),
             Event::Leading => {
                 ctx.say(self.node, format_args!("leads the controllers"));
+                let now = ctx.now;
+                ctx.truths.iter_mut().for_each(|it| it.controller_leads(self.index, now));
                 if let Some(it) = self.process.as_mut().filter(|_| ctx.is(Mutant::NewLeaderForgets)) {
                     it.liveness = Liveness::new(settings(ctx));
                 }

@@ -30,10 +30,6 @@ pub enum Timer {
     Identify,
     Connect(u64),
     Follow(u64),
-    Metadata {
-        link: u64,
-        slave: i64,
-    },
     Handle(u64),
     Notify {
         set: SetId,

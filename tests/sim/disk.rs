@@ -1,11 +1,13 @@
 //! Disks: what survives the process, and what survives the host.
 
 use crate::packet::Cell;
+use broker::meta::Settings;
 use controller::raft::{Batch, Disk, MemoryDisk, Stored, disk::Durability};
 use ha::epochs::EpochHistory;
 use ha::role::Promise;
 use proto::{BrokerId, Offset};
 use raft::eraftpb::HardState;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 /// A broker's store directory. Everything but the log's tail and the confirm offset is durable when it is written.
@@ -22,6 +24,9 @@ pub struct StoreDisk {
     /// As noted without forcing it to disk, and as forced.
     pub confirm: Offset,
     pub confirm_flushed: Offset,
+    /// Topics and groups, written at every change; consumers' offsets, every few seconds.
+    pub settings: Settings,
+    pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
     /// The host has restarted and no registration has said so yet (S7).
     pub host_restarted: bool,
     /// A cut that was not made durable, planted: what comes back.
@@ -43,7 +48,12 @@ impl StoreDisk {
 
     /// Where the last whole message ends.
     pub fn whole_end(&self) -> usize {
-        let mut end = self.log.len();
+        self.whole_end_below(self.end())
+    }
+
+    /// The same of the log up to here.
+    pub fn whole_end_below(&self, offset: Offset) -> usize {
+        let mut end = (offset.max(0) as usize).min(self.log.len());
         while end > 0 && self.log[end - 1].part + 1 != self.log[end - 1].parts {
             end -= 1;
         }

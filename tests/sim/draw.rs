@@ -15,12 +15,13 @@ const POINTS: [Point; 7] =
     [Point::Proposal, Point::Epoch, Point::Promise, Point::Cut, Point::Drained, Point::Election, Point::Heartbeat];
 
 pub fn acts(profile: &Profile, rng: &mut Rng) -> Vec<Timed> {
-    let mut draw = Draw { profile, rng };
+    let mut draw = Draw { profile, rng, quiet_us: 0 };
     let (mut at, mut acts) = (FIRST_US, Vec::new());
     while at < profile.faults_until {
         if let Some(kind) = profile.kind(draw.rng) {
             acts.extend(draw.of(kind).into_iter().map(|act| Timed { at, act }));
         }
+        at += std::mem::take(&mut draw.quiet_us);
         at += draw.rng.below(2 * profile.gap_us);
     }
     acts
@@ -29,6 +30,8 @@ pub fn acts(profile: &Profile, rng: &mut Rng) -> Vec<Timed> {
 struct Draw<'a> {
     profile: &'a Profile,
     rng: &'a mut Rng,
+    /// Nothing but what was drawn last happens for so long.
+    quiet_us: u64,
 }
 
 impl Draw<'_> {
@@ -75,6 +78,7 @@ impl Draw<'_> {
             }
             Kind::Ambush => return self.ambush(),
             Kind::Catastrophe => return self.catastrophe(),
+            Kind::LoseControllers => return self.lose_controllers(),
         };
         vec![act]
     }
@@ -134,6 +138,19 @@ impl Draw<'_> {
             acts.push(Act::Kill { who: Who::Broker(index), back: self.duration() });
         }
         acts
+    }
+
+    /// For long, and mostly nothing else goes wrong meanwhile (S8): a majority is dead, or no broker reaches any.
+    fn lose_controllers(&mut self) -> Vec<Act> {
+        let lasts = self.rng.between(4_000, 20_000) * 1_000;
+        self.quiet_us = if self.rng.chance(700) { lasts } else { 0 };
+        if self.rng.chance(500) {
+            let most = (1..self.profile.controllers).map(Who::Controller);
+            return most.map(|who| Act::Kill { who, back: lasts }).collect();
+        }
+        let brokers = Group { of: (0..self.profile.sets).map(|it| Who::Set(SetId(it))).collect(), but: Vec::new() };
+        let way = Way { from: Who::Controllers.into(), to: brokers, direction: Direction::Both };
+        vec![Act::Cut { ways: vec![way], lasts, healing: HEALING_US }]
     }
 
     /// One node from the others, or from some of them: a master with one controller, now and then.

@@ -40,7 +40,6 @@ pub struct Profile {
     pub ha_heartbeat_ms: u64,
     pub ha_silence_ms: u64,
     pub not_catchup_ms: u64,
-    pub metadata_us: u64,
     pub task_us: u64,
     pub snapshot_entries: u64,
     pub proof_of_death: bool,
@@ -88,6 +87,8 @@ pub enum Kind {
     KillLeaderAndMaster,
     /// At a moment that matters.
     Ambush,
+    /// A majority of the controllers dies, or no broker reaches any.
+    LoseControllers,
     /// One loses power, all others are killed, and it is back before them.
     Catastrophe,
     WipeBroker,
@@ -117,6 +118,7 @@ const KINDS: [(Kind, u64); 21] = [
     (Kind::Switchover, 4),
     (Kind::KillLeaderAndMaster, 3),
     (Kind::Ambush, 12),
+    (Kind::LoseControllers, 3),
     (Kind::Catastrophe, 2),
     (Kind::WipeBroker, 2),
     (Kind::WipeController, 1),
@@ -138,6 +140,8 @@ pub enum Fault {
     Operator,
     /// Everything is well from now on.
     Calm,
+    /// Look whether an undisturbed set does its work.
+    Watch,
     /// Look whether all is as it should be in the end.
     Look,
 }
@@ -200,7 +204,6 @@ impl Profile {
             ha_heartbeat_ms: rng.pick(&[1_000, 5_000]),
             ha_silence_ms: rng.pick(&[4_000, 20_000]),
             not_catchup_ms: rng.pick(&[500, 1_000]),
-            metadata_us: rng.pick(&[5_000, 100_000]),
             task_us: rng.pick(&[50, 2_000]),
             snapshot_entries: rng.pick(&[20, 200]),
             proof_of_death: !rng.chance(200),
@@ -242,12 +245,17 @@ impl Profile {
     }
 
     pub fn nodes(&self) -> usize {
-        self.controllers + self.brokers() + self.sets * self.clients
+        self.controllers + self.brokers() + self.sets * self.clients + self.consumers()
     }
 
     /// Of all sets: the replicas of the first one, then those of the second.
     pub fn brokers(&self) -> usize {
         self.sets * self.replicas
+    }
+
+    /// One of each set.
+    pub fn consumers(&self) -> usize {
+        self.sets
     }
 
     pub fn set_of_broker(&self, index: usize) -> SetId {

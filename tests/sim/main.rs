@@ -3,6 +3,7 @@
 
 mod broker;
 mod checks;
+mod consumer;
 mod controller;
 mod ctx;
 mod disk;

@@ -43,6 +43,10 @@ pub enum Mutant {
     DrainsWithoutWaiting,
     GrantsLeasesWhileSwitching,
     StopsWithoutControllers,
+    AcknowledgesTopicsAlone,
+    KeepsOffsetsBeyondTheEnd,
+    ShowsUnconfirmed,
+    GivesUpTooSoon,
 }
 
 pub struct Planted {
@@ -105,6 +109,10 @@ pub const ALL: &[Planted] = &[
     late(Mutant::TrustsLeaseWhileDraining, "S10", "a draining master trusts its lease"),
     late(Mutant::GrantsLeasesWhileSwitching, "S10", "a controller grants leases while it moves mastership"),
     late(Mutant::DrainsWithoutWaiting, "S10", "mastership is moved before the target has everything"),
+    late(Mutant::AcknowledgesTopicsAlone, "S13, rmq#9804", "a topic is acknowledged before the members have it"),
+    late(Mutant::KeepsOffsetsBeyondTheEnd, "S13, rmq#4797", "a new master keeps offsets beyond its queues' ends"),
+    late(Mutant::GivesUpTooSoon, "S6, rmq#4800", "a controller waits for half of a master's timeout"),
+    late(Mutant::ShowsUnconfirmed, "S3, rmq#6618", "consumers are shown what is not confirmed"),
 ];
 
 /// By its name in this file.

@@ -79,6 +79,11 @@ impl Net {
         Some(if ends[0] == of { ends[1] } else { ends[0] })
     }
 
+    /// Nothing that `from` sends arrives.
+    pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.cut[from.0][to.0]
+    }
+
     /// Packets of a stream that this end has sent and that have not arrived.
     pub fn in_flight(&self, conn: ConnId, of: NodeId) -> usize {
         self.conns.get(&conn).map_or(0, |it| it.queue[usize::from(it.ends[0] != of)].len())

@@ -1,5 +1,6 @@
 //! What travels between the simulated processes: the requests of RocketMQ and ours, decoded.
 
+use broker::{SyncBody, SyncVersion};
 use controller::liveness::Heartbeat;
 use controller::raft::Hello;
 use ha::role::View;
@@ -74,12 +75,48 @@ pub enum Packet {
         life: Option<u32>,
         raft_id: u64,
     },
+    /// 31001 between brokers.
+    Sync(Sync),
     /// A client's message, and what became of it.
     Send(u32),
     Sent {
         message: u32,
         result: Sent,
     },
+    /// A consumer reads.
+    Pull {
+        at: Offset,
+    },
+    Pulled {
+        at: Offset,
+        cells: Vec<Cell>,
+        /// Where to go on.
+        next: Offset,
+        /// The offset was none of the queue's.
+        moved: bool,
+        master: bool,
+    },
+    /// How far its group has come, and what the broker knows of that.
+    Commit {
+        offset: Offset,
+    },
+    Query,
+    Committed {
+        offset: Option<Offset>,
+        master: bool,
+    },
+    /// An operator creates a topic.
+    Create {
+        topic: u32,
+    },
+}
+
+/// How a slave keeps up with its master's topics, groups and offsets.
+#[derive(Clone, Debug)]
+pub enum Sync {
+    Ask { slave: BrokerId, has: SyncVersion },
+    Answer { version: SyncVersion, body: Box<SyncBody> },
+    Refused,
 }
 
 #[derive(Clone, Debug)]

@@ -2,9 +2,11 @@
 
 mod operator;
 mod strikes;
+mod watch;
 
 use crate::broker::Broker;
 use crate::checks::{Truth, Violation};
+use crate::consumer::Consumer;
 use crate::controller::Controller;
 use crate::ctx::{Agenda, Clock, Ctx, Event, NodeId, Story, Timer};
 use crate::faults::{Fault, LastBlow, Profile};
@@ -20,6 +22,8 @@ use std::collections::VecDeque;
 /// After the faults: until a message is acknowledged, and until all replicas are the same.
 const ELECTED_WITHIN_US: u64 = 20_000_000;
 const HEALED_WITHIN_US: u64 = 60_000_000;
+/// Once everybody has stopped sending.
+const READ_WITHIN_US: u64 = 10_000_000;
 const LOOK_US: u64 = 250_000;
 /// How long the controllers are gone in the end, and from when on something has to be acknowledged all the same (S8):
 /// every lease is over by then.
@@ -71,6 +75,7 @@ struct World {
     controllers: Vec<Controller>,
     brokers: Vec<Broker>,
     clients: Vec<Client>,
+    consumers: Vec<Consumer>,
     paused: Vec<bool>,
     inboxes: Vec<VecDeque<Deferred>>,
     /// Who dies after how many more outputs, and for how long.
@@ -90,6 +95,8 @@ struct World {
     operator: Operator,
     /// A set has lost its last disk, see [`Truth::is_stranded`].
     stranded: bool,
+    /// By set: since when nothing disturbs it.
+    steady_since: Vec<Option<u64>>,
 }
 
 /// Whether the brokers have been without controllers (S8).
@@ -151,7 +158,8 @@ impl World {
         let nodes = profile.nodes();
         let (controllers, brokers, clients) = (profile.controllers, profile.brokers(), profile.sets * profile.clients);
         let name = |kind: &str, count: usize| (1..=count).map(|it| format!("{kind}{it}")).collect::<Vec<_>>();
-        let names = [name("C", controllers), name("B", brokers), name("K", clients)].concat();
+        let names =
+            [name("C", controllers), name("B", brokers), name("K", clients), name("R", profile.consumers())].concat();
         let drift = profile.drift_ppm;
         let clocks = (0..nodes).map(|_| Clock {
             offset_ms: rng.below(100_000),
@@ -182,9 +190,13 @@ impl World {
                 .collect(),
             brokers: (0..brokers).map(|it| Broker::new(it, ctx.profile.set_of_broker(it), ctx.broker(it))).collect(),
             clients: (0..clients).map(|it| Client::new(SetId(it / ctx.profile.clients))).collect(),
+            consumers: (0..ctx.profile.consumers())
+                .map(|it| Consumer::new(ctx.client(clients + it), SetId(it)))
+                .collect(),
             paused: vec![false; nodes],
             inboxes: (0..nodes).map(|_| VecDeque::new()).collect(),
             fuses: vec![None; nodes],
+            steady_since: vec![None; ctx.profile.sets],
             acknowledged_since: vec![false; ctx.profile.sets],
             ctx,
             lives: 0,
@@ -204,12 +216,13 @@ impl World {
         for node in 0..self.ctx.profile.controllers + self.brokers.len() {
             self.start(NodeId(node));
         }
-        for client in 0..self.clients.len() {
+        for client in 0..self.clients.len() + self.consumers.len() {
             let node = self.ctx.client(client);
             self.ctx.net.hosts[node.0].life = Some(0);
             let after = 500_000 + self.ctx.rng.below(500_000);
             self.ctx.timer(node, after, Timer::Client);
         }
+        self.ctx.agenda.put(2_000_000, Event::Fault(Fault::Watch));
         self.ctx.agenda.put(self.ctx.profile.faults_until, Event::Fault(Fault::Calm));
     }
 
@@ -281,6 +294,14 @@ impl World {
 
     fn on_client(&mut self, node: NodeId, what: Deferred) {
         let index = node.0 - self.ctx.profile.controllers - self.brokers.len();
+        if let Some(at) = index.checked_sub(self.clients.len()) {
+            match what {
+                Deferred::Timer(_) => self.consumers[at].on_timer(&mut self.ctx),
+                Deferred::Datagram(_, packet) => self.consumers[at].on_packet(&mut self.ctx, packet),
+                Deferred::Incoming(..) | Deferred::Ask(_) => {}
+            }
+            return;
+        }
         match what {
             Deferred::Timer(_) => self.client_works(node, index),
             Deferred::Datagram(_, Packet::Sent { message, result }) => {
@@ -355,7 +376,10 @@ impl World {
         self.paused[node.0] = false;
         self.inboxes[node.0].clear();
         match self.broker_index(node) {
-            Some(index) => self.brokers[index].process = None,
+            Some(index) => {
+                self.brokers[index].process = None;
+                self.ctx.truth(self.brokers[index].set).process_is(index, None);
+            }
             None => self.controllers[node.0].process = None,
         }
     }
@@ -414,8 +438,7 @@ impl World {
 
     /// The broker that leads the set's newest epoch.
     fn master(&self, set: SetId) -> Option<usize> {
-        let epoch = |it: &Broker| it.process.as_ref()?.leading.as_ref().map(|it| it.epoch);
-        let leads = self.replicas(set).iter().filter_map(|it| Some((epoch(it)?, it.index)));
+        let leads = self.replicas(set).iter().filter_map(|it| Some((it.leads()?, it.index)));
         leads.max().map(|it| it.1)
     }
 
@@ -429,7 +452,8 @@ impl World {
         if let Alone::Since(at, gone) = self.alone.clone() {
             self.judge_alone(now - at, &gone);
         } else if let Some(at) = self.ends_at {
-            if now >= at {
+            let read = self.ctx.sets().all(|it| self.is_read(it));
+            if now >= at && (read || now >= at + READ_WITHIN_US) {
                 self.over = true;
                 self.judge_the_end();
             }
@@ -453,10 +477,18 @@ impl World {
         self.ctx.agenda.put(now + LOOK_US, Event::Fault(Fault::Look));
     }
 
+    /// The consumer has all there is.
+    fn is_read(&self, set: SetId) -> bool {
+        let end = self.master(set).map(|it| &self.brokers[it].disk).map(|it| it.whole_end_below(it.confirm));
+        end.is_some_and(|end| self.ctx.truths[set.0].readers.read_to >= end)
+            || !self.ctx.truths[set.0].readers_are_promised()
+    }
+
     fn judge_the_end(&mut self) {
         let clients = self.clients.len() as u32;
         for set in self.ctx.sets() {
             if let Some(master) = self.master(set) {
+                self.ctx.truth(set).judge_delivery();
                 self.ctx.truth(set).judge_the_end(&self.brokers, master, |it| (it % clients) as usize);
             }
         }

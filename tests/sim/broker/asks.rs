@@ -243,7 +243,7 @@ impl Broker {
     }
 
     pub(super) fn on_connected(&mut self, ctx: &mut Ctx, conn: ConnId) {
-        if self.master_link_opened(ctx, conn) {
+        if self.master_link_opened(ctx, conn) || self.metadata_link_opened(ctx, conn) {
             return;
         }
         let Some(it) = &mut self.process else { return };
@@ -256,7 +256,8 @@ impl Broker {
     }
 
     pub(super) fn on_closed(&mut self, ctx: &mut Ctx, conn: ConnId, failed: bool) {
-        if self.master_link_closed(ctx, conn) || self.link_down(ctx, conn) {
+        let known = self.master_link_closed(ctx, conn) || self.link_down(ctx, conn);
+        if known || self.metadata_link_closed(ctx, conn) {
             return;
         }
         let Some(it) = &mut self.process else { return };
@@ -330,6 +331,7 @@ impl Broker {
                     self.on_reply(ctx, call, reply);
                 }
             }
+            Packet::Sync(it) => self.on_sync(ctx, conn, it),
             Packet::SlaveHandshake(it) => self.on_slave_handshake(ctx, conn, it),
             Packet::Ack(offset) => self.on_ack(ctx, conn, offset),
             other => self.on_master_packet(ctx, conn, other),

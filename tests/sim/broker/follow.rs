@@ -154,6 +154,12 @@ impl Broker {
         self.step_slave(ctx, Input::Appended(cells.len()));
     }
 
+    /// The epoch at which bytes come in.
+    pub fn copies_at(&self) -> Option<Epoch> {
+        let it = self.process.as_ref()?.following.as_ref()?;
+        (it.connected && it.core.in_transfer()).then_some(it.epoch)
+    }
+
     pub(super) fn report(&mut self, ctx: &mut Ctx) {
         let reportable = self.own_end(ctx);
         if self.process.as_ref().and_then(|it| it.following.as_ref()).is_some_and(|it| it.connected) {

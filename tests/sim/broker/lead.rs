@@ -1,7 +1,7 @@
 //! The master's side: links to slaves (`ha/master_io.rs`), the master core, planned changes.
 
 use super::{Broker, Gate};
-use crate::ctx::{Ctx, NodeId, Point, Timer};
+use crate::ctx::{Ctx, NodeId, Point};
 use crate::mutants::Mutant;
 use crate::net::ConnId;
 use crate::packet::{Packet, Reply, Request};
@@ -11,7 +11,7 @@ use ha::epochs::EpochHistory;
 use ha::in_sync::Outcome;
 use ha::master::{self, Master, MasterConfig};
 use ha::role;
-use proto::ha::{MasterHandshake, SlaveHandshake, SlaveKind, TransferHeader};
+use proto::ha::{MasterHandshake, SlaveHandshake, TransferHeader};
 use proto::header::HoldWritesRequest;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,6 +169,12 @@ impl Broker {
         }
     }
 
+    /// The epoch of this mastership and everybody who counts in it, if writes are admitted.
+    pub fn members_to_wait_for(&self, least: usize) -> Option<(Epoch, BTreeSet<BrokerId>)> {
+        let leading = self.process.as_ref()?.leading.as_ref().filter(|it| it.core.in_sync_count() >= least)?;
+        Some((leading.epoch, leading.core.in_sync().maximal().collect()))
+    }
+
     // ---- links
 
     pub(super) fn on_slave_connected(&mut self, ctx: &mut Ctx, conn: ConnId) {
@@ -210,17 +216,6 @@ impl Broker {
             self.step_master(ctx, master::Input::Ack { link, offset: end, max_offset: end });
         }
         ctx.send(conn, self.node, Packet::MasterHandshake(handshake));
-        if it.kind == SlaveKind::Baton {
-            let lag = ctx.rng.between(2_000, ctx.profile.metadata_us);
-            ctx.timer(self.node, lag, Timer::Metadata { link, slave: it.slave });
-        }
-    }
-
-    pub(super) fn metadata_synced(&mut self, ctx: &mut Ctx, link: u64, slave: BrokerId) {
-        let Some(leading) = self.process.as_ref().and_then(|it| it.leading.as_ref()) else { return };
-        if leading.links.values().any(|it| it.number == link) {
-            self.step_master(ctx, master::Input::MetadataSynced { slave, synced: true });
-        }
     }
 
     pub(super) fn on_ack(&mut self, ctx: &mut Ctx, conn: ConnId, offset: Offset) {

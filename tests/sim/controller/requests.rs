@@ -71,10 +71,11 @@ impl Controller {
                 let held = held || (ctx.is(Mutant::GrantsLeasesWithoutRaftLease) && self.leads());
                 let raft_lease = if held { RaftLease::Held } else { RaftLease::NotHeld };
                 let mut heartbeat = Heartbeat { connection: conn, raft_lease, ..it };
+                self.note_heartbeat(ctx, conn, set, &heartbeat);
                 if ctx.is(Mutant::RemembersEveryLeaver) {
                     heartbeat.min_in_sync = Some(i32::MAX);
                 }
-                if ctx.is(Mutant::ExpiresBeforeTheLease) {
+                if ctx.is(Mutant::ExpiresBeforeTheLease) || ctx.is(Mutant::GivesUpTooSoon) {
                     heartbeat.timeout /= 2;
                 }
                 if let Some(mut reply) = self.step(ctx, Input::Heartbeat(heartbeat)) {
@@ -94,6 +95,16 @@ impl Controller {
                 let lag = ctx.rng.between(10, ctx.profile.task_us);
                 ctx.timer(self.node, lag, Timer::Handle(number));
             }
+        }
+    }
+
+    /// For the judge: a heartbeat of a healthy replica.
+    fn note_heartbeat(&self, ctx: &mut Ctx, conn: ConnId, set: SetId, it: &Heartbeat) {
+        let broker = ctx.net.peer(conn, self.node).map(|it| it.0 - ctx.profile.controllers);
+        let now = ctx.now;
+        let stalled = it.disk_probe_age.is_some_and(|age| age > super::settings(ctx).disk_stall);
+        if let Some(broker) = broker.filter(|_| !stalled) {
+            ctx.truth(set).heard_by(self.index, now, it.id, broker, it.timeout);
         }
     }
 
@@ -191,8 +202,13 @@ impl Controller {
     // ---- Raft
 
     pub(super) fn propose(&mut self, ctx: &mut Ctx, command: Command, then: Then) {
-        let since = ctx.local(self.node);
+        let (since, now) = (ctx.local(self.node), ctx.now);
         let Some(it) = &mut self.process else { return };
+        if let Command::Elect(elect) = &command
+            && let Some((id, set)) = SetId::named(&elect.broker_set).zip(it.raft.applied().get(&elect.broker_set))
+        {
+            ctx.truth(id).wants_election(self.index, now, set, elect);
+        }
         let decision = it.raft.propose(&command);
         it.waiting.push(Waiting { since, what: What::Proposed(decision, then) });
     }

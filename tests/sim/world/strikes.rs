@@ -23,6 +23,7 @@ impl World {
             Fault::Operator => self.operate(),
             Fault::Calm => self.calm_down(),
             Fault::Look => self.look(),
+            Fault::Watch => self.watch(),
         }
     }
 
@@ -34,7 +35,7 @@ impl World {
 
     pub(super) fn meant(&self, who: Who, it: Option<NodeId>) -> Vec<NodeId> {
         let (controllers, brokers) = (self.controllers.len(), self.brokers.len());
-        let clients = self.clients.len();
+        let clients = self.clients.len() + self.consumers.len();
         let one = |index: usize, count: usize, first: usize| match index < count {
             true => vec![NodeId(first + index)],
             false => Vec::new(),

@@ -1,0 +1,53 @@
+//! What consumers get of a simulated broker: what is confirmed, of a master and of a slave (`rpc/pull.rs`,
+//! `rpc/offsets.rs`).
+
+use super::Broker;
+use crate::ctx::{Ctx, NodeId};
+use crate::mutants::Mutant;
+use crate::packet::Packet;
+use broker::verdict::{Standing, verdict};
+use ha::has_run_out;
+use proto::Offset;
+use proto::code::response;
+use store::GetStatus;
+
+/// Of one answer.
+const MOST: usize = 64;
+
+impl Broker {
+    pub(super) fn on_pull(&mut self, ctx: &mut Ctx, from: NodeId, at: Offset) {
+        let Some(it) = &self.process else { return };
+        let knows = it.metadata.is_clamped() && !has_run_out(it.lease_until, self.now(ctx));
+        let standing = match (&it.leading, knows) {
+            (Some(_), true) => Standing::Master,
+            (Some(_), false) => Standing::UnsureMaster,
+            (None, _) if it.following.is_some() => Standing::Slave,
+            (None, _) => Standing::LaggingSlave,
+        };
+        let end = match ctx.is(Mutant::ShowsUnconfirmed) {
+            true => self.disk.whole_end() as Offset,
+            false => self.queue_end(),
+        };
+        let status = match at.cmp(&end) {
+            std::cmp::Ordering::Less => GetStatus::Found,
+            std::cmp::Ordering::Equal => GetStatus::OffsetOverflowOne,
+            std::cmp::Ordering::Greater => GetStatus::OffsetOverflowBadly,
+        };
+        let to = self.disk.whole_end_below((at + MOST as Offset).min(end)).max(at as usize);
+        let next = if status == GetStatus::Found { to as Offset } else { end };
+        let answer = verdict(standing, status, at, next);
+        let cells = match answer.code {
+            response::SUCCESS => self.disk.log[at as usize..to].to_vec(),
+            _ => Vec::new(),
+        };
+        let moved = answer.code == response::PULL_OFFSET_MOVED;
+        let master = it.leading.is_some();
+        ctx.datagram(self.node, from, Packet::Pulled { at, cells, next: answer.next, moved, master });
+    }
+
+    pub(super) fn on_query(&mut self, ctx: &mut Ctx, from: NodeId) {
+        let Some(it) = &self.process else { return };
+        let (offset, master) = (it.metadata.committed(), it.leading.is_some());
+        ctx.datagram(self.node, from, Packet::Committed { offset, master });
+    }
+}
