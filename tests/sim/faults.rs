@@ -103,7 +103,7 @@ pub enum Kind {
     Triangle,
 }
 
-const KINDS: [(Kind, u64); 21] = [
+const KINDS: [(Kind, u64); 22] = [
     (Kind::KillBroker, 10),
     (Kind::CrashBroker, 8),
     (Kind::PowerBroker, 6),
