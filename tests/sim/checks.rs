@@ -3,13 +3,18 @@
 //! ```text
 //! S1        committed, leads                     one master per epoch, epochs grow, controllers agree
 //! S2        promised, leads, copied, confirms    nothing older than a promise, no epoch twice
+//!           acts_upon                            promises are on disk first
 //! S3        judge_acknowledgement                every member of the set has it
 //!           judge_confirm, readers::consumed     what may be read, and is, is the same for ever
+//!           judge_members, committed             masters wait for all members, sets are compared before they are taken
 //! S4, S5    judge_acknowledgement                so many copies, and nobody else is master
+//! S5        proof::{trusts_lease,                no lease is longer than its controller waits, or of a deposed one
+//!             answers_as_leader}
 //! S6, S14   proof::judge_change                  only silent or dead masters are replaced unasked
 //! S7        judge_acknowledgement, the end       who is elected has what is acknowledged
 //! S8        failsafe::goes_on                    an undisturbed strict master acknowledges
 //! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
+//!           history::says                        histories say who wrote what, and end where the log does
 //! S10       S3 and S5, under planned changes
 //! S11, S12  judge_confirm, under lost power      what counts is on disk, readers see whole messages
 //! S13       readers::serves, offset_clamped
@@ -18,6 +23,7 @@
 //! ```
 
 mod failsafe;
+mod history;
 mod proof;
 mod readers;
 
@@ -50,6 +56,8 @@ pub struct Committed {
 enum Claim {
     Confirms {
         broker: usize,
+        /// The epoch that it is master of.
+        master: Option<Epoch>,
         end: Offset,
     },
     Acknowledges {
@@ -112,6 +120,8 @@ pub struct Truth {
     elected: BTreeMap<Epoch, BrokerId>,
     led: BTreeMap<Epoch, (usize, u32)>,
     revisions: BTreeMap<u64, Committed>,
+    /// By masters: at which epoch, over which version, what set.
+    proposed: BTreeSet<(Epoch, i32, BTreeSet<BrokerId>)>,
     pub newest: Option<Committed>,
     lives: Vec<u32>,
     promised: Vec<Epoch>,
@@ -149,6 +159,7 @@ impl Truth {
             elected: BTreeMap::new(),
             led: BTreeMap::new(),
             revisions: BTreeMap::new(),
+            proposed: BTreeSet::new(),
             newest: None,
             lives: vec![0; brokers],
             promised: vec![0; brokers],
@@ -189,6 +200,14 @@ impl Truth {
         self.promised[broker] = self.promised[broker].max(epoch);
     }
 
+    /// S2: a promise is on disk before it is acted upon.
+    pub fn acts_upon(&mut self, broker: usize, epoch: Epoch, on_disk: Epoch) {
+        if on_disk < epoch {
+            let why = format!("B{} acts upon epoch {epoch}, its disk knows of {on_disk}", broker + 1);
+            self.fail("S2", why);
+        }
+    }
+
     /// S1 and S2: an epoch is led by one process, once.
     pub fn leads(&mut self, broker: usize, epoch: Epoch) {
         let now = (broker, self.lives[broker]);
@@ -218,7 +237,7 @@ impl Truth {
         if let Some(epoch) = master {
             self.acts(broker, epoch, "confirms");
         }
-        self.claims.push(Claim::Confirms { broker, end });
+        self.claims.push(Claim::Confirms { broker, master, end });
     }
 
     pub fn acknowledges(&mut self, now: u64, broker: usize, epoch: Option<Epoch>, message: u32, end: Offset) {
@@ -227,6 +246,10 @@ impl Truth {
             Some(epoch) => self.claims.push(Claim::Acknowledges { broker, epoch, message, end }),
             None => self.fail("S2", format!("B{} acknowledges and is not master", broker + 1)),
         }
+    }
+
+    pub fn proposes(&mut self, epoch: Epoch, version: i32, set: &BTreeSet<BrokerId>) {
+        self.proposed.insert((epoch, version, set.clone()));
     }
 
     // ---- what controllers do
@@ -264,8 +287,12 @@ impl Truth {
         }
         if let Some(newest) = self.newest.as_ref().filter(|newest| newest.revision < it.revision) {
             let (was, is) = ((newest.epoch, newest.set_epoch), (it.epoch, it.set_epoch));
+            let grows = !it.set.is_subset(&newest.set);
             if is.0 < was.0 || is.1 < was.1 {
                 self.fail("S1", format!("epochs go back from {was:?} to {is:?}"));
+            } else if is == (was.0, was.1 + 1) && grows && !self.proposed.contains(&(is.0, was.1, it.set.clone())) {
+                let why = format!("nobody proposed {:?} over version {} of epoch {}", it.set, was.1, was.0);
+                self.fail("S3", why);
             }
         }
         if self.newest.as_ref().is_none_or(|newest| newest.revision < it.revision) {
@@ -313,7 +340,10 @@ impl Truth {
         }
         for claim in std::mem::take(&mut self.claims) {
             match claim {
-                Claim::Confirms { broker, end } if self.strict => self.judge_confirm(&brokers[broker], end),
+                Claim::Confirms { broker, master, end } if self.strict => {
+                    self.judge_confirm(&brokers[broker], end);
+                    self.judge_members(&brokers[broker], master);
+                }
                 Claim::Confirms { .. } => {}
                 Claim::Acknowledges { broker, epoch, message, end } => {
                     self.judge_acknowledgement(brokers, broker, epoch, end);
@@ -375,6 +405,19 @@ impl Truth {
             self.confirmed.extend_from_slice(&log[self.confirmed.len()..end]);
         }
         self.compared[broker.index] = end;
+    }
+
+    /// S3: a master waits for all who may be members: as long as nobody else is elected, for those who are.
+    fn judge_members(&mut self, broker: &Broker, master: Option<Epoch>) {
+        let leading = broker.process.as_ref().and_then(|it| it.leading.as_ref());
+        let Some(leading) = leading.filter(|it| Some(it.epoch) == master) else { return };
+        let Some(newest) = self.newest.as_ref().filter(|it| it.epoch == leading.epoch) else { return };
+        let counted: BTreeSet<BrokerId> = leading.core.in_sync().maximal().collect();
+        if let Some(id) = newest.set.difference(&counted).next() {
+            let (broker, version) = (broker.index + 1, newest.set_epoch);
+            let why = format!("B{broker} does not wait for replica {id}, a member by version {version} of its set");
+            self.fail("S3", why);
+        }
     }
 
     /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.

@@ -263,7 +263,8 @@ impl Controller {
             Event::Leading => {
                 ctx.say(self.node, format_args!("leads the controllers"));
                 let now = ctx.now;
-                ctx.truths.iter_mut().for_each(|it| it.controller_leads(self.index, now));
+                let term = self.process.as_ref().map_or(0, |it| it.raft.leadership().term);
+                ctx.truths.iter_mut().for_each(|it| it.controller_leads(self.index, term, now));
                 if let Some(it) = self.process.as_mut().filter(|_| ctx.is(Mutant::NewLeaderForgets)) {
                     it.liveness = Liveness::new(settings(ctx));
                 }

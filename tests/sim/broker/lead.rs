@@ -131,6 +131,10 @@ impl Broker {
             master::Output::Propose { set, epoch } => {
                 let master_epoch = leading.epoch;
                 ctx.reaches(Point::Proposal, self.node);
+                if !set.is_subset(leading.core.in_sync().committed()) {
+                    ctx.reaches(Point::Joining, self.node);
+                }
+                ctx.truth(self.set).proposes(master_epoch, epoch, &set);
                 ctx.say(self.node, format_args!("proposes set {set:?} over version {epoch}"));
                 let fence = *leading.core.in_sync().committed() == set;
                 self.alter(ctx, master_epoch, set.clone(), epoch, fence);

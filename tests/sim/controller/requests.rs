@@ -79,6 +79,9 @@ impl Controller {
                     heartbeat.timeout /= 2;
                 }
                 if let Some(mut reply) = self.step(ctx, Input::Heartbeat(heartbeat)) {
+                    if matches!(reply, Reply::Heartbeat { lease: Some(_), .. }) {
+                        ctx.truth(set).answers_as_leader(self.index);
+                    }
                     if let (true, Reply::Heartbeat { lease, .. }) = (ctx.is(Mutant::ExpiresBeforeTheLease), &mut reply)
                     {
                         *lease = lease.map(|it| it * 2);
