@@ -15,7 +15,7 @@
 //! S8        failsafe::goes_on                    an undisturbed strict master acknowledges
 //! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
 //!           history::says                        histories say who wrote what, and end where the log does
-//! S10       S3 and S5, under planned changes
+//! S10       judge_move, judge_acknowledgement    planned changes lose nothing; requests.rs: and no lease hides them
 //! S11, S12  judge_confirm, under lost power      what counts is on disk, readers see whole messages
 //! S13       readers::serves, offset_clamped
 //! S14       world.rs: judge_healing              a master in time, a whole set in time
@@ -34,6 +34,10 @@ use controller::replicas::{BrokerSet, Cause};
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+/// For so long an election that was planned may still be committed, whatever its master hears (S10); less than
+/// `DOUBT_MS`, which a slow clock counts.
+const MAY_MOVE_US: u64 = 9_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Violation {
@@ -133,6 +137,8 @@ pub struct Truth {
     pub acknowledged: Vec<u32>,
     /// Of the newest epoch in which anything was acknowledged: by whom, and up to where.
     top: Option<(Epoch, usize, usize)>,
+    /// The epoch whose master has said last that it is drained, and when.
+    drained: Option<(Epoch, u64)>,
     /// Acknowledged messages in the order in which clients, who wait for each, learned of it.
     pub heard: Vec<u32>,
     pub elections: u64,
@@ -168,6 +174,7 @@ impl Truth {
             agreement: Agreement { same: vec![vec![0; brokers]; brokers] },
             acknowledged: Vec::new(),
             top: None,
+            drained: None,
             heard: Vec::new(),
             elections: 0,
             found_dead: BTreeSet::new(),
@@ -231,6 +238,11 @@ impl Truth {
         if epoch < promised {
             self.fail("S2", format!("B{} {does} at epoch {epoch}, it has promised {promised}", broker + 1));
         }
+    }
+
+    /// It has told a controller so, which may elect another master from now on.
+    pub fn drained(&mut self, epoch: Epoch, now: u64) {
+        self.drained = Some((epoch, now));
     }
 
     pub fn confirms(&mut self, broker: usize, master: Option<Epoch>, end: Offset) {
@@ -442,6 +454,12 @@ impl Truth {
         }
         let holders = newest.set.iter().filter(|id| holds(**id) == Some(true)).count();
         let all = holders == newest.set.len();
+        let moves = self.drained.is_some_and(|it| it.0 == epoch && self.acknowledged_at < it.1 + MAY_MOVE_US);
+        if moves && newest.epoch == epoch && !all {
+            let (broker, members) = (broker + 1, newest.set.len());
+            let why = format!("B{broker} acknowledges what {holders} of {members} have, and may be replaced as planned");
+            return self.fail("S10", why);
+        }
         if newest.epoch > epoch && !all {
             let why = format!("B{} acknowledges at epoch {epoch}, epoch {} is elected", broker + 1, newest.epoch);
             return self.fail("S5", why);

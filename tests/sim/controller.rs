@@ -57,6 +57,8 @@ pub struct Process {
     probes: BTreeMap<ConnId, Probe>,
     inquiries: BTreeMap<u64, Inquiry>,
     holds: BTreeMap<u64, orders::Switch>,
+    /// Planned changes that it has begun and whose outcome it does not know.
+    switching: BTreeMap<SetId, usize>,
     next: u64,
     /// When the next tick is due, as the agenda has it.
     wakes_at: u64,
@@ -126,6 +128,7 @@ impl Controller {
             probes: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             holds: BTreeMap::new(),
+            switching: BTreeMap::new(),
             next: 1,
             wakes_at: 0,
         });

@@ -292,7 +292,8 @@ impl Draw<'_> {
                 Theme::Everything => {}
                 Theme::Failovers => return self.double_failover(),
                 Theme::Proposals => return self.join_unheard(),
-                Theme::Leases => return self.usurp(),
+                Theme::Leases if self.rng.chance(500) => return self.usurp(),
+                Theme::Leases => return self.move_unheard(),
             }
         }
         let point = self.point();
@@ -344,6 +345,15 @@ impl Draw<'_> {
         self.quiet_us = lasts;
         let slave = Act::Kill { who: Who::Slave(set), back: self.rng.between(200, 1_000) * 1_000 };
         vec![Act::Ambush { point: Point::Joining, wait, act }, slave]
+    }
+
+    /// Mastership is moved as planned, and the master does not hear of it.
+    fn move_unheard(&mut self) -> Vec<Act> {
+        let (set, lasts) = (self.some_set(), self.rng.between(1_100, 4_000) * 1_000);
+        let act = Act::Cut { ways: vec![way(Who::Controllers, Who::It, Direction::There)], lasts, healing: 0 };
+        let wait = self.rng.below(2 * self.profile.latency_us);
+        self.quiet_us = lasts;
+        vec![Act::Ambush { point: Point::Drained, wait, act: Box::new(act) }, Act::Order(Order::Switch { set })]
     }
 
     /// The controllers' leader is stopped for so long that there is another one, and it alone hears a master.

@@ -335,6 +335,9 @@ impl Broker {
             Progress::Waits => {}
             Progress::Drained(end) => {
                 if let Some((to, id)) = held.asker.take() {
+                    let epoch = leading.epoch;
+                    let now = ctx.now;
+                    ctx.truth(self.set).drained(epoch, now);
                     ctx.say(self.node, format_args!("is drained at {end}"));
                     ctx.reaches(Point::Drained, self.node);
                     ctx.datagram(self.node, to, Packet::Reply { id, reply: Reply::Held(Ok(end)) });
