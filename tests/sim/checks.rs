@@ -16,7 +16,7 @@
 //! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
 //!           history::says                        histories say who wrote what, and end where the log does
 //! S10       judge_move, judge_acknowledgement    planned changes lose nothing; requests.rs: and no lease hides them
-//! S11, S12  judge_confirm, under lost power      what counts is on disk, readers see whole messages
+//! S11, S12  judge_acknowledgement, judge_confirm what counts is on disk, readers see whole messages
 //! S13       readers::serves, offset_clamped
 //! S14       world.rs: judge_healing              a master in time, a whole set in time
 //! the end   judge_the_end, readers::judge_delivery
@@ -118,6 +118,7 @@ pub struct Truth {
     /// Its replicas, among all brokers.
     replicas: Range<usize>,
     strict: bool,
+    sync_flush: bool,
     copies: usize,
     claims: Vec<Claim>,
     /// By epoch: who was elected, who acted upon it and in which life.
@@ -160,6 +161,7 @@ impl Truth {
             replicas,
             violation: None,
             strict: copies == 0,
+            sync_flush: profile.sync_flush,
             copies,
             claims: Vec::new(),
             elected: BTreeMap::new(),
@@ -432,10 +434,19 @@ impl Truth {
         }
     }
 
-    /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
+    /// S11: each that counts has it on disk. S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
     fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
         let Some(newest) = &self.newest else { return };
         let (own, replicas, end) = (&brokers[broker], &brokers[self.replicas.clone()], end as usize);
+        let in_memory = |it: &&Broker| {
+            let counts = it.index == broker
+                || self.strict && newest.epoch == epoch && it.identity().is_some_and(|id| newest.set.contains(&id));
+            counts && it.process.is_some() && it.disk.log.len() >= end && it.disk.flushed < end
+        };
+        if let Some(it) = replicas.iter().find(in_memory).filter(|_| self.sync_flush) {
+            let why = format!("B{} acknowledges {end}, on B{}'s disk is {}", broker + 1, it.index + 1, it.disk.flushed);
+            return self.fail("S11", why);
+        }
         let mut holds = |id: BrokerId| match self.gone.contains(&id) {
             // What it had was lost later, or is somebody's fault who may not lose it.
             true => Some(true),

@@ -116,7 +116,10 @@ impl Controller {
         let deliver = Box::new(move |it: Message| send.send(it).is_ok());
         let seed = ctx.rng.next();
         let raft = Stepped::new(options, directory.disk.clone(), deliver, told, seed);
-        let raft = raft.unwrap_or_else(|e| panic!("controller {} does not start: {e:#}", self.index + 1));
+        let raft = match raft {
+            Ok(it) => it,
+            Err(e) => return ctx.fail("Raft", format!("controller {} does not start: {e:#}", self.index + 1)),
+        };
         self.process = Some(Process {
             raft,
             greeted: BTreeSet::new(),

@@ -290,7 +290,8 @@ impl Draw<'_> {
         if self.rng.chance(300) {
             match self.profile.theme {
                 Theme::Everything => {}
-                Theme::Failovers => return self.double_failover(),
+                Theme::Failovers if self.rng.chance(500) => return self.double_failover(),
+                Theme::Failovers => return self.lose_a_beginning(),
                 Theme::Proposals => return self.join_unheard(),
                 Theme::Leases if self.rng.chance(500) => return self.usurp(),
                 Theme::Leases => return self.move_unheard(),
@@ -329,6 +330,16 @@ impl Draw<'_> {
         self.quiet_us = lasts;
         let first = Act::Kill { who: Who::Master(set), back: self.rng.between(5, 100) * 1_000 };
         vec![Act::Ambush { point: Point::Handshake, wait, act }, first]
+    }
+
+    /// A new master loses power before the bytes that its epoch stands on are on disk.
+    fn lose_a_beginning(&mut self) -> Vec<Act> {
+        let kept_percent = self.rng.pick(&[0, 0, 50]);
+        let act = Box::new(Act::PowerOff { who: Who::It, back: self.duration(), kept_percent });
+        let longest = self.rng.pick(&[1, 1_000, 50_000]);
+        let wait = self.rng.below(longest);
+        let first = Act::Kill { who: Who::Master(self.some_set()), back: self.rng.between(5, 500) * 1_000 };
+        vec![Act::Ambush { point: Point::Epoch, wait, act }, first]
     }
 
     /// A slave is gone for a moment, and when it is to be a member again its master does not hear that it is, or asks
