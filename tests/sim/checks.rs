@@ -75,9 +75,9 @@ enum Claim {
         id: BrokerId,
         boot_id: Option<String>,
     },
-    /// They have moved mastership to this one.
-    Moved {
-        to: BrokerId,
+    /// It begins an epoch that was planned.
+    TakesOver {
+        broker: usize,
         after: Epoch,
     },
 }
@@ -143,6 +143,8 @@ pub struct Truth {
     /// Acknowledged messages in the order in which clients, who wait for each, learned of it.
     pub heard: Vec<u32>,
     pub elections: u64,
+    /// Epochs of planned changes (S10).
+    planned: BTreeSet<Epoch>,
     /// Replicas that controllers have taken out of the set because they were dead.
     found_dead: BTreeSet<BrokerId>,
     /// Replicas whose disks are gone for good.
@@ -179,6 +181,7 @@ impl Truth {
             drained: None,
             heard: Vec::new(),
             elections: 0,
+            planned: BTreeSet::new(),
             found_dead: BTreeSet::new(),
             gone: BTreeSet::new(),
             readers: readers::Readers::default(),
@@ -228,6 +231,9 @@ impl Truth {
             }
         }
         self.acts(broker, epoch, "leads");
+        if self.planned.contains(&epoch) {
+            self.claims.push(Claim::TakesOver { broker, after: epoch - 1 });
+        }
     }
 
     /// S2: bytes came in over a link of this epoch.
@@ -296,7 +302,7 @@ impl Truth {
                 self.fail("S1", format!("epoch {} has masters {before} and {master}", it.epoch));
             }
             if before.is_none() {
-                self.claim_reason(set, master);
+                self.claim_reason(set);
             }
         }
         if let Some(newest) = self.newest.as_ref().filter(|newest| newest.revision < it.revision) {
@@ -320,11 +326,11 @@ impl Truth {
     }
 
     /// What an election's cause says is to be true.
-    fn claim_reason(&mut self, set: &BrokerSet, to: BrokerId) {
+    fn claim_reason(&mut self, set: &BrokerSet) {
         let Some(change) = set.history.back().filter(|it| it.epoch == set.master_epoch) else { return };
         match (&change.cause, change.from) {
             (Cause::Switchover { .. } | Cause::Preferred { .. }, _) => {
-                self.claims.push(Claim::Moved { to, after: set.master_epoch - 1 });
+                self.planned.insert(set.master_epoch);
             }
             (Cause::ConnectionClosedAndRefused, Some(id)) => {
                 let boot_id = set.replicas.get(&id).and_then(|it| it.boot_id.clone());
@@ -366,7 +372,7 @@ impl Truth {
                     self.top = Some((before.0, broker, before.1.max(end as usize)));
                 }
                 Claim::Died { id, boot_id } => self.judge_death(brokers, id, boot_id.as_deref()),
-                Claim::Moved { to, after } => self.judge_move(brokers, to, after),
+                Claim::TakesOver { broker, after } => self.judge_move(brokers, broker, after),
             }
         }
     }
@@ -379,14 +385,14 @@ impl Truth {
         }
     }
 
-    /// S10: in either profile a planned change loses nothing. A master that lost its memory meanwhile proves nothing.
-    fn judge_move(&mut self, brokers: &[Broker], to: BrokerId, after: Epoch) {
+    /// S10: in either profile a planned change loses nothing. It is judged when the target leads: one whose host loses
+    /// power after the drain never does, it comes back as one that may lack something and another is elected. A master
+    /// that lost its memory meanwhile proves nothing.
+    fn judge_move(&mut self, brokers: &[Broker], to: usize, after: Epoch) {
         let Some((_, from, end)) = self.top.filter(|it| it.0 == after) else { return };
-        let Some(target) = self.of(brokers).iter().find(|it| it.identity() == Some(to)) else { return };
-        let (had, has) = (&brokers[from].disk.log, &target.disk.log);
+        let (had, has) = (&brokers[from].disk.log, &brokers[to].disk.log);
         if had.len() >= end && (has.len() < end || had[..end] != has[..end]) {
-            let why =
-                format!("B{} takes over as planned, and lacks what was acknowledged up to {end}", target.index + 1);
+            let why = format!("B{} takes over as planned, and lacks what was acknowledged up to {end}", to + 1);
             self.fail("S10", why);
         }
     }
