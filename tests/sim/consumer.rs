@@ -9,6 +9,7 @@ const PATIENCE_US: u64 = 1_000_000;
 const COMMIT_US: u64 = 400_000;
 const CREATE_US: u64 = 1_500_000;
 
+#[derive(Debug)]
 pub struct Consumer {
     node: NodeId,
     set: SetId,
