@@ -6,8 +6,8 @@ mod identity;
 
 use cluster::*;
 use ha::{Ack, Role};
-use proto::ha::{MasterPacket, SlaveHandshake, SlaveKind, encode_ack};
 use proto::code::request;
+use proto::ha::{MasterPacket, SlaveHandshake, SlaveKind, encode_ack};
 use proto::{Decoded, Offset};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
