@@ -73,7 +73,8 @@ const RARE: [(Mutant, &str, &str); 5] = [
     (
         Mutant::TakesSilenceForRefusal,
         "S3",
-        "3000 ms: at the next joining, after 0.3 ms: cut controllers > it for 2500 ms; 3001 ms: kill a.slave for 300 ms",
+        "3000 ms: at the next joining, after 0.3 ms: cut controllers > it for 2500 ms
+         3001 ms: kill a.slave for 300 ms",
     ),
     (
         Mutant::DropsEmptyEpochs,
