@@ -173,7 +173,7 @@ impl Broker {
                 if ctx.is(Mutant::BelievesLateNotices) {
                     self.forget_promise(ctx, view.epoch);
                 }
-                self.input(role::Input::Notified(view));
+                self.input(role::Input::Notified(*view));
             }
             Packet::Send(message) => self.on_send(ctx, from, message),
             Packet::Pull { at } => self.on_pull(ctx, from, at),

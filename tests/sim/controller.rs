@@ -287,7 +287,6 @@ impl Controller {
         }
         let mut out = Vec::new();
         if let Some(it) = &mut self.process {
-            it.liveness.settings = settings(ctx);
             it.liveness.step(now, input, &mut out);
         }
         let mut answer = None;
@@ -431,7 +430,7 @@ impl Controller {
         let Some(to) = to else { return };
         if ctx.net.hosts[to.0].life.is_some() {
             let view = view_of(&SetSummary::from(&**view));
-            ctx.datagram(self.node, to, Packet::Notify(view));
+            ctx.datagram(self.node, to, Packet::Notify(Box::new(view)));
         } else if let Some(wait) = NOTIFY_AGAIN_US.get(attempt) {
             ctx.timer(self.node, *wait, Timer::Notify { set, id, attempt: attempt + 1 });
         }

@@ -1,6 +1,7 @@
 //! A deterministic simulation that hunts for lost messages: the real cores of controllers and brokers on one thread,
 //! under virtual time, over a network and disks that fail; everything follows from one seed.
 
+mod agenda;
 mod broker;
 mod checks;
 mod consumer;
@@ -27,6 +28,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use world::{Report, Telling, play, run};
+
+/// A run is made of small things that live for microseconds.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Of `make test`; `make sim SEEDS=…` and `make mutants` run more.
 const SEEDS: u64 = 500;
