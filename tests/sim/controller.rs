@@ -179,9 +179,11 @@ impl Controller {
         ctx.set_clocks(self.node);
         match timer {
             Timer::Tick => {
-                if let Some(it) = &mut self.process {
-                    it.wakes_at = 0;
+                let Some(it) = &mut self.process else { return };
+                if ctx.now < it.wakes_at {
+                    return; // another one was put before it
                 }
+                it.wakes_at = 0;
                 if !ctx.is(Mutant::ReactsToEventsOnly) {
                     self.step(ctx, Input::Tick);
                 }
