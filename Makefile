@@ -86,7 +86,7 @@ else
 endif
 
 mutants: rocksdb
-	@BATON_SIM_MUTANT_SEEDS=$(or $(SEEDS),300) BATON_SIM_TABLE=$(TARGET)/mutants.txt \
+	@BATON_SIM_MUTANT_SEEDS=$(or $(SEEDS),1000) BATON_SIM_TABLE=$(TARGET)/mutants.txt \
 		cargo test --release -p baton-tests --test sim planted -- --nocapture >&2
 	@cat $(TARGET)/mutants.txt
 

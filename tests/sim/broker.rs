@@ -95,6 +95,7 @@ impl Broker {
         if !ctx.is(Mutant::KeepsEpochsBeyondTheEnd) && self.disk.epochs.trim_to(self.disk.end()) {
             self.disk.promise = Some(promise);
         }
+        self.tell_history(ctx);
         if ctx.is(Mutant::ResumesMastership) && promise.epoch > 0 {
             promise = Promise { epoch: promise.epoch - 1, master: None };
         }
@@ -331,6 +332,12 @@ impl Broker {
             Ok(history) => self.disk.epochs = history,
             Err(e) => self.fails(ctx, "S1", format_args!("cannot begin epoch {epoch}: {e}")),
         }
+        self.tell_history(ctx);
+    }
+
+    /// For the judge: what this replica would say at a handshake.
+    fn tell_history(&self, ctx: &mut Ctx) {
+        ctx.truth(self.set).says(self.index, self.disk.epochs.entries(), &self.disk.log);
     }
 
     fn close_writes(&mut self, ctx: &mut Ctx) {
@@ -372,7 +379,8 @@ impl Broker {
             return ctx.datagram(self.node, client, Packet::Sent { message, result: Sent::Refused });
         }
         let parts = ctx.rng.between(1, 4) as u8;
-        self.disk.log.extend((0..parts).map(|part| Cell { message, part, parts }));
+        let epoch = it.writes.unwrap_or_default() as u16;
+        self.disk.log.extend((0..parts).map(|part| Cell { message, part, parts, epoch }));
         let end = self.disk.end();
         let result = match it.frontier.wait(it.term, end) {
             Standing::Known(Ack::Acknowledged) => Sent::Acknowledged,

@@ -3,21 +3,27 @@
 //! ```text
 //! S1        committed, leads                     one master per epoch, epochs grow, controllers agree
 //! S2        promised, leads, copied, confirms    nothing older than a promise, no epoch twice
+//!           acts_upon                            promises are on disk first
 //! S3        judge_acknowledgement                every member of the set has it
 //!           judge_confirm, readers::consumed     what may be read, and is, is the same for ever
+//!           judge_members, committed             masters wait for all members, sets are compared before they are taken
 //! S4, S5    judge_acknowledgement                so many copies, and nobody else is master
+//! S5        proof::{trusts_lease,                no lease is longer than its controller waits, or of a deposed one
+//!             answers_as_leader}
 //! S6, S14   proof::judge_change                  only silent or dead masters are replaced unasked
 //! S7        judge_acknowledgement, the end       who is elected has what is acknowledged
 //! S8        failsafe::goes_on                    an undisturbed strict master acknowledges
 //! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
-//! S10       S3 and S5, under planned changes
-//! S11, S12  judge_confirm, under lost power      what counts is on disk, readers see whole messages
+//!           history::says                        histories say who wrote what, and end where the log does
+//! S10       judge_move, judge_acknowledgement    planned changes lose nothing; requests.rs: and no lease hides them
+//! S11, S12  judge_acknowledgement, judge_confirm what counts is on disk, readers see whole messages
 //! S13       readers::serves, offset_clamped
 //! S14       world.rs: judge_healing              a master in time, a whole set in time
 //! the end   judge_the_end, readers::judge_delivery
 //! ```
 
 mod failsafe;
+mod history;
 mod proof;
 mod readers;
 
@@ -28,6 +34,10 @@ use controller::replicas::{BrokerSet, Cause};
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+/// For so long an election that was planned may still be committed, whatever its master hears (S10); less than
+/// `DOUBT_MS`, which a slow clock counts.
+const MAY_MOVE_US: u64 = 9_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Violation {
@@ -50,6 +60,8 @@ pub struct Committed {
 enum Claim {
     Confirms {
         broker: usize,
+        /// The epoch that it is master of.
+        master: Option<Epoch>,
         end: Offset,
     },
     Acknowledges {
@@ -63,9 +75,9 @@ enum Claim {
         id: BrokerId,
         boot_id: Option<String>,
     },
-    /// They have moved mastership to this one.
-    Moved {
-        to: BrokerId,
+    /// It begins an epoch that was planned.
+    TakesOver {
+        broker: usize,
         after: Epoch,
     },
 }
@@ -106,12 +118,15 @@ pub struct Truth {
     /// Its replicas, among all brokers.
     replicas: Range<usize>,
     strict: bool,
+    sync_flush: bool,
     copies: usize,
     claims: Vec<Claim>,
     /// By epoch: who was elected, who acted upon it and in which life.
     elected: BTreeMap<Epoch, BrokerId>,
     led: BTreeMap<Epoch, (usize, u32)>,
     revisions: BTreeMap<u64, Committed>,
+    /// By masters: at which epoch, over which version, what set.
+    proposed: BTreeSet<(Epoch, i32, BTreeSet<BrokerId>)>,
     pub newest: Option<Committed>,
     lives: Vec<u32>,
     promised: Vec<Epoch>,
@@ -123,9 +138,13 @@ pub struct Truth {
     pub acknowledged: Vec<u32>,
     /// Of the newest epoch in which anything was acknowledged: by whom, and up to where.
     top: Option<(Epoch, usize, usize)>,
+    /// The epoch whose master has said last that it is drained, and when.
+    drained: Option<(Epoch, u64)>,
     /// Acknowledged messages in the order in which clients, who wait for each, learned of it.
     pub heard: Vec<u32>,
     pub elections: u64,
+    /// Epochs of planned changes (S10).
+    planned: BTreeSet<Epoch>,
     /// Replicas that controllers have taken out of the set because they were dead.
     found_dead: BTreeSet<BrokerId>,
     /// Replicas whose disks are gone for good.
@@ -144,11 +163,13 @@ impl Truth {
             replicas,
             violation: None,
             strict: copies == 0,
+            sync_flush: profile.sync_flush,
             copies,
             claims: Vec::new(),
             elected: BTreeMap::new(),
             led: BTreeMap::new(),
             revisions: BTreeMap::new(),
+            proposed: BTreeSet::new(),
             newest: None,
             lives: vec![0; brokers],
             promised: vec![0; brokers],
@@ -157,8 +178,10 @@ impl Truth {
             agreement: Agreement { same: vec![vec![0; brokers]; brokers] },
             acknowledged: Vec::new(),
             top: None,
+            drained: None,
             heard: Vec::new(),
             elections: 0,
+            planned: BTreeSet::new(),
             found_dead: BTreeSet::new(),
             gone: BTreeSet::new(),
             readers: readers::Readers::default(),
@@ -189,6 +212,14 @@ impl Truth {
         self.promised[broker] = self.promised[broker].max(epoch);
     }
 
+    /// S2: a promise is on disk before it is acted upon.
+    pub fn acts_upon(&mut self, broker: usize, epoch: Epoch, on_disk: Epoch) {
+        if on_disk < epoch {
+            let why = format!("B{} acts upon epoch {epoch}, its disk knows of {on_disk}", broker + 1);
+            self.fail("S2", why);
+        }
+    }
+
     /// S1 and S2: an epoch is led by one process, once.
     pub fn leads(&mut self, broker: usize, epoch: Epoch) {
         let now = (broker, self.lives[broker]);
@@ -200,6 +231,9 @@ impl Truth {
             }
         }
         self.acts(broker, epoch, "leads");
+        if self.planned.contains(&epoch) {
+            self.claims.push(Claim::TakesOver { broker, after: epoch - 1 });
+        }
     }
 
     /// S2: bytes came in over a link of this epoch.
@@ -214,11 +248,16 @@ impl Truth {
         }
     }
 
+    /// It has told a controller so, which may elect another master from now on.
+    pub fn drained(&mut self, epoch: Epoch, now: u64) {
+        self.drained = Some((epoch, now));
+    }
+
     pub fn confirms(&mut self, broker: usize, master: Option<Epoch>, end: Offset) {
         if let Some(epoch) = master {
             self.acts(broker, epoch, "confirms");
         }
-        self.claims.push(Claim::Confirms { broker, end });
+        self.claims.push(Claim::Confirms { broker, master, end });
     }
 
     pub fn acknowledges(&mut self, now: u64, broker: usize, epoch: Option<Epoch>, message: u32, end: Offset) {
@@ -227,6 +266,10 @@ impl Truth {
             Some(epoch) => self.claims.push(Claim::Acknowledges { broker, epoch, message, end }),
             None => self.fail("S2", format!("B{} acknowledges and is not master", broker + 1)),
         }
+    }
+
+    pub fn proposes(&mut self, epoch: Epoch, version: i32, set: &BTreeSet<BrokerId>) {
+        self.proposed.insert((epoch, version, set.clone()));
     }
 
     // ---- what controllers do
@@ -259,13 +302,17 @@ impl Truth {
                 self.fail("S1", format!("epoch {} has masters {before} and {master}", it.epoch));
             }
             if before.is_none() {
-                self.claim_reason(set, master);
+                self.claim_reason(set);
             }
         }
         if let Some(newest) = self.newest.as_ref().filter(|newest| newest.revision < it.revision) {
             let (was, is) = ((newest.epoch, newest.set_epoch), (it.epoch, it.set_epoch));
+            let grows = !it.set.is_subset(&newest.set);
             if is.0 < was.0 || is.1 < was.1 {
                 self.fail("S1", format!("epochs go back from {was:?} to {is:?}"));
+            } else if is == (was.0, was.1 + 1) && grows && !self.proposed.contains(&(is.0, was.1, it.set.clone())) {
+                let why = format!("nobody proposed {:?} over version {} of epoch {}", it.set, was.1, was.0);
+                self.fail("S3", why);
             }
         }
         if self.newest.as_ref().is_none_or(|newest| newest.revision < it.revision) {
@@ -279,11 +326,11 @@ impl Truth {
     }
 
     /// What an election's cause says is to be true.
-    fn claim_reason(&mut self, set: &BrokerSet, to: BrokerId) {
+    fn claim_reason(&mut self, set: &BrokerSet) {
         let Some(change) = set.history.back().filter(|it| it.epoch == set.master_epoch) else { return };
         match (&change.cause, change.from) {
             (Cause::Switchover { .. } | Cause::Preferred { .. }, _) => {
-                self.claims.push(Claim::Moved { to, after: set.master_epoch - 1 });
+                self.planned.insert(set.master_epoch);
             }
             (Cause::ConnectionClosedAndRefused, Some(id)) => {
                 let boot_id = set.replicas.get(&id).and_then(|it| it.boot_id.clone());
@@ -313,7 +360,10 @@ impl Truth {
         }
         for claim in std::mem::take(&mut self.claims) {
             match claim {
-                Claim::Confirms { broker, end } if self.strict => self.judge_confirm(&brokers[broker], end),
+                Claim::Confirms { broker, master, end } if self.strict => {
+                    self.judge_confirm(&brokers[broker], end);
+                    self.judge_members(&brokers[broker], master);
+                }
                 Claim::Confirms { .. } => {}
                 Claim::Acknowledges { broker, epoch, message, end } => {
                     self.judge_acknowledgement(brokers, broker, epoch, end);
@@ -322,7 +372,7 @@ impl Truth {
                     self.top = Some((before.0, broker, before.1.max(end as usize)));
                 }
                 Claim::Died { id, boot_id } => self.judge_death(brokers, id, boot_id.as_deref()),
-                Claim::Moved { to, after } => self.judge_move(brokers, to, after),
+                Claim::TakesOver { broker, after } => self.judge_move(brokers, broker, after),
             }
         }
     }
@@ -335,14 +385,14 @@ impl Truth {
         }
     }
 
-    /// S10: in either profile a planned change loses nothing. A master that lost its memory meanwhile proves nothing.
-    fn judge_move(&mut self, brokers: &[Broker], to: BrokerId, after: Epoch) {
+    /// S10: in either profile a planned change loses nothing. It is judged when the target leads: one whose host loses
+    /// power after the drain never does, it comes back as one that may lack something and another is elected. A master
+    /// that lost its memory meanwhile proves nothing.
+    fn judge_move(&mut self, brokers: &[Broker], to: usize, after: Epoch) {
         let Some((_, from, end)) = self.top.filter(|it| it.0 == after) else { return };
-        let Some(target) = self.of(brokers).iter().find(|it| it.identity() == Some(to)) else { return };
-        let (had, has) = (&brokers[from].disk.log, &target.disk.log);
+        let (had, has) = (&brokers[from].disk.log, &brokers[to].disk.log);
         if had.len() >= end && (has.len() < end || had[..end] != has[..end]) {
-            let why =
-                format!("B{} takes over as planned, and lacks what was acknowledged up to {end}", target.index + 1);
+            let why = format!("B{} takes over as planned, and lacks what was acknowledged up to {end}", to + 1);
             self.fail("S10", why);
         }
     }
@@ -377,10 +427,32 @@ impl Truth {
         self.compared[broker.index] = end;
     }
 
-    /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
+    /// S3: a master waits for all who may be members: as long as nobody else is elected, for those who are.
+    fn judge_members(&mut self, broker: &Broker, master: Option<Epoch>) {
+        let leading = broker.process.as_ref().and_then(|it| it.leading.as_ref());
+        let Some(leading) = leading.filter(|it| Some(it.epoch) == master) else { return };
+        let Some(newest) = self.newest.as_ref().filter(|it| it.epoch == leading.epoch) else { return };
+        let counted: BTreeSet<BrokerId> = leading.core.in_sync().maximal().collect();
+        if let Some(id) = newest.set.difference(&counted).next() {
+            let (broker, version) = (broker.index + 1, newest.set_epoch);
+            let why = format!("B{broker} does not wait for replica {id}, a member by version {version} of its set");
+            self.fail("S3", why);
+        }
+    }
+
+    /// S11: each that counts has it on disk. S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
     fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
         let Some(newest) = &self.newest else { return };
         let (own, replicas, end) = (&brokers[broker], &brokers[self.replicas.clone()], end as usize);
+        let in_memory = |it: &&Broker| {
+            let counts = it.index == broker
+                || self.strict && newest.epoch == epoch && it.identity().is_some_and(|id| newest.set.contains(&id));
+            counts && it.process.is_some() && it.disk.log.len() >= end && it.disk.flushed < end
+        };
+        if let Some(it) = replicas.iter().find(in_memory).filter(|_| self.sync_flush) {
+            let why = format!("B{} acknowledges {end}, on B{}'s disk is {}", broker + 1, it.index + 1, it.disk.flushed);
+            return self.fail("S11", why);
+        }
         let mut holds = |id: BrokerId| match self.gone.contains(&id) {
             // What it had was lost later, or is somebody's fault who may not lose it.
             true => Some(true),
@@ -399,6 +471,12 @@ impl Truth {
         }
         let holders = newest.set.iter().filter(|id| holds(**id) == Some(true)).count();
         let all = holders == newest.set.len();
+        let moves = self.drained.is_some_and(|it| it.0 == epoch && self.acknowledged_at < it.1 + MAY_MOVE_US);
+        if moves && newest.epoch == epoch && !all {
+            let (broker, members) = (broker + 1, newest.set.len());
+            let why = format!("B{broker} acknowledges what {holders} of {members} have, and may be replaced as planned");
+            return self.fail("S10", why);
+        }
         if newest.epoch > epoch && !all {
             let why = format!("B{} acknowledges at epoch {epoch}, epoch {} is elected", broker + 1, newest.epoch);
             return self.fail("S5", why);

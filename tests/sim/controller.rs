@@ -57,6 +57,8 @@ pub struct Process {
     probes: BTreeMap<ConnId, Probe>,
     inquiries: BTreeMap<u64, Inquiry>,
     holds: BTreeMap<u64, orders::Switch>,
+    /// Planned changes that it has begun and whose outcome it does not know.
+    switching: BTreeMap<SetId, usize>,
     next: u64,
     /// When the next tick is due, as the agenda has it.
     wakes_at: u64,
@@ -114,7 +116,10 @@ impl Controller {
         let deliver = Box::new(move |it: Message| send.send(it).is_ok());
         let seed = ctx.rng.next();
         let raft = Stepped::new(options, directory.disk.clone(), deliver, told, seed);
-        let raft = raft.unwrap_or_else(|e| panic!("controller {} does not start: {e:#}", self.index + 1));
+        let raft = match raft {
+            Ok(it) => it,
+            Err(e) => return ctx.fail("Raft", format!("controller {} does not start: {e:#}", self.index + 1)),
+        };
         self.process = Some(Process {
             raft,
             greeted: BTreeSet::new(),
@@ -126,6 +131,7 @@ impl Controller {
             probes: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             holds: BTreeMap::new(),
+            switching: BTreeMap::new(),
             next: 1,
             wakes_at: 0,
         });
@@ -265,7 +271,8 @@ impl Controller {
             Event::Leading => {
                 ctx.say(self.node, format_args!("leads the controllers"));
                 let now = ctx.now;
-                ctx.truths.iter_mut().for_each(|it| it.controller_leads(self.index, now));
+                let term = self.process.as_ref().map_or(0, |it| it.raft.leadership().term);
+                ctx.truths.iter_mut().for_each(|it| it.controller_leads(self.index, term, now));
                 if let Some(it) = self.process.as_mut().filter(|_| ctx.is(Mutant::NewLeaderForgets)) {
                     it.liveness = Liveness::new(settings(ctx));
                 }

@@ -44,6 +44,10 @@ pub enum Timer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     Proposal,
+    /// A proposal with somebody who was no member.
+    Joining,
+    /// A slave knows the history that it continues; no byte has come.
+    Handshake,
     Epoch,
     Promise,
     Cut,
@@ -108,6 +112,12 @@ impl Ctx {
         let now = self.now as i64;
         let passed = now + (now * clock.drift_ppm).div_euclid(1_000_000);
         clock.offset_ms + passed as u64 / 1_000
+    }
+
+    /// How long it really takes until the node's clock shows so much more.
+    pub fn true_us(&self, node: NodeId, later: Millis) -> u64 {
+        let us = later as i64 * 1_000;
+        (us - us * self.clocks[node.0].drift_ppm / 1_000_000) as u64
     }
 
     /// What the node's wall clock shows.

@@ -11,19 +11,30 @@ use crate::schedule::{Act, Direction, Group, Order, Timed, Way, Who};
 const FIRST_US: u64 = 2_000_000;
 /// Links that were clogged together are released in random order.
 const HEALING_US: u64 = 20_000;
-const POINTS: [Point; 7] =
-    [Point::Proposal, Point::Epoch, Point::Promise, Point::Cut, Point::Drained, Point::Election, Point::Heartbeat];
+const POINTS: [Point; 9] = [
+    Point::Proposal,
+    Point::Joining,
+    Point::Handshake,
+    Point::Epoch,
+    Point::Promise,
+    Point::Cut,
+    Point::Drained,
+    Point::Election,
+    Point::Heartbeat,
+];
 
 pub fn acts(profile: &Profile, rng: &mut Rng) -> Vec<Timed> {
-    let mut draw = Draw { profile, rng, quiet_us: 0 };
+    let mut draw = Draw { profile, rng, quiet_us: 0, later: Vec::new() };
     let (mut at, mut acts) = (FIRST_US, Vec::new());
     while at < profile.faults_until {
         if let Some(kind) = profile.kind(draw.rng) {
             acts.extend(draw.of(kind).into_iter().map(|act| Timed { at, act }));
+            acts.extend(draw.later.drain(..).map(|(after, act)| Timed { at: at + after, act }));
         }
         at += std::mem::take(&mut draw.quiet_us);
         at += draw.rng.below(2 * profile.gap_us);
     }
+    acts.sort_by_key(|it| it.at);
     acts
 }
 
@@ -32,6 +43,8 @@ struct Draw<'a> {
     rng: &'a mut Rng,
     /// Nothing but what was drawn last happens for so long.
     quiet_us: u64,
+    /// What belongs to what was drawn last, and how long after it.
+    later: Vec<(u64, Act)>,
 }
 
 impl Draw<'_> {
@@ -239,10 +252,15 @@ impl Draw<'_> {
     fn point(&mut self) -> Point {
         match self.profile.theme {
             Theme::Everything => self.rng.pick(&POINTS),
-            Theme::Failovers => {
-                self.rng.pick(&[Point::Epoch, Point::Epoch, Point::Promise, Point::Election, Point::Cut])
-            }
-            Theme::Proposals => self.rng.pick(&[Point::Proposal, Point::Proposal, Point::Proposal, Point::Epoch]),
+            Theme::Failovers => self.rng.pick(&[
+                Point::Epoch,
+                Point::Epoch,
+                Point::Promise,
+                Point::Election,
+                Point::Cut,
+                Point::Handshake,
+            ]),
+            Theme::Proposals => self.rng.pick(&[Point::Joining, Point::Joining, Point::Proposal, Point::Epoch]),
             Theme::Leases => self.rng.pick(&[Point::Heartbeat, Point::Heartbeat, Point::Drained, Point::Election]),
         }
     }
@@ -253,12 +271,12 @@ impl Draw<'_> {
         match point {
             Point::Drained => Some(Act::Order(Order::Switch { set })),
             _ if self.rng.chance(300) => None,
-            Point::Epoch | Point::Promise | Point::Election | Point::Cut => Some(match self.rng.below(3) {
+            Point::Epoch | Point::Promise | Point::Election | Point::Cut | Point::Handshake => Some(match self.rng.below(3) {
                 0 => self.partition(Who::Master(set)),
                 1 => Act::Pause { who: Who::Master(set), lasts: self.duration() },
                 _ => Act::Kill { who: Who::Master(set), back: self.duration() },
             }),
-            Point::Proposal => Some(match self.rng.below(3) {
+            Point::Proposal | Point::Joining => Some(match self.rng.below(3) {
                 0 => Act::Break { a: Who::Master(set), b: Who::Slave(set) },
                 1 => Act::Pause { who: Who::Slave(set), lasts: self.duration() },
                 _ => Act::Kill { who: Who::Slave(set), back: self.duration() },
@@ -269,6 +287,16 @@ impl Draw<'_> {
 
     /// What happens at a moment that matters.
     fn ambush(&mut self) -> Vec<Act> {
+        if self.rng.chance(300) {
+            match self.profile.theme {
+                Theme::Everything => {}
+                Theme::Failovers if self.rng.chance(500) => return self.double_failover(),
+                Theme::Failovers => return self.lose_a_beginning(),
+                Theme::Proposals => return self.join_unheard(),
+                Theme::Leases if self.rng.chance(500) => return self.usurp(),
+                Theme::Leases => return self.move_unheard(),
+            }
+        }
         let point = self.point();
         let longest = self.rng.pick(&[1, 300, 3_000, 30_000]);
         let wait = self.rng.below(longest);
@@ -283,6 +311,72 @@ impl Draw<'_> {
         };
         let ambush = Act::Ambush { point, wait, act: Box::new(act) };
         [ambush].into_iter().chain(self.provoke(point)).collect()
+    }
+
+    /// A master is cut off when its slaves know its epoch and none of its bytes; its successor's epoch is short, and
+    /// when it is back there is a third one (KIP-279).
+    fn double_failover(&mut self) -> Vec<Act> {
+        let (set, timeout) = (self.some_set(), self.profile.timeout_ms + self.profile.witness_ms);
+        let next = (timeout + self.rng.between(500, 3_000)) * 1_000;
+        let lasts = next + self.rng.between(200, 2_000) * 1_000;
+        let way = Way { from: Who::Master(set).into(), to: Who::Servers.into(), direction: Direction::Both };
+        let act = Box::new(Act::Cut { ways: vec![way], lasts, healing: HEALING_US });
+        let wait = self.rng.pick(&[0, 100, 1_000]);
+        let third = match self.rng.chance(600) {
+            true => Act::Order(Order::Switch { set }),
+            false => Act::Kill { who: Who::Master(set), back: self.duration() },
+        };
+        self.later.push((next, third));
+        self.quiet_us = lasts;
+        let first = Act::Kill { who: Who::Master(set), back: self.rng.between(5, 100) * 1_000 };
+        vec![Act::Ambush { point: Point::Handshake, wait, act }, first]
+    }
+
+    /// A new master loses power before the bytes that its epoch stands on are on disk.
+    fn lose_a_beginning(&mut self) -> Vec<Act> {
+        let kept_percent = self.rng.pick(&[0, 0, 50]);
+        let act = Box::new(Act::PowerOff { who: Who::It, back: self.duration(), kept_percent });
+        let longest = self.rng.pick(&[1, 1_000, 50_000]);
+        let wait = self.rng.below(longest);
+        let first = Act::Kill { who: Who::Master(self.some_set()), back: self.rng.between(5, 500) * 1_000 };
+        vec![Act::Ambush { point: Point::Epoch, wait, act }, first]
+    }
+
+    /// A slave is gone for a moment, and when it is to be a member again its master does not hear that it is, or asks
+    /// so late that it has asked for something else meanwhile.
+    fn join_unheard(&mut self) -> Vec<Act> {
+        let set = self.some_set();
+        let (it, lasts) = (Who::It, self.rng.between(1_600, 5_000) * 1_000);
+        let cut = match self.rng.chance(600) {
+            true => way(Who::Controllers, it, Direction::There),
+            false => way(it, Who::Controllers, Direction::There),
+        };
+        let act = Box::new(Act::Cut { ways: vec![cut], lasts, healing: 0 });
+        let wait = self.rng.below(2 * self.profile.latency_us);
+        self.quiet_us = lasts;
+        let slave = Act::Kill { who: Who::Slave(set), back: self.rng.between(200, 1_000) * 1_000 };
+        vec![Act::Ambush { point: Point::Joining, wait, act }, slave]
+    }
+
+    /// Mastership is moved as planned, and the master does not hear of it.
+    fn move_unheard(&mut self) -> Vec<Act> {
+        let (set, lasts) = (self.some_set(), self.rng.between(1_100, 4_000) * 1_000);
+        let act = Act::Cut { ways: vec![way(Who::Controllers, Who::It, Direction::There)], lasts, healing: 0 };
+        let wait = self.rng.below(2 * self.profile.latency_us);
+        self.quiet_us = lasts;
+        vec![Act::Ambush { point: Point::Drained, wait, act: Box::new(act) }, Act::Order(Order::Switch { set })]
+    }
+
+    /// The controllers' leader is stopped for so long that there is another one, and it alone hears a master.
+    fn usurp(&mut self) -> Vec<Act> {
+        let master = Who::Master(self.some_set());
+        let others = Group { of: vec![Who::Servers], but: vec![master, Who::Leader] };
+        let way = Way { from: master.into(), to: others, direction: Direction::Both };
+        let stopped = self.rng.between(2, 8) * self.profile.election_ms;
+        let lasts = (stopped + 2 * self.profile.timeout_ms + self.rng.below(2_000)) * 1_000;
+        self.quiet_us = lasts;
+        let cut = Act::Cut { ways: vec![way], lasts, healing: HEALING_US };
+        vec![cut, Act::Pause { who: Who::Leader, lasts: stopped * 1_000 }]
     }
 }
 

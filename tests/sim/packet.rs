@@ -34,6 +34,8 @@ pub struct Cell {
     pub message: u32,
     pub part: u8,
     pub parts: u8,
+    /// Of the master that wrote it: the same message written twice is not the same bytes.
+    pub epoch: u16,
 }
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
 //! The four problems of elections as short stories, each told twice: as it is, and without what keeps it harmless.
-//! docs/SIMULATION.md tells them in words.
+//! docs/SIMULATION.md tells them in words. Below them, what seeds have found in Baton, as short.
 
 use crate::mutants::Mutant;
 use crate::schedule::Schedule;
@@ -54,5 +54,15 @@ fn a_master_that_is_only_not_heard_for_a_moment_is_not_replaced() {
 #[test]
 fn data_after_an_election_the_tail_that_nobody_confirmed_is_cut() {
     let (_, without) = tell("3000 ms: cut a.master <> servers for 4000 ms", Mutant::SkipsCuts);
+    assert!(broken(&without).contains(&"S3"), "{:?}", broken(&without));
+}
+
+// ---- what was found
+
+/// The controllers may elect another in spite of its lease, and that one confirms more.
+#[test]
+fn a_master_that_hands_over_and_does_not_learn_that_it_has_moves_no_consumer_back() {
+    let story = "2000 ms: at the next drained master, after 0 ms: cut controllers > it for 1975 ms; 2000 ms: switch a";
+    let (_, without) = tell(story, Mutant::TrustsLeaseWhileDraining);
     assert!(broken(&without).contains(&"S3"), "{:?}", broken(&without));
 }

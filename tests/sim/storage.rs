@@ -61,9 +61,9 @@ fn no_seed_breaks_a_stores_promise() {
     }
 }
 
-/// The first seed that finds a planted bug, and by which check.
-pub fn hunt(flaw: Flaw, most: u64) -> Option<(u64, Violation)> {
-    (1..=most).find_map(|seed| Some((seed, live(seed, Some(flaw)).violation?)))
+/// After how many seeds a planted bug is found, and by which check.
+pub fn hunt(flaw: Flaw, first: u64, most: u64) -> Option<(u64, Violation)> {
+    (1..=most).find_map(|count| Some((count, live(first + count - 1, Some(flaw)).violation?)))
 }
 
 #[test]

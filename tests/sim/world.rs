@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 /// After the faults: until a message is acknowledged, and until all replicas are the same.
 const ELECTED_WITHIN_US: u64 = 20_000_000;
 const HEALED_WITHIN_US: u64 = 60_000_000;
-/// Once everybody has stopped sending.
+/// Once everybody has stopped sending, a consumer that has not everything yet gets something.
 const READ_WITHIN_US: u64 = 10_000_000;
 const LOOK_US: u64 = 250_000;
 /// How long the controllers are gone in the end, and from when on something has to be acknowledged all the same (S8):
@@ -91,6 +91,8 @@ struct World {
     victims: Vec<usize>,
     /// Clients have stopped; the end is judged then.
     ends_at: Option<u64>,
+    /// How much all consumers have read, and since when no more.
+    read: (usize, u64),
     alone: Alone,
     over: bool,
     operator: Operator,
@@ -206,6 +208,7 @@ impl World {
             last_blow: None,
             victims: Vec::new(),
             ends_at: None,
+            read: (0, 0),
             alone: Alone::NotYet,
             over: false,
             operator: Operator::default(),
@@ -453,8 +456,12 @@ impl World {
         if let Alone::Since(at, gone) = self.alone.clone() {
             self.judge_alone(now - at, &gone);
         } else if let Some(at) = self.ends_at {
+            let so_far = self.ctx.truths.iter().map(|it| it.readers.read_to).sum();
+            if self.read.0 != so_far {
+                self.read = (so_far, now);
+            }
             let read = self.ctx.sets().all(|it| self.is_read(it));
-            if now >= at && (read || now >= at + READ_WITHIN_US) {
+            if now >= at && (read || now >= at.max(self.read.1) + READ_WITHIN_US) {
                 self.over = true;
                 self.judge_the_end();
             }

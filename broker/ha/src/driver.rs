@@ -350,6 +350,7 @@ impl Driver {
         // What was granted before counts as well: the leader that switches over grants nothing more.
         let until = drain.trust_lease_from().max(self.lease_until);
         leading.held = Some(Held { drain, done: None });
+        self.shared.trust_lease_from.fetch_max(until, Ordering::Relaxed);
         self.step_master(master::Input::DistrustLease { until });
         Ok(())
     }
@@ -496,6 +497,8 @@ impl Driver {
             self.term += 1;
         }
         self.shared.frontier.open(self.term, core.confirm_offset());
+        // What was planned against an older epoch cannot be committed any more.
+        self.shared.trust_lease_from.store(0, Ordering::Relaxed);
         self.leading = Some(Leading { core, epoch, links: BTreeMap::new(), held: None });
         self.listener.open(Term::new(epoch, history));
         self.shared.store.open_writes(epoch);

@@ -24,7 +24,7 @@ mod replication;
 mod shared;
 mod slave_io;
 
-pub use replication::{Replication, has_run_out};
+pub use replication::{Replication, proves_nothing};
 
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeSet;

@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub status: ArcSwap<HaStatus>,
     /// Monotonic milliseconds until which the controllers' lease for this master holds (S5); for those who watch.
     pub lease_until: AtomicU64,
+    /// Before this moment the lease proves nothing: a planned change is under way, or may still be (S10).
+    pub trust_lease_from: AtomicU64,
     /// What the broker said about its slaves' metadata (S13), each for one mastership: what a slave confirmed to an
     /// earlier one proves nothing. The replication task takes it at every tick.
     pub metadata: Mutex<BTreeMap<BrokerId, (Epoch, bool)>>,

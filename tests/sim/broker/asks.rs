@@ -408,15 +408,20 @@ impl Broker {
         self.input(role::Input::Answered(ask, answer));
     }
 
-    fn on_heartbeat(&mut self, ctx: &mut Ctx, from: usize, sent: Millis, reply: &Reply) {
+    fn on_heartbeat(&mut self, ctx: &mut Ctx, controller: usize, sent: Millis, reply: &Reply) {
         let Reply::Heartbeat { lease, registered, epoch, set_epoch } = *reply else { return };
         let now = self.now(ctx);
         let Some(it) = &mut self.process else { return };
         if let Some(lease) = lease {
-            it.controllers.leader = Some(from);
+            it.controllers.leader = Some(controller);
             // S5: from when it was sent, not from when the answer came.
             let from = if ctx.is(Mutant::CountsLeaseFromItsAnswer) { now } else { sent };
-            it.lease_until = it.lease_until.max(from + lease);
+            let until = from + lease;
+            it.lease_until = it.lease_until.max(until);
+            if until > now {
+                let ends = ctx.now + ctx.true_us(self.node, until - now);
+                ctx.truth(self.set).trusts_lease(self.index, it.me, controller, ends);
+            }
             let until = it.lease_until;
             self.step_master(ctx, master::Input::Lease { until });
         }

@@ -7,7 +7,7 @@ use crate::net::{ConnId, Port};
 use crate::packet::{Cell, Packet};
 use ha::Master;
 use ha::epochs::EpochHistory;
-use ha::role;
+use ha::role::{self, Promise};
 use ha::slave::{Input, LogFacts, Output, Peer, Slave, SlaveConfig};
 use proto::Epoch;
 use proto::ha::MasterPacket;
@@ -31,6 +31,8 @@ impl Broker {
     pub(super) fn follow(&mut self, ctx: &mut Ctx, epoch: Epoch, master: Master) {
         let Some(it) = &mut self.process else { return };
         ctx.say(self.node, format_args!("is a slave of {} at epoch {epoch}", master.address));
+        let on_disk = Promise::found(self.disk.promise, self.disk.epochs.last_epoch()).epoch;
+        ctx.truth(self.set).acts_upon(self.index, epoch, on_disk);
         if ctx.is(Mutant::KeepsOldLink) && it.following.as_ref().is_some_and(|it| it.connected) {
             return;
         }
@@ -201,7 +203,11 @@ impl Broker {
                 }
                 self.disk.truncate(0);
             }
-            Output::SaveHistory(history) => self.disk.epochs = history,
+            Output::SaveHistory(history) => {
+                self.disk.epochs = history;
+                self.tell_history(ctx);
+                ctx.reaches(Point::Handshake, self.node);
+            }
             Output::Confirm(offset) if offset > self.disk.confirm => self.set_confirm(ctx, offset),
             Output::Confirm(_) => {}
             Output::AskController => self.input(role::Input::PollNow),

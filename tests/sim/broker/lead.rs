@@ -10,6 +10,7 @@ use ha::drain::{Drain, Progress};
 use ha::epochs::EpochHistory;
 use ha::in_sync::Outcome;
 use ha::master::{self, Master, MasterConfig};
+use ha::proves_nothing;
 use ha::role;
 use proto::ha::{MasterHandshake, SlaveHandshake, TransferHeader};
 use proto::header::HoldWritesRequest;
@@ -29,6 +30,8 @@ pub struct Leading {
     history: EpochHistory,
     links: BTreeMap<ConnId, Link>,
     held: Option<Held>,
+    /// Before this moment a lease proves nothing (S10).
+    trust_lease_from: Millis,
 }
 
 struct Held {
@@ -82,7 +85,7 @@ impl Broker {
             it.term += 1;
         }
         it.frontier.open(it.term, core.confirm_offset());
-        it.leading = Some(Leading { core, epoch, history, links: BTreeMap::new(), held: None });
+        it.leading = Some(Leading { core, epoch, history, links: BTreeMap::new(), held: None, trust_lease_from: 0 });
         it.writes = Some(epoch);
         let lease = if ctx.is(Mutant::NeedsNoLease) { Millis::MAX } else { it.lease_until };
         ctx.say(
@@ -131,6 +134,10 @@ impl Broker {
             master::Output::Propose { set, epoch } => {
                 let master_epoch = leading.epoch;
                 ctx.reaches(Point::Proposal, self.node);
+                if !set.is_subset(leading.core.in_sync().committed()) {
+                    ctx.reaches(Point::Joining, self.node);
+                }
+                ctx.truth(self.set).proposes(master_epoch, epoch, &set);
                 ctx.say(self.node, format_args!("proposes set {set:?} over version {epoch}"));
                 let fence = *leading.core.in_sync().committed() == set;
                 self.alter(ctx, master_epoch, set.clone(), epoch, fence);
@@ -167,6 +174,13 @@ impl Broker {
             ctx.say(self.node, format_args!("proposal: {outcome:?}"));
             self.step_master(ctx, master::Input::Proposed(outcome));
         }
+    }
+
+    /// Whether another replica may be master by now (`Replication::may_be_deposed`).
+    pub(super) fn may_be_deposed(&self, ctx: &Ctx) -> bool {
+        let Some(it) = &self.process else { return true };
+        let trust_from = it.leading.as_ref().map_or(0, |it| it.trust_lease_from);
+        proves_nothing(it.lease_until, trust_from, self.now(ctx))
     }
 
     /// The epoch of this mastership and everybody who counts in it, if writes are admitted.
@@ -309,10 +323,11 @@ impl Broker {
         it.gate = Gate::Held;
         it.writes = None;
         let drain = Drain::new(now, request, end);
-        let until = drain.trust_lease_from();
+        let until = drain.trust_lease_from().max(it.lease_until);
         leading.held = Some(Held { drain, asker: Some(asker) });
         ctx.say(self.node, format_args!("holds appends for {}", request.target_broker_id));
         if !ctx.is(Mutant::TrustsLeaseWhileDraining) {
+            leading.trust_lease_from = until;
             self.step_master(ctx, master::Input::DistrustLease { until });
         }
         Some(())
@@ -331,6 +346,9 @@ impl Broker {
             Progress::Waits => {}
             Progress::Drained(end) => {
                 if let Some((to, id)) = held.asker.take() {
+                    let epoch = leading.epoch;
+                    let now = ctx.now;
+                    ctx.truth(self.set).drained(epoch, now);
                     ctx.say(self.node, format_args!("is drained at {end}"));
                     ctx.reaches(Point::Drained, self.node);
                     ctx.datagram(self.node, to, Packet::Reply { id, reply: Reply::Held(Ok(end)) });

@@ -6,7 +6,6 @@ use crate::ctx::{Ctx, NodeId};
 use crate::mutants::Mutant;
 use crate::packet::Packet;
 use broker::verdict::{Standing, verdict};
-use ha::has_run_out;
 use proto::Offset;
 use proto::code::response;
 use store::GetStatus;
@@ -17,7 +16,7 @@ const MOST: usize = 64;
 impl Broker {
     pub(super) fn on_pull(&mut self, ctx: &mut Ctx, from: NodeId, at: Offset) {
         let Some(it) = &self.process else { return };
-        let knows = it.metadata.is_clamped() && !has_run_out(it.lease_until, self.now(ctx));
+        let knows = it.metadata.is_clamped() && !self.may_be_deposed(ctx);
         let standing = match (&it.leading, knows) {
             (Some(_), true) => Standing::Master,
             (Some(_), false) => Standing::UnsureMaster,

@@ -18,6 +18,8 @@ pub struct Proof {
     heard: BTreeMap<(usize, BrokerId), u64>,
     timeouts: BTreeMap<BrokerId, Millis>,
     leads_since: BTreeMap<usize, u64>,
+    /// The controllers' newest leader, and its term.
+    leader: Option<(u64, usize)>,
     /// Which broker speaks for a replica.
     brokers: BTreeMap<BrokerId, usize>,
     /// By broker: when its process started; none while there is none.
@@ -42,8 +44,28 @@ impl Truth {
         self.proof.timeouts.insert(id, timeout);
     }
 
-    pub fn controller_leads(&mut self, controller: usize, now: u64) {
+    pub fn controller_leads(&mut self, controller: usize, term: u64, now: u64) {
         self.proof.leads_since.insert(controller, now);
+        self.proof.leader = self.proof.leader.max(Some((term, controller)));
+    }
+
+    /// S5: a controller that another one has followed as leader has no Raft lease.
+    pub fn answers_as_leader(&mut self, controller: usize) {
+        if let Some((_, leader)) = self.proof.leader.filter(|it| it.1 != controller) {
+            let (it, leader) = (controller + 1, leader + 1);
+            self.fail("S5", format!("C{it} answers a heartbeat as leader, and C{leader} has led since"));
+        }
+    }
+
+    /// S5: whatever clocks show, the lease that a controller gave is over before it may elect another master.
+    pub fn trusts_lease(&mut self, broker: usize, id: BrokerId, controller: usize, until: u64) {
+        let it = &self.proof;
+        let Some((heard, timeout)) = it.heard.get(&(controller, id)).zip(it.timeouts.get(&id)) else { return };
+        let waits = timeout * 10 * SURELY;
+        if until > heard + waits {
+            let (longer, broker) = ((until - heard - waits) / 1_000, broker + 1);
+            self.fail("S5", format!("B{broker} trusts a lease {longer} ms longer than C{} waits", controller + 1));
+        }
     }
 
     /// A controller wants an election, and knows this of the set.

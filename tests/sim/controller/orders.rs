@@ -85,6 +85,7 @@ impl Controller {
         let Some(master) = master else { return };
         let (id, term) = (it.next, it.raft.leadership().term);
         it.next += 1;
+        *it.switching.entry(of).or_default() += 1;
         it.holds.insert(id, Switch { set: of, from: plan.from, to: plan.to, epoch: set.master_epoch, master, term });
         // The election does not wait for the master's lease to end: it gets none until this is over.
         if !ctx.is(Mutant::GrantsLeasesWhileSwitching) {
@@ -157,6 +158,9 @@ impl Controller {
     }
 
     fn over(&mut self, ctx: &mut Ctx, set: SetId) {
+        if let Some(count) = self.process.as_mut().and_then(|it| it.switching.get_mut(&set)) {
+            *count -= 1;
+        }
         if !ctx.is(Mutant::GrantsLeasesWhileSwitching) {
             self.step(ctx, Input::Switched { broker_set: set.name().to_owned() });
         }

@@ -79,6 +79,7 @@ impl Controller {
                     heartbeat.timeout /= 2;
                 }
                 if let Some(mut reply) = self.step(ctx, Input::Heartbeat(heartbeat)) {
+                    self.note_answer(ctx, set, &reply);
                     if let (true, Reply::Heartbeat { lease, .. }) = (ctx.is(Mutant::ExpiresBeforeTheLease), &mut reply)
                     {
                         *lease = lease.map(|it| it * 2);
@@ -105,6 +106,17 @@ impl Controller {
         let stalled = it.disk_probe_age.is_some_and(|age| age > super::settings(ctx).disk_stall);
         if let Some(broker) = broker.filter(|_| !stalled) {
             ctx.truth(set).heard_by(self.index, now, it.id, broker, it.timeout);
+        }
+    }
+
+    /// For the judge: S5, and S10: no lease while the leader does not know who will be master.
+    fn note_answer(&self, ctx: &mut Ctx, set: SetId, reply: &Reply) {
+        let Reply::Heartbeat { lease: Some(lease), .. } = reply else { return };
+        ctx.truth(set).answers_as_leader(self.index);
+        let switching = self.process.as_ref().and_then(|it| it.switching.get(&set)).is_some_and(|it| *it > 0);
+        if switching && *lease > 0 {
+            let why = format!("C{} grants a lease of {lease} ms while it moves mastership", self.index + 1);
+            ctx.truth(set).fail("S10", why);
         }
     }
 

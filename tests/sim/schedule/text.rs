@@ -23,8 +23,10 @@ fn bad<T>(text: &str, want: &str) -> Read<T> {
     Err(BadSchedule(format!("`{}`: want {want}", text.trim())))
 }
 
-const POINTS: [(Point, &str); 7] = [
+const POINTS: [(Point, &str); 9] = [
     (Point::Proposal, "proposal"),
+    (Point::Joining, "joining"),
+    (Point::Handshake, "handshake"),
     (Point::Epoch, "epoch"),
     (Point::Promise, "promise"),
     (Point::Cut, "cut"),
