@@ -8,7 +8,7 @@ use crate::schedule::Act;
 use std::ops::Range;
 
 /// Of a thousand seeds.
-const LONG: u64 = 100;
+const LONG: u64 = 200;
 
 #[derive(Clone, Debug)]
 pub struct Profile {
