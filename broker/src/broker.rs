@@ -9,7 +9,7 @@ use crate::meta::{Change, ClientTable, QueueLocks};
 use crate::metadata::{Applied, Metadata, MetadataError};
 use crate::metrics::Metrics;
 use crate::statistics::Statistics;
-use ha::{Replication, Role, RoleState};
+use ha::{Refusal, Replication, Role, RoleState};
 use node::clock::{monotonic_ms, wall_ms};
 use node::remoting::Connection;
 use parking_lot::Mutex;
@@ -64,6 +64,9 @@ pub enum ChangeError {
     Metadata(#[from] MetadataError),
     #[error(transparent)]
     NotSettled(#[from] NotSettled),
+    /// Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 impl ChangeError {
@@ -120,8 +123,13 @@ impl Broker {
         if role.role == Role::Master { MASTER_ID } else { role.broker_id }
     }
 
-    /// Applies settings here and waits until every member of the set that has to has them (S13).
+    /// Applies settings here and waits until every member of the set that has to has them (S13). A set that is too
+    /// small to acknowledge anything changes nothing, as it takes no message.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Applied, ChangeError> {
+        let epoch = self.role.borrow().master_epoch;
+        if let Some(members) = self.replication.members(epoch).filter(|_| !changes.is_empty()) {
+            self.replication.enough(&members)?;
+        }
         let mut versions = self.metadata.versions();
         let applied = loop {
             versions.borrow_and_update();
@@ -134,16 +142,14 @@ impl Broker {
                 applied => break applied?,
             }
         };
-        if applied.touched.any() {
-            self.members.settings_changed(&self.replication, applied.version);
-        }
+        self.members.settings_changed(&self.replication, applied.version);
         if applied.touched.topics {
             self.register_soon();
         }
         // A change that changed nothing is acknowledged too: that of an earlier, unanswered attempt may still be on its
         // way.
         if !self.metadata.is_settled(applied.version.settings) || applied.touched.any() {
-            self.members.settled(self.role.clone(), applied.version).await?;
+            self.members.settled(&self.replication, self.role.clone(), applied.version).await?;
             self.metadata.set_settled(applied.version.settings);
         }
         Ok(applied)

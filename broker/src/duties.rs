@@ -33,7 +33,6 @@ pub async fn follow_role(broker: Arc<Broker>, stop: CancellationToken) {
     let mut acted_on = None;
     loop {
         let state = role.borrow_and_update().clone();
-        broker.members.set_changed(monotonic_ms(), &state.sync_state_set);
         let term = (state.role.clone(), state.master_epoch, state.broker_id);
         if acted_on.as_ref() != Some(&term) {
             acted_on = Some(term);

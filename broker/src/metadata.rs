@@ -127,15 +127,13 @@ impl Metadata {
         applied.await.map_err(|_| MetadataError::Stopped)?
     }
 
-    /// What was applied so far is served as it is, under a DataVersion that is newer than any older master's. Nothing
-    /// of it waits for
-    /// the slaves: they had it from the same master, or get it now.
+    /// What was applied so far is served as it is, under a DataVersion that is newer than any older master's. No send
+    /// waits for the slaves to have it: they had it from the same master, or get it now. Whoever asks for a change that
+    /// is there already does wait: its first attempt may have reached this replica alone (S13).
     pub async fn become_master(&self, epoch: Epoch) -> Result<SyncVersion, MetadataError> {
         let (done, version) = oneshot::channel();
         self.ask(Command::BecomeMaster { epoch, done }).await?;
-        let version = version.await.map_err(|_| MetadataError::Stopped)?;
-        self.set_settled(version.settings);
-        Ok(version)
+        version.await.map_err(|_| MetadataError::Stopped)
     }
 
     pub async fn follow(&self, epoch: Epoch) -> Result<(), MetadataError> {

@@ -218,9 +218,9 @@ impl From<ChangeError> for Command {
         let code = match &error {
             ChangeError::Metadata(MetadataError::NotMaster | MetadataError::Stopped)
             | ChangeError::NotSettled(NotSettled::Deposed) => response::SERVICE_NOT_AVAILABLE,
-            ChangeError::Metadata(MetadataError::NotWritten(_)) | ChangeError::NotSettled(NotSettled::Lacking(_)) => {
-                response::SYSTEM_ERROR
-            }
+            ChangeError::Metadata(MetadataError::NotWritten(_))
+            | ChangeError::NotSettled(NotSettled::Lacking(_) | NotSettled::TooFew(_))
+            | ChangeError::Refused(_) => response::SYSTEM_ERROR,
         };
         refuse(code, error.to_string())
     }

@@ -221,7 +221,6 @@ impl Broker {
     }
 
     fn on_tick(&mut self, ctx: &mut Ctx) {
-        self.take_notes(ctx);
         self.step_master(ctx, master::Input::Tick);
         self.input(role::Input::Tick);
         self.tick_slave(ctx);

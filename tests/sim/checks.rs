@@ -10,27 +10,32 @@
 //! S4, S5    judge_acknowledgement                so many copies, and nobody else is master
 //! S5        proof::{trusts_lease,                no lease is longer than its controller waits, or of a deposed one
 //!             answers_as_leader}
-//! S6, S14   proof::judge_change                  only silent or dead masters are replaced unasked
+//! S6, S14   proof::judge_change, moves           only silent or dead masters are replaced unasked
 //! S7        judge_acknowledgement, the end       who is elected has what is acknowledged
 //! S8        failsafe::goes_on                    an undisturbed strict master acknowledges
 //! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
 //!           history::says                        histories say who wrote what, and end where the log does
-//! S10       judge_move, judge_acknowledgement    planned changes lose nothing; requests.rs: and no lease hides them
+//! S10       moves, judge_acknowledgement         planned changes lose nothing; requests.rs: and no lease hides them
 //! S11, S12  judge_acknowledgement, judge_confirm what counts is on disk, readers see whole messages
 //! S13       readers::serves, offset_clamped
-//! S14       world.rs: judge_healing              a master in time, a whole set in time
+//! S14       world/end.rs: judge_healing          a master in time, a whole set in time
 //! the end   judge_the_end, readers::judge_delivery
 //! ```
 
+mod bytes;
+mod disks;
+mod end;
 mod failsafe;
 mod history;
+mod moves;
 mod proof;
 mod readers;
 
 use crate::broker::Broker;
 use crate::faults::Profile;
 use crate::packet::{Cell, SetId};
-use controller::replicas::{BrokerSet, Cause};
+use bytes::Agreement;
+use controller::replicas::BrokerSet;
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -80,35 +85,6 @@ enum Claim {
         broker: usize,
         after: Epoch,
     },
-}
-
-/// Up to where the logs of two replicas have been found to be the same, so that each byte is compared once.
-struct Agreement {
-    same: Vec<Vec<usize>>,
-}
-
-impl Agreement {
-    /// This broker's log may have changed above `unchanged`.
-    fn forget(&mut self, broker: usize, unchanged: usize) {
-        for other in 0..self.same.len() {
-            self.same[broker][other] = self.same[broker][other].min(unchanged);
-            self.same[other][broker] = self.same[other][broker].min(unchanged);
-        }
-    }
-
-    /// Whether this replica's log is the same as `own` up to `end`. Nothing if nobody is that replica.
-    fn holds(&mut self, replicas: &[Broker], own: &Broker, id: BrokerId, end: usize) -> Option<bool> {
-        let it = replicas.iter().find(|it| it.identity() == Some(id))?;
-        let (log, expected) = (&it.disk.log, &own.disk.log);
-        let known = self.same[own.index][it.index].min(end);
-        let same = log.len() >= end && log[known..end] == expected[known..end];
-        if same {
-            self.same[own.index][it.index] = self.same[own.index][it.index].max(end);
-            self.same[it.index][own.index] = self.same[own.index][it.index];
-        }
-        // A replica that has lost its memory loses its place when it says so; meanwhile nobody elects it.
-        Some(same || it.disk.host_restarted || (it.process.is_none() && it.disk.log.len() == it.disk.flushed))
-    }
 }
 
 /// What is true about one broker set.
@@ -175,7 +151,7 @@ impl Truth {
             promised: vec![0; brokers],
             confirmed: Vec::new(),
             compared: vec![0; brokers],
-            agreement: Agreement { same: vec![vec![0; brokers]; brokers] },
+            agreement: Agreement::new(brokers),
             acknowledged: Vec::new(),
             top: None,
             drained: None,
@@ -325,21 +301,6 @@ impl Truth {
         self.found_dead.extend(ids);
     }
 
-    /// What an election's cause says is to be true.
-    fn claim_reason(&mut self, set: &BrokerSet) {
-        let Some(change) = set.history.back().filter(|it| it.epoch == set.master_epoch) else { return };
-        match (&change.cause, change.from) {
-            (Cause::Switchover { .. } | Cause::Preferred { .. }, _) => {
-                self.planned.insert(set.master_epoch);
-            }
-            (Cause::ConnectionClosedAndRefused, Some(id)) => {
-                let boot_id = set.replicas.get(&id).and_then(|it| it.boot_id.clone());
-                self.claims.push(Claim::Died { id, boot_id });
-            }
-            _ => {}
-        }
-    }
-
     // ---- judging
 
     fn of<'a>(&self, brokers: &'a [Broker]) -> &'a [Broker] {
@@ -373,210 +334,6 @@ impl Truth {
                 }
                 Claim::Died { id, boot_id } => self.judge_death(brokers, id, boot_id.as_deref()),
                 Claim::TakesOver { broker, after } => self.judge_move(brokers, broker, after),
-            }
-        }
-    }
-
-    /// S6: proof is proof, however bad the network.
-    fn judge_death(&mut self, brokers: &[Broker], id: BrokerId, boot_id: Option<&str>) {
-        let alive = |it: &&Broker| it.identity() == Some(id) && it.boot_id().is_some() && it.boot_id() == boot_id;
-        if let Some(it) = self.of(brokers).iter().find(alive) {
-            self.fail("S6", format!("B{} is replaced as dead by proof, and lives", it.index + 1));
-        }
-    }
-
-    /// S10: in either profile a planned change loses nothing. It is judged when the target leads: one whose host loses
-    /// power after the drain never does, it comes back as one that may lack something and another is elected. A master
-    /// that lost its memory meanwhile proves nothing.
-    fn judge_move(&mut self, brokers: &[Broker], to: usize, after: Epoch) {
-        let Some((_, from, end)) = self.top.filter(|it| it.0 == after) else { return };
-        let (had, has) = (&brokers[from].disk.log, &brokers[to].disk.log);
-        if had.len() >= end && (has.len() < end || had[..end] != has[..end]) {
-            let why = format!("B{} takes over as planned, and lacks what was acknowledged up to {end}", to + 1);
-            self.fail("S10", why);
-        }
-    }
-
-    /// S3: what readers may see is the same everywhere and for ever.
-    fn judge_confirm(&mut self, broker: &Broker, end: Offset) {
-        let log = &broker.disk.log;
-        let mut end = (end.max(0) as usize).min(log.len());
-        // Readers see whole messages only.
-        while end > 0 && log[end - 1].part + 1 != log[end - 1].parts {
-            end -= 1;
-        }
-        let from = self.compared[broker.index].min(end);
-        let known = end.min(self.confirmed.len());
-        if let Some(at) = (from..known).find(|at| log[*at] != self.confirmed[*at]) {
-            let (is, was) = (log[at].message, self.confirmed[at].message);
-            let why = format!("B{} confirms message {is} at {at}, where message {was} was confirmed", broker.index + 1);
-            return self.fail("S3", why);
-        }
-        let follows = |at: usize| match (at.checked_sub(1).map(|before| log[before]), log[at]) {
-            (Some(before), it) if it.part > 0 => (before.message, before.part + 1) == (it.message, it.part),
-            (before, it) => it.part == 0 && before.is_none_or(|before| before.part + 1 == before.parts),
-        };
-        if let Some(at) = (from..end).find(|at| !follows(*at)) {
-            let why =
-                format!("B{} confirms message {} at {at}, in the middle of another", broker.index + 1, log[at].message);
-            return self.fail("S12", why);
-        }
-        if end > self.confirmed.len() {
-            self.confirmed.extend_from_slice(&log[self.confirmed.len()..end]);
-        }
-        self.compared[broker.index] = end;
-    }
-
-    /// S3: a master waits for all who may be members: as long as nobody else is elected, for those who are.
-    fn judge_members(&mut self, broker: &Broker, master: Option<Epoch>) {
-        let leading = broker.process.as_ref().and_then(|it| it.leading.as_ref());
-        let Some(leading) = leading.filter(|it| Some(it.epoch) == master) else { return };
-        let Some(newest) = self.newest.as_ref().filter(|it| it.epoch == leading.epoch) else { return };
-        let counted: BTreeSet<BrokerId> = leading.core.in_sync().maximal().collect();
-        if let Some(id) = newest.set.difference(&counted).next() {
-            let (broker, version) = (broker.index + 1, newest.set_epoch);
-            let why = format!("B{broker} does not wait for replica {id}, a member by version {version} of its set");
-            self.fail("S3", why);
-        }
-    }
-
-    /// S11: each that counts has it on disk. S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
-    fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
-        let Some(newest) = &self.newest else { return };
-        let (own, replicas, end) = (&brokers[broker], &brokers[self.replicas.clone()], end as usize);
-        let in_memory = |it: &&Broker| {
-            let counts = it.index == broker
-                || self.strict && newest.epoch == epoch && it.identity().is_some_and(|id| newest.set.contains(&id));
-            counts && it.process.is_some() && it.disk.log.len() >= end && it.disk.flushed < end
-        };
-        if let Some(it) = replicas.iter().find(in_memory).filter(|_| self.sync_flush) {
-            let why = format!("B{} acknowledges {end}, on B{}'s disk is {}", broker + 1, it.index + 1, it.disk.flushed);
-            return self.fail("S11", why);
-        }
-        let mut holds = |id: BrokerId| match self.gone.contains(&id) {
-            // What it had was lost later, or is somebody's fault who may not lose it.
-            true => Some(true),
-            false => self.agreement.holds(replicas, own, id, end),
-        };
-        if self.strict {
-            let lacking = match newest.epoch == epoch {
-                true => newest.set.iter().find(|id| holds(**id) == Some(false)),
-                false => newest.master.iter().find(|id| holds(**id) == Some(false)),
-            };
-            if let Some(id) = lacking {
-                let why = format!("B{} acknowledges {end} at epoch {epoch}, replica {id} lacks it", broker + 1);
-                self.fail("S3", why);
-            }
-            return;
-        }
-        let holders = newest.set.iter().filter(|id| holds(**id) == Some(true)).count();
-        let all = holders == newest.set.len();
-        let moves = self.drained.is_some_and(|it| it.0 == epoch && self.acknowledged_at < it.1 + MAY_MOVE_US);
-        if moves && newest.epoch == epoch && !all {
-            let (broker, members) = (broker + 1, newest.set.len());
-            let why = format!("B{broker} acknowledges what {holders} of {members} have, and may be replaced as planned");
-            return self.fail("S10", why);
-        }
-        if newest.epoch > epoch && !all {
-            let why = format!("B{} acknowledges at epoch {epoch}, epoch {} is elected", broker + 1, newest.epoch);
-            return self.fail("S5", why);
-        }
-        // Where the whole set has it, whoever is elected does: a copy outside it, on a replica that left while its
-        // master could not hear of it (S8), is one, too.
-        let copies = match all {
-            // A member whose disk was exchanged meanwhile is nobody's identity any more, and had it.
-            true => {
-                let them = replicas.iter().filter_map(Broker::identity);
-                holders.max(them.filter(|id| holds(*id) == Some(true)).count())
-            }
-            // So is one on a replica that the controllers found dead and took out on their own account, as long as the
-            // master has not heard of that: S4 promises copies, and a lease binds the controllers to the master only.
-            false => {
-                let unheard = own.process.as_ref().and_then(|it| it.leading.as_ref()).map_or(0, |it| {
-                    let known = it.core.in_sync().committed().intersection(&self.found_dead);
-                    known.filter(|id| !newest.set.contains(id) && holds(**id) == Some(true)).count()
-                });
-                holders + unheard
-            }
-        };
-        if newest.epoch == epoch && copies < self.copies {
-            let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
-            self.fail("S4", why);
-        }
-    }
-
-    /// May this host lose everything above `kept`? With asynchronous flush a replica whose host has restarted loses its
-    /// place, whatever it kept, so one member that is in no doubt has to have all that was confirmed: machines that
-    /// fail together are not promised anything.
-    pub fn may_lose_power(&self, brokers: &[Broker], broker: usize, kept: usize) -> bool {
-        let Some(newest) = &self.newest else { return true };
-        let until = self.confirmed.len();
-        let counts =
-            |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id) || newest.eligible.contains(&id));
-        let others = || self.of(brokers).iter().filter(|it| it.index != broker);
-        if others().any(|it| it.disk.host_restarted) {
-            return false;
-        }
-        let alone = newest.set.len() + newest.eligible.len() == 1 && counts(&brokers[broker]);
-        let holds = |it: &Broker| it.disk.log.len() >= until && it.disk.log[..until] == self.confirmed[..];
-        alone && kept >= until || others().any(|it| counts(it) && holds(it))
-    }
-
-    /// May this disk be lost? Only where another member is there that has all that was confirmed, and that the master
-    /// is not about to take out of the set.
-    pub fn may_lose_disk(&self, brokers: &[Broker], broker: usize) -> bool {
-        let Some(newest) = &self.newest else { return true };
-        let counts =
-            |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id) || newest.eligible.contains(&id));
-        let until = self.confirmed.len();
-        let intact = |it: &&Broker| {
-            let holds = it.disk.log.len() >= until && it.disk.log[..until] == self.confirmed[..];
-            it.index != broker && it.process.is_some() && counts(it) && !it.disk.host_restarted && holds
-        };
-        !counts(&brokers[broker]) || self.of(brokers).iter().filter(intact).any(|_| brokers[broker].is_settled())
-    }
-
-    /// The replica on this broker exists no more: what it had promised binds nobody.
-    pub fn disk_lost(&mut self, broker: usize, id: Option<BrokerId>) {
-        self.gone.extend(id);
-        self.promised[broker] = 0;
-    }
-
-    /// All that could be elected was on disks that are gone: nothing is promised then.
-    pub fn is_stranded(&self) -> bool {
-        let Some(newest) = self.newest.as_ref().filter(|_| !self.gone.is_empty()) else { return false };
-        newest.set.union(&newest.eligible).all(|id| self.gone.contains(id))
-    }
-
-    /// In the end: every acknowledged message is on the master, each client's in order, and logs agree.
-    pub fn judge_the_end(&mut self, brokers: &[Broker], master: usize, client_of: impl Fn(u32) -> usize) {
-        let log = &brokers[master].disk.log;
-        if self.strict {
-            let mut places: BTreeMap<u32, usize> = BTreeMap::new();
-            for (at, cell) in log.iter().enumerate() {
-                places.entry(cell.message).or_insert(at);
-            }
-            if let Some(gone) = self.acknowledged.iter().find(|it| !places.contains_key(it)) {
-                return self.fail("loss", format!("message {gone} was acknowledged and is gone"));
-            }
-            let mut last: BTreeMap<usize, (usize, u32)> = BTreeMap::new();
-            for message in self.heard.clone() {
-                let Some(at) = places.get(&message).copied() else { continue };
-                let before = last.insert(client_of(message), (at, message));
-                if let Some((before_at, before)) = before.filter(|it| it.0 > at) {
-                    return self
-                        .fail("order", format!("message {before} at {before_at} comes after {message} at {at}"));
-                }
-            }
-        }
-        let confirm = brokers[master].disk.confirm as usize;
-        let members = self.newest.as_ref().map(|it| it.set.clone()).unwrap_or_default();
-        let is_member = |it: &&Broker| it.identity().is_some_and(|id| members.contains(&id));
-        for it in self.of(brokers).iter().filter(is_member) {
-            let until = confirm.min(it.disk.log.len());
-            if it.disk.log.len() < confirm || it.disk.log[..until] != log[..until] {
-                return self
-                    .fail("S9", format!("B{}'s log differs from B{}'s below {confirm}", it.index + 1, master + 1));
             }
         }
     }

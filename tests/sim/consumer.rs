@@ -11,6 +11,7 @@ const CREATE_US: u64 = 1_500_000;
 /// Not more often than a client sends so many messages.
 const CREATE_PAUSES: u64 = 60;
 
+#[derive(Debug)]
 pub struct Consumer {
     node: NodeId,
     set: SetId,

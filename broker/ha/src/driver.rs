@@ -246,10 +246,6 @@ impl Driver {
     }
 
     async fn on_tick(&mut self) {
-        let metadata = std::mem::take(&mut *self.shared.metadata.lock());
-        for (slave, (epoch, synced)) in metadata {
-            self.step_term(epoch, master::Input::MetadataSynced { slave, synced });
-        }
         self.step_master(master::Input::Tick);
         self.role_inputs.push_back(role::Input::Tick);
         self.publish_status();
@@ -266,9 +262,20 @@ impl Driver {
     }
 
     fn step_master(&mut self, input: master::Input) {
-        let Some(leading) = &mut self.leading else { return };
-        let mut out = Vec::new();
-        leading.core.step(monotonic_ms(), input, &mut out);
+        let Some(Leading { core, epoch, .. }) = &mut self.leading else { return };
+        let (now, mut out) = (monotonic_ms(), Vec::new());
+        {
+            // S13: what was said of slaves before this moment counts before anybody is proposed, and whoever is
+            // proposed counts before anything else is said.
+            let mut metadata = self.shared.metadata.lock();
+            for (slave, (of, synced)) in std::mem::take(&mut metadata.notes) {
+                if of == *epoch {
+                    core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
+                }
+            }
+            core.step(now, input, &mut out);
+            metadata.set_members(*epoch, core);
+        }
         for output in out {
             self.perform_master(output);
         }
@@ -455,6 +462,7 @@ impl Driver {
         self.shared.close_gate("another replica is master");
         self.shared.store.close_writes("another replica is master");
         self.leading = None;
+        self.shared.metadata.lock().members = None;
         self.shared.frontier.depose();
     }
 

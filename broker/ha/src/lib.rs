@@ -25,6 +25,7 @@ mod shared;
 mod slave_io;
 
 pub use replication::{Replication, proves_nothing};
+pub use shared::Members;
 
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeSet;

@@ -208,6 +208,12 @@ impl Master {
         self.in_sync.committed().len()
     }
 
+    /// Everybody else who counts in the set, or may (S3), and which program it is, if it has said so to this master.
+    pub fn others(&self) -> impl Iterator<Item = (BrokerId, Option<SlaveKind>)> + '_ {
+        let others = self.in_sync.maximal().filter(|it| *it != self.config.me);
+        others.map(|id| (id, self.slaves.get(&id).map(|it| it.kind)))
+    }
+
     pub fn confirm_offset(&self) -> Offset {
         self.confirm
     }

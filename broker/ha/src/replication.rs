@@ -9,7 +9,7 @@ use crate::identity::IdentityFile;
 use crate::master_io::Listener;
 use crate::promise_file::PromiseFile;
 use crate::role::{Promise, Role as RoleCore, RoleConfig};
-use crate::shared::{Gate, Shared};
+use crate::shared::{Gate, Members, Shared};
 use crate::{Ack, Admission, EpochSpan, HaConfig, HaError, HaStatus, Refusal, Role, RoleState};
 use arc_swap::ArcSwap;
 use node::clock::monotonic_ms;
@@ -257,7 +257,22 @@ impl Replication {
     /// S13: whether this slave has all topics, groups and settings of the mastership of `epoch`. A slave that calls
     /// itself Baton's joins the SyncStateSet only once it has; a Java slave is not held back.
     pub fn set_metadata_synced(&self, epoch: Epoch, slave: BrokerId, synced: bool) {
-        self.shared.metadata.lock().insert(slave, (epoch, synced));
+        self.shared.metadata.lock().notes.insert(slave, (epoch, synced));
+    }
+
+    /// S13: who has to have a change of topics or groups before it may be acknowledged. None: this replica is not, or
+    /// not yet, master of `epoch`.
+    pub fn members(&self, epoch: Epoch) -> Option<Members> {
+        match self.events {
+            Some(_) => self.shared.metadata.lock().members.clone().filter(|it| it.epoch == epoch),
+            None => Some(Members { epoch, others: BTreeMap::new(), in_sync: usize::MAX }),
+        }
+    }
+
+    /// S7: below `minInSyncReplicas` nothing is acknowledged, neither messages nor topics: whoever left the set lately
+    /// may still be elected.
+    pub fn enough(&self, members: &Members) -> Result<(), Refusal> {
+        self.shared.enough(members.in_sync)
     }
 
     /// Shutdown in order: stop writes, let those under way be acknowledged, leave the controllers, close connections.
@@ -303,7 +318,7 @@ impl Shared {
             status: ArcSwap::from_pointee(HaStatus::default()),
             lease_until: AtomicU64::new(0),
             trust_lease_from: AtomicU64::new(0),
-            metadata: Mutex::new(BTreeMap::new()),
+            metadata: Mutex::default(),
         }
     }
 }

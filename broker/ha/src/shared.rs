@@ -2,9 +2,11 @@
 
 use crate::epoch_file::EpochFile;
 use crate::frontier::Frontier;
+use crate::master;
 use crate::{Admission, HaConfig, HaStatus, Refusal, RoleState};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use proto::ha::SlaveKind;
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,9 +28,47 @@ pub(crate) struct Shared {
     pub lease_until: AtomicU64,
     /// Before this moment the lease proves nothing: a planned change is under way, or may still be (S10).
     pub trust_lease_from: AtomicU64,
-    /// What the broker said about its slaves' metadata (S13), each for one mastership: what a slave confirmed to an
-    /// earlier one proves nothing. The replication task takes it at every tick.
-    pub metadata: Mutex<BTreeMap<BrokerId, (Epoch, bool)>>,
+    /// Topics and groups (S13). One lock: who is said to lack something is not proposed after that, and whoever was
+    /// proposed before is seen to count.
+    pub metadata: Mutex<Metadata>,
+}
+
+#[derive(Default)]
+pub(crate) struct Metadata {
+    /// What the broker said about its slaves, each for one mastership: what a slave confirmed to an earlier one proves
+    /// nothing. The replication task takes it before each step.
+    pub notes: BTreeMap<BrokerId, (Epoch, bool)>,
+    /// Of the mastership that is on.
+    pub members: Option<Members>,
+}
+
+/// Who counts in the set of a master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members {
+    pub epoch: Epoch,
+    /// Those of the maximal set but the master, with the program that each is, as far as it said.
+    pub others: BTreeMap<BrokerId, Option<SlaveKind>>,
+    /// Members of the committed set.
+    pub in_sync: usize,
+}
+
+impl Members {
+    pub(crate) fn of(epoch: Epoch, core: &master::Master) -> Members {
+        Members { epoch, others: core.others().collect(), in_sync: core.in_sync_count() }
+    }
+
+    fn is_of(&self, epoch: Epoch, core: &master::Master) -> bool {
+        let others = self.others.iter().map(|it| (*it.0, *it.1));
+        self.epoch == epoch && self.in_sync == core.in_sync_count() && others.eq(core.others())
+    }
+}
+
+impl Metadata {
+    pub(crate) fn set_members(&mut self, epoch: Epoch, core: &master::Master) {
+        if !self.members.as_ref().is_some_and(|it| it.is_of(epoch, core)) {
+            self.members = Some(Members::of(epoch, core));
+        }
+    }
 }
 
 /// Whether writes are admitted.
@@ -47,11 +87,13 @@ impl Shared {
         match &**self.gate.load() {
             Gate::Closed(why) => Err(Refusal::NotMaster(why.clone())),
             Gate::Held => Err(Refusal::NotMaster("another replica is about to be master".to_owned())),
-            Gate::Open { in_sync: have, .. } if *have < self.config.min_in_sync_replicas => {
-                Err(Refusal::InSyncReplicasNotEnough { have: *have, want: self.config.min_in_sync_replicas })
-            }
-            Gate::Open { term, .. } => Ok(Admission { term: *term }),
+            Gate::Open { in_sync, term } => self.enough(*in_sync).map(|()| Admission { term: *term }),
         }
+    }
+
+    pub(crate) fn enough(&self, have: usize) -> Result<(), Refusal> {
+        let want = self.config.min_in_sync_replicas;
+        if have < want { Err(Refusal::InSyncReplicasNotEnough { have, want }) } else { Ok(()) }
     }
 
     pub(crate) fn close_gate(&self, why: &str) {

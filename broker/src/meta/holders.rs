@@ -1,119 +1,95 @@
 //! S13 on a master: which slaves have which version of its settings, as far as they said.
 
 use crate::sync_wire::SyncVersion;
-use proto::{BrokerId, Epoch, Millis};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// A member that has not asked for metadata this long after it joined the set is taken for a Java slave, which polls at
-/// its own pace and is not waited for. A Baton slave asks within milliseconds of becoming one.
-const SILENT_IS_JAVA: Millis = 1_000;
+use proto::ha::SlaveKind;
+use proto::{BrokerId, Epoch};
+use std::collections::BTreeMap;
 
 /// Of one master, over all its masterships.
 #[derive(Debug, Default)]
 pub struct Holders {
-    /// Slaves that have asked for metadata, and what they had.
-    has: BTreeMap<BrokerId, Progress>,
-    /// Since when each other member is in the set.
-    joined: BTreeMap<BrokerId, Millis>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    has: SyncVersion,
-    /// False once the replica has left the set: it may come back as another program, and what it once asked says
-    /// nothing then.
-    fresh: bool,
+    /// Slaves that have asked for metadata, and what they had: it is on their disks, whatever became of them since.
+    has: BTreeMap<BrokerId, (Epoch, u64)>,
+    /// The newest settings: a slave has to have them before it joins the set.
+    current: (Epoch, u64),
 }
 
 impl Holders {
-    pub fn note(&mut self, id: BrokerId, has: SyncVersion) {
-        self.has.insert(id, Progress { has, fresh: true });
+    /// A slave says what it has. Answers whether that is everything.
+    pub fn note(&mut self, id: BrokerId, has: SyncVersion, current: SyncVersion) -> bool {
+        self.moved_on(current);
+        self.has.insert(id, version(has));
+        self.covers(id, self.current)
     }
 
-    pub fn set_changed(&mut self, now: Millis, members: &BTreeSet<BrokerId>) {
-        let left: Vec<BrokerId> = self.joined.keys().filter(|it| !members.contains(it)).copied().collect();
-        for id in left {
-            self.joined.remove(&id);
-            if let Some(progress) = self.has.get_mut(&id) {
-                progress.fresh = false;
-            }
-        }
-        for id in members {
-            self.joined.entry(*id).or_insert(now);
-        }
+    /// The settings may be newer now. Answers who has asked once and lacks some.
+    pub fn changed(&mut self, current: SyncVersion) -> Vec<BrokerId> {
+        self.moved_on(current);
+        self.has.keys().copied().filter(|id| !self.covers(*id, self.current)).collect()
     }
 
-    /// The first member that is not known to have settings `version` of master `epoch`.
-    pub fn lacking(
-        &self,
-        now: Millis,
-        members: &BTreeSet<BrokerId>,
-        own: BrokerId,
-        epoch: Epoch,
-        version: u64,
-    ) -> Option<BrokerId> {
-        let has_it = |id: &BrokerId| match self.has.get(id).filter(|it| it.fresh) {
-            Some(it) => it.has.master_epoch == epoch && it.has.settings >= version,
-            None => self.joined.get(id).is_some_and(|since| now >= since + SILENT_IS_JAVA),
-        };
-        members.iter().filter(|it| **it != own).find(|it| !has_it(it)).copied()
+    /// The first of these members of the set, or who may be, that is not known to have this version. RocketMQ's slaves
+    /// poll at their own pace and are not waited for; who has not said yet what it is may be Baton's.
+    pub fn lacking(&self, others: &BTreeMap<BrokerId, Option<SlaveKind>>, wanted: SyncVersion) -> Option<BrokerId> {
+        let waits = |it: &(&BrokerId, &Option<SlaveKind>)| *it.1 != Some(SlaveKind::Java);
+        others.iter().filter(waits).map(|it| *it.0).find(|id| !self.covers(*id, version(wanted)))
     }
 
-    /// Slaves that asked once and do not have it.
-    pub fn behind(&self, epoch: Epoch, version: u64) -> Vec<BrokerId> {
-        let behind = |it: &Progress| it.has.master_epoch != epoch || it.has.settings < version;
-        self.has.iter().filter(|(_, it)| behind(it)).map(|(id, _)| *id).collect()
+    fn moved_on(&mut self, current: SyncVersion) {
+        self.current = self.current.max(version(current));
     }
+
+    fn covers(&self, id: BrokerId, wanted: (Epoch, u64)) -> bool {
+        self.has.get(&id).is_some_and(|has| has.0 == wanted.0 && has.1 >= wanted.1)
+    }
+}
+
+fn version(it: SyncVersion) -> (Epoch, u64) {
+    (it.master_epoch, it.settings)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OWN: BrokerId = 1;
     const EPOCH: Epoch = 4;
 
-    fn has(settings: u64) -> SyncVersion {
+    fn at(settings: u64) -> SyncVersion {
         SyncVersion { master_epoch: EPOCH, settings, offsets: 0 }
+    }
+
+    fn one(kind: Option<SlaveKind>) -> BTreeMap<BrokerId, Option<SlaveKind>> {
+        BTreeMap::from([(2, kind)])
     }
 
     #[test]
     fn a_change_waits_for_members_that_speak_baton() {
-        let members = BTreeSet::from([OWN, 2]);
+        let baton = one(Some(SlaveKind::Baton));
         let mut table = Holders::default();
-        table.set_changed(0, &members);
-        table.note(2, has(6));
-        assert_eq!(table.lacking(99_999, &members, OWN, EPOCH, 7), Some(2));
-        table.note(2, has(7));
-        assert_eq!(table.lacking(0, &members, OWN, EPOCH, 7), None);
-        assert_eq!(table.lacking(0, &members, OWN, EPOCH + 1, 7), Some(2), "versions of another master do not count");
+        assert_eq!(table.lacking(&baton, at(7)), Some(2), "however long it says nothing");
+        table.note(2, at(6), at(7));
+        assert_eq!(table.lacking(&baton, at(7)), Some(2));
+        table.note(2, at(7), at(7));
+        assert_eq!(table.lacking(&baton, at(7)), None);
+        let next = SyncVersion { master_epoch: EPOCH + 1, ..at(7) };
+        assert_eq!(table.lacking(&baton, next), Some(2), "versions of another master do not count");
     }
 
     #[test]
-    fn a_member_that_never_asks_is_java_and_waited_for_only_a_moment() {
-        let members = BTreeSet::from([OWN, 2]);
-        let mut table = Holders::default();
-        table.set_changed(100, &members);
-        assert_eq!(table.lacking(100, &members, OWN, EPOCH, 7), Some(2));
-        assert_eq!(table.lacking(100 + SILENT_IS_JAVA, &members, OWN, EPOCH, 7), None);
-    }
-
-    #[test]
-    fn a_replica_that_left_and_came_back_starts_afresh() {
-        let mut table = Holders::default();
-        table.set_changed(0, &BTreeSet::from([OWN, 2]));
-        table.note(2, has(7));
-        table.set_changed(5_000, &BTreeSet::from([OWN]));
-        let members = BTreeSet::from([OWN, 2]);
-        table.set_changed(6_000, &members);
-        assert_eq!(table.lacking(6_000, &members, OWN, EPOCH, 7), Some(2));
+    fn a_member_that_is_rocketmqs_is_not_waited_for_and_one_that_may_be_batons_is() {
+        let table = Holders::default();
+        assert_eq!(table.lacking(&one(Some(SlaveKind::Java)), at(7)), None);
+        assert_eq!(table.lacking(&one(None), at(7)), Some(2));
     }
 
     #[test]
     fn who_is_behind_is_kept_out_of_the_set() {
         let mut table = Holders::default();
-        table.note(2, has(6));
-        table.note(3, has(7));
-        assert_eq!(table.behind(EPOCH, 7), [2]);
+        assert!(!table.note(2, at(6), at(7)));
+        assert!(table.note(3, at(7), at(7)));
+        assert_eq!(table.changed(at(7)), [2]);
+        assert_eq!(table.changed(at(8)), [2, 3]);
+        assert!(!table.note(3, at(7), at(7)), "what was current when it asked is not any more");
+        assert!(table.note(3, at(8), at(7)));
     }
 }

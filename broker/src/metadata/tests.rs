@@ -134,3 +134,17 @@ async fn a_new_topic_counts_as_unsettled_until_the_slaves_have_it() {
     let unchanged = master.metadata.change(put("T")).await.expect("nothing to do");
     assert_eq!((unchanged.touched.any(), unchanged.version), (false, applied.version));
 }
+
+#[tokio::test]
+async fn a_change_that_a_new_master_finds_made_is_not_taken_for_settled() {
+    let (old, new) = (Replica::new(), Replica::new());
+    old.metadata.become_master(1).await.expect("running");
+    new.metadata.follow(1).await.expect("running");
+    old.metadata.change(put("T")).await.expect("applied there, and here alone");
+    new.sync(&old, NOTHING).await.expect("everything");
+    new.metadata.become_master(2).await.expect("running");
+    let again = new.metadata.change(put("T")).await.expect("nothing to do");
+    assert!(!again.touched.any() && !new.metadata.is_settled(again.version.settings), "others may lack it");
+    let created = new.metadata.settings().topics.get("T").map(|it| it.created);
+    assert!(created.is_some_and(|it| new.metadata.is_settled(it)), "sends do not wait for what was there before");
+}

@@ -109,8 +109,14 @@ impl Broker {
 
     pub(super) fn step_master(&mut self, ctx: &mut Ctx, input: master::Input) {
         let now = self.now(ctx);
-        let Some(leading) = self.process.as_mut().and_then(|it| it.leading.as_mut()) else { return };
+        let Some(it) = &mut self.process else { return };
+        let Some(leading) = &mut it.leading else { return };
         let mut out = Vec::new();
+        for (slave, (epoch, synced)) in std::mem::take(&mut it.metadata.notes) {
+            if epoch == leading.epoch {
+                leading.core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
+            }
+        }
         leading.core.step(now, input, &mut out);
         for output in out {
             if ctx.burns() {

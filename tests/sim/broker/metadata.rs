@@ -1,7 +1,7 @@
 //! Topics, groups and consumer offsets of a simulated broker (S13): `metadata_sync.rs`, `members.rs` and
 //! `rpc/slave_sync.rs` with another network.
 
-use super::Broker;
+use super::{Broker, lead};
 use crate::ctx::Ctx;
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Port};
@@ -9,10 +9,10 @@ use crate::packet::{Packet, Sync};
 use broker::meta::custody::{newer_than, take_offsets};
 use broker::meta::{Change, Custody, Holders, OffsetTable, topics};
 use broker::{SyncBody, SyncVersion};
-use ha::{Master, Role, RoleState, master};
+use ha::{Master, Role, RoleState};
 use node::clock::wall_ms;
 use proto::{BrokerId, Epoch, Millis, Offset};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// As in `metadata_sync.rs`, `members.rs` and `duties.rs`.
 const WAIT_MS: Millis = 5_000;
@@ -33,17 +33,14 @@ pub struct Metadata {
     version: SyncVersion,
     holders: Holders,
     /// Which slaves have all of it, in which epoch: for the master's core.
-    notes: BTreeMap<BrokerId, (Epoch, bool)>,
-    /// What each slave has said that it has, for the judge.
-    said: BTreeMap<BrokerId, SyncVersion>,
+    pub(super) notes: BTreeMap<BrokerId, (Epoch, bool)>,
     /// Polls that nothing new has answered yet.
     held: Vec<Held>,
     /// Changes that wait for the members.
     unsettled: Vec<Unsettled>,
     following: Option<Following>,
-    /// The role acted upon, and the members that it was published with.
+    /// The role acted upon.
     term: Option<(Role, Epoch)>,
-    members: BTreeSet<BrokerId>,
     /// The log's end at the promotion; until queues reach it no offset is corrected.
     promoted_at: Option<Offset>,
     publish_at: Millis,
@@ -84,12 +81,10 @@ impl Metadata {
             version: SyncVersion::default(),
             holders: Holders::default(),
             notes: BTreeMap::new(),
-            said: BTreeMap::new(),
             held: Vec::new(),
             unsettled: Vec::new(),
             following: None,
             term: None,
-            members: BTreeSet::new(),
             promoted_at: None,
             publish_at: 0,
             save_at: 0,
@@ -121,11 +116,9 @@ impl Broker {
 
     /// As the tasks that follow the published role do.
     pub(super) fn take_role(&mut self, ctx: &mut Ctx, state: RoleState) {
-        let (now, node) = (self.now(ctx), self.node);
+        let node = self.node;
         let Some(it) = &mut self.process else { return };
         let meta = &mut it.metadata;
-        meta.members = state.sync_state_set.clone();
-        meta.holders.set_changed(now, &state.sync_state_set);
         let term = (state.role, state.master_epoch);
         if meta.term.as_ref() != Some(&term) {
             meta.term = Some(term.clone());
@@ -255,23 +248,11 @@ impl Broker {
             return ctx.send(conn, self.node, Packet::Sync(Sync::Refused));
         }
         let (current, meta) = (it.metadata.version, &mut it.metadata);
-        meta.holders.note(slave, has);
-        meta.said.insert(slave, has);
+        let synced = meta.holders.note(slave, has, current);
         meta.held.push(Held { conn, has, until: now + WAIT_MS });
-        let synced = has.master_epoch == current.master_epoch && has.settings >= current.settings;
         meta.notes.insert(slave, (current.master_epoch, synced));
         self.settle_changes(ctx);
         self.answer_polls(ctx);
-    }
-
-    /// What was said of slaves reaches the master's core at the next tick.
-    pub(super) fn take_notes(&mut self, ctx: &mut Ctx) {
-        let Some(it) = &mut self.process else { return };
-        for (slave, (epoch, synced)) in std::mem::take(&mut it.metadata.notes) {
-            if self.process.as_ref().and_then(|it| it.leading.as_ref()).is_some_and(|it| it.epoch == epoch) {
-                self.step_master(ctx, master::Input::MetadataSynced { slave, synced });
-            }
-        }
     }
 
     fn answer_polls(&mut self, ctx: &mut Ctx) {
@@ -298,7 +279,11 @@ impl Broker {
 
     pub(super) fn on_create(&mut self, ctx: &mut Ctx, topic: u32) {
         let now = self.now(ctx);
-        let Some(it) = self.process.as_mut().filter(|it| it.leading.is_some()) else { return };
+        let Some(it) = &mut self.process else { return };
+        let in_sync = it.leading.as_ref().map_or(0, |it| it.core.in_sync_count());
+        if in_sync < lead::least(ctx) {
+            return;
+        }
         let meta = &mut it.metadata;
         let change = Change::CreateTopic(topics::derived(topic_name(topic), 1));
         match meta.custody.change(&[change], wall_ms()) {
@@ -312,7 +297,7 @@ impl Broker {
         }
         let version = meta.version;
         meta.unsettled.push(Unsettled { topic, version, until: now + DEADLINE_MS });
-        for slave in meta.holders.behind(version.master_epoch, version.settings) {
+        for slave in meta.holders.changed(version) {
             meta.notes.insert(slave, (version.master_epoch, false));
         }
         self.answer_polls(ctx);
@@ -324,23 +309,19 @@ impl Broker {
         let now = self.now(ctx);
         let alone = ctx.is(Mutant::AcknowledgesTopicsAlone);
         let Some(it) = &mut self.process else { return };
-        let (me, meta) = (it.me, &mut it.metadata);
-        let (holders, members, said) = (&meta.holders, &meta.members, &meta.said);
-        let enough = members.len() >= ctx.profile.min_in_sync;
-        let epoch = meta.term.as_ref().filter(|it| it.0 == Role::Master).map(|it| it.1);
+        let meta = &mut it.metadata;
+        let leading = it.leading.as_ref().map(|it| (it.epoch, it.core.others().collect(), it.core.in_sync_count()));
+        let (holders, least) = (&meta.holders, lead::least(ctx));
         let mut done = Vec::new();
         meta.unsettled.retain(|it| {
-            let deposed = epoch != Some(it.version.master_epoch);
-            let lacking = holders.lacking(now, members, me, it.version.master_epoch, it.version.settings);
-            let settled = !deposed && (lacking.is_none() || alone);
-            // docs/SIMULATION.md says which acknowledgements are not counted.
-            let has = |id: &BrokerId| said.get(id).is_some_and(|has| has.settings >= it.version.settings);
-            let counts = alone || enough && members.iter().all(|id| *id == me || has(id));
-            done.extend((settled && counts).then_some(it.topic));
-            !settled && !deposed && now < it.until
+            let leading = leading.as_ref().filter(|leading| leading.0 == it.version.master_epoch);
+            let Some((_, others, in_sync)) = leading else { return false };
+            let settled = alone || holders.lacking(others, it.version).is_none() && *in_sync >= least;
+            done.extend(settled.then_some((it.topic, it.version.master_epoch)));
+            !settled && now < it.until
         });
-        for topic in done {
-            ctx.truth(self.set).topic_acknowledged(topic);
+        for (topic, epoch) in done {
+            ctx.truth(self.set).topic_acknowledged(topic, epoch);
         }
     }
 

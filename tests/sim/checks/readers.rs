@@ -4,27 +4,30 @@
 use super::Truth;
 use crate::packet::Cell;
 use proto::{Epoch, Offset};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a set's consumer and its operator have seen.
 #[derive(Default)]
 pub struct Readers {
     /// Everything below was read by somebody.
     pub read_to: usize,
-    /// Acknowledged to an operator.
-    topics: BTreeSet<u32>,
+    /// Acknowledged to an operator, first in which epoch.
+    topics: BTreeMap<u32, Epoch>,
 }
 
 impl Truth {
     // ---- S13, topics
 
-    pub fn topic_acknowledged(&mut self, topic: u32) {
-        self.readers.topics.insert(topic);
+    pub fn topic_acknowledged(&mut self, topic: u32, epoch: Epoch) {
+        let first = self.readers.topics.entry(topic).or_insert(epoch);
+        *first = epoch.min(*first);
     }
 
-    /// A new master begins with these topics.
+    /// A new master begins with these topics. It may have been stopped and have a successor already: what that one has
+    /// acknowledged it does not know.
     pub fn serves(&mut self, broker: usize, epoch: Epoch, has: impl Fn(u32) -> bool) {
-        if let Some(gone) = self.readers.topics.iter().find(|it| !has(**it)) {
+        let mut before = self.readers.topics.iter().filter(|it| *it.1 < epoch).map(|it| *it.0);
+        if let Some(gone) = before.find(|it| !has(*it)) {
             let why = format!("B{} leads epoch {epoch} without topic-{gone}, which was acknowledged", broker + 1);
             self.fail("S13", why);
         }
@@ -80,7 +83,9 @@ impl Truth {
         }
         let given: BTreeSet<u32> = self.confirmed[..self.readers.read_to].iter().map(|it| it.message).collect();
         if let Some(missed) = self.acknowledged.iter().find(|it| !given.contains(it)) {
-            self.fail("delivery", format!("message {missed} was acknowledged and no consumer has got it"));
+            let (read, end) = (self.readers.read_to, self.confirmed.len());
+            let why = format!("message {missed} was acknowledged and no consumer has got it: read is {read} of {end}");
+            self.fail("delivery", why);
         }
     }
 }

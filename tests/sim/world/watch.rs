@@ -7,6 +7,8 @@ use crate::faults::Fault;
 use crate::packet::SetId;
 
 const WATCH_US: u64 = 500_000;
+/// Longest pause of acknowledgements in a set that nothing disturbs, and how long it has to be undisturbed.
+const PAUSE_US: u64 = 10_000_000;
 
 impl World {
     pub(super) fn watch(&mut self) {
@@ -19,7 +21,10 @@ impl World {
                 continue;
             }
             let since = *since.get_or_insert(now);
-            self.ctx.truth(set).goes_on(now, since);
+            // A relaxed master has more to wait for: a lease, or copies on members that it has lost.
+            if self.ctx.profile.copies == 0 {
+                self.ctx.truth(set).goes_on(now, since, PAUSE_US, "all its replicas are connected");
+            }
         }
         self.ctx.agenda.put(now + WATCH_US, Event::Fault(Fault::Watch));
     }
