@@ -293,9 +293,8 @@ impl Master {
     }
 
     /// S7: a version that is not the answer to a proposal of ours may mean that a replica has lost what it acknowledged
-    /// (its host has restarted), however alive its link looks. On a new one only what it acknowledges then
-    /// counts. Java's
-    /// replicas do not say so, and take seconds to connect.
+    /// (its host has restarted), however alive its link looks. On a new one only what it acknowledges then counts.
+    /// Java's replicas do not say so, and take seconds to connect.
     fn close_outsiders(&mut self, now: Millis, out: &mut Vec<Output>) {
         let committed = self.in_sync.committed();
         for (id, it) in self.slaves.iter_mut().filter(|it| !committed.contains(it.0)) {

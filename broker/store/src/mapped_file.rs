@@ -125,9 +125,8 @@ impl MappedFile {
         Ok(())
     }
 
-    /// Has the kernel write this range with the next sync, whatever it believes to have written: what it
-    /// could not write
-    /// once, it keeps and takes for clean.
+    /// Has the kernel write this range with the next sync, whatever it believes to have written: what it could not
+    /// write once, it keeps and takes for clean.
     pub fn dirty(&self, range: Range<usize>) -> io::Result<()> {
         self.ensure_allocated()?;
         assert!(range.start <= range.end && range.end <= self.map.len(), "write past {}", self.path.display());

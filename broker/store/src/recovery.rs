@@ -118,9 +118,8 @@ impl Shared {
         Ok(lost)
     }
 
-    /// S7: whether a whole record is missing that was on disk, or that was confirmed. A slave's copy of a
-    /// record may have
-    /// been incomplete, and flushed and confirmed as far as it went: that is none.
+    /// S7: whether a whole record is missing that was on disk, or that was confirmed. A slave's copy of a record may
+    /// have been incomplete, and flushed and confirmed as far as it went: that is none.
     fn has_lost(&self, saved: &Checkpoint, confirmed: Offset, end: Offset) -> bool {
         // Java's brokers put another one's position there.
         let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };

@@ -1,5 +1,5 @@
-//! The store through its public face, on temporary directories: appending and reading, recovery, truncation, and all of it at random
-//! against a model.
+//! The store through its public face, on temporary directories: appending and reading, recovery, truncation, and all of
+//! it at random against a model.
 
 mod appending;
 mod failing;

@@ -58,8 +58,8 @@ impl Shared {
                 queue.cut(to)?;
             }
             crash(Stop::AfterQueues)?;
-            // The checkpoint will vouch for what is left below it, and the cut has synced only the
-            // file it was in (S11).
+            // The checkpoint will vouch for what is left below it, and the cut has synced only the file it was in
+            // (S11).
             self.log.flush().at(&self.log.dir, "flush what is left")?;
             self.queues.all().iter().filter(|queue| queue.is_dirty()).try_for_each(|queue| queue.sync())?;
             if d.position > to {
@@ -193,10 +193,9 @@ impl Shared {
         }
         if at < max {
             info!(at, cut = max - at, "cutting the log after its last whole record");
-            // A confirm offset inside the cut record would, after a crash, confirm what the new master
-            // writes there; and
-            // what was flushed of it would look like a loss. Once more after the cut: the checkpoint's thread may have
-            // saved what it had read before.
+            // A confirm offset inside the cut record would, after a crash, confirm what the new master writes there;
+            // and what was flushed of it would look like a loss. Once more after the cut: the checkpoint's thread may
+            // have saved what it had read before.
             self.confirm.fetch_min(at, Ordering::AcqRel);
             self.lower_checkpoint(at, at)?;
             self.cut_log(at)?;

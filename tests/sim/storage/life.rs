@@ -1,6 +1,5 @@
 //! The life of one store: appends of its own and of a master, flushes, cuts, role changes, and the ends of its
-//! processes;
-//! all of it drawn from the seed.
+//! processes; all of it drawn from the seed.
 
 use super::damage;
 use super::flaws::Flaw;
