@@ -8,6 +8,7 @@
 
 use crate::blank::{any_stored, is_blank};
 use crate::durable::{Access, Disk};
+use crate::scan::{Step, Verify, step};
 use memmap2::{Advice, MmapRaw};
 use rustix::fs::FallocateFlags;
 use std::fs::{File, OpenOptions};
@@ -112,6 +113,11 @@ impl MappedFile {
         // log's end, save the zeroes of a truncation, which change values only; every decoder of these bytes bounds
         // what it reads.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// What stands at a place of the log, of which `readable` bytes may be looked at.
+    pub fn step(&self, at: i64, readable: usize, verify: Verify) -> Step<'_> {
+        step(self.bytes(0..self.size()), self.position(at), readable, at, verify)
     }
 
     /// Everything of the range is on disk when this returns.

@@ -10,7 +10,7 @@ use crate::dispatch::{Dispatcher, OnGap, Round};
 use crate::durable::At;
 use crate::host_boot;
 use crate::mapped_file::{MappedFile, file_name};
-use crate::scan::{Step, Verify, record_size, step};
+use crate::scan::{Step, Verify, record_size};
 use crate::{FlushDiskType, Recovery, Shared, StoreError};
 use proto::Offset;
 use proto::message::MIN_SIZE;
@@ -158,14 +158,13 @@ impl Shared {
     fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
         let min = self.log.min();
         let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
-        let vouched =
-            |file: &MappedFile| match step(file.bytes(0..file.size()), file.size(), file.start, Verify::Checksum) {
-                Step::Record(first) if unclean => {
-                    first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
-                }
-                Step::Record(first) => first.physical_offset <= built,
-                _ => false,
-            };
+        let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Checksum) {
+            Step::Record(first) if unclean => {
+                first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
+            }
+            Step::Record(first) => first.physical_offset <= built,
+            _ => false,
+        };
         self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
     }
 
@@ -174,8 +173,7 @@ impl Shared {
         let mut at = begin;
         loop {
             let Some(file) = self.log.find(at) else { return LogEnd { at, why: None } };
-            let rest = file.bytes(file.position(at)..file.size());
-            let why = match step(rest, rest.len(), at, Verify::Checksum) {
+            let why = match file.step(at, file.size(), Verify::Checksum) {
                 Step::Record(record) => {
                     at += record.size as i64;
                     continue;
@@ -232,8 +230,7 @@ impl Shared {
     fn intact_behind(&self, at: Offset) -> Option<Offset> {
         let is_record = |at: Offset| {
             let Some(file) = self.log.find(at) else { return false };
-            let rest = file.bytes(file.position(at)..file.size());
-            matches!(step(rest, rest.len(), at, Verify::Checksum), Step::Record(_))
+            matches!(file.step(at, file.size(), Verify::Checksum), Step::Record(_))
         };
         let file = self.log.find(at)?;
         let size = file.bytes(file.position(at)..file.size()).first_chunk().map_or(0, |size| i32::from_be_bytes(*size));

@@ -5,6 +5,10 @@
 
 use proto::Offset;
 use proto::message::{BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag};
+use std::ops::Range;
+
+/// The least that a disk writes whole or not at all.
+const SECTOR: usize = 512;
 
 /// How much of a record is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +31,10 @@ pub(crate) enum Step<'a> {
     Invalid(String),
 }
 
-/// Judges the place `at`. `rest` is the file from there to its end, of which `readable` bytes may be looked at.
-pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> Step<'_> {
+/// Judges a place in a whole file: `position` bytes from its start, in the log `at`. From there `readable` bytes may be
+/// looked at.
+pub(crate) fn step(file: &[u8], position: usize, readable: usize, at: Offset, verify: Verify) -> Step<'_> {
+    let rest = &file[position..];
     let room = rest.len();
     let next_file = at + room as i64;
     if room < BLANK_SIZE {
@@ -63,7 +69,7 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
         return Step::Invalid(why);
     }
     match Record::decode(buf) {
-        Ok(record) if verify == Verify::Checksum && is_torn(&record, buf, magic) => {
+        Ok(record) if verify == Verify::Checksum && is_torn(&record, buf, position) => {
             Step::Invalid(format!("record of {} bytes has zeroes for text: not all of it was written", record.size))
         }
         Ok(record) if record.physical_offset == at => Step::Record(record),
@@ -83,15 +89,30 @@ pub(crate) fn record_size(bytes: &[u8]) -> Option<usize> {
     if is_record { usize::try_from(be(head, 0)).ok() } else { None }
 }
 
-/// The checksum covers the body alone: a record of which only the beginning came (a slave's half record, a cut inside
-/// it), or that lacks a sector or the rest of one, is told by the zeroes that stand in its topic or its properties.
-/// Appending refuses what would look so.
-fn is_torn(record: &Record<'_>, buf: &[u8], magic: i32) -> bool {
+/// The checksum covers the body alone. Of a record that was not written whole the rest reads as zeroes: all of it (a
+/// slave's half record, a cut inside it), or what a sector lacks that a loss of power has left as it was before, when
+/// the log ended in it or before it. Either way the zeroes reach to a sector's end. Others belong to the record: Java
+/// takes a NUL in a property.
+fn is_torn(record: &Record<'_>, buf: &[u8], position: usize) -> bool {
+    let is_zero_to_the_sectors_end = |at: usize| {
+        let end = (position + at + 1).next_multiple_of(SECTOR) - position;
+        buf[at..end.min(buf.len())].iter().all(|byte| *byte == 0)
+    };
+    text(record, buf).into_iter().any(|text| {
+        let end = text.end;
+        let mut last_of_sectors = text.filter(|at| at + 1 == end || (position + at + 1).is_multiple_of(SECTOR));
+        last_of_sectors.any(is_zero_to_the_sectors_end)
+    })
+}
+
+/// Where a record's topic and its properties stand.
+fn text(record: &Record<'_>, buf: &[u8]) -> [Range<usize>; 2] {
     let v6 =
         [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6].iter().filter(|bit| record.sys_flag & **bit != 0).count();
-    let before = MIN_SIZE + usize::from(magic == MAGIC_V2) + 12 * v6 + record.body.len() + record.topic.len();
-    let properties = buf.get(before..record.size).unwrap_or_default();
-    record.topic.contains('\0') || properties.contains(&0)
+    let v2 = buf.get(4..8) == Some(&MAGIC_V2.to_be_bytes());
+    let properties = MIN_SIZE + usize::from(v2) + 12 * v6 + record.body.len() + record.topic.len();
+    let topic_end = properties - 2;
+    [topic_end - record.topic.len()..topic_end, properties..record.size]
 }
 
 fn be(head: &[u8; BLANK_SIZE], at: usize) -> i32 {

@@ -5,6 +5,7 @@ mod appending;
 mod failing;
 mod model;
 mod recovering;
+mod torn;
 mod truncating;
 
 use super::*;
@@ -71,8 +72,7 @@ pub(crate) fn wait_dispatched(store: &Store) {
         let d = store.shared.dispatch.lock();
         let limit = store.shared.dispatch_limit();
         let Some(file) = store.shared.log.find(d.position).filter(|_| d.position < limit) else { return true };
-        let rest = file.bytes(file.position(d.position)..file.size());
-        scan::step(rest, (limit - d.position) as usize, d.position, scan::Verify::Layout) == scan::Step::Partial
+        file.step(d.position, (limit - d.position) as usize, scan::Verify::Layout) == scan::Step::Partial
     });
 }
 

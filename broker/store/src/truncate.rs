@@ -7,7 +7,7 @@
 use crate::append::{Gate, QueueOffsets};
 use crate::checkpoint::Verified;
 use crate::durable::{Access, At};
-use crate::scan::{Step, Verify, step};
+use crate::scan::{Step, Verify};
 use crate::{Shared, StoreError, TruncatedTail};
 use proto::message::sys_flag;
 use proto::{Epoch, Offset};
@@ -174,8 +174,7 @@ impl Shared {
         let mut at = d.position.max(self.log.min()).min(max);
         while at < max {
             let Some(file) = self.log.find(at) else { break };
-            let rest = file.bytes(file.position(at)..file.size());
-            match step(rest, (max - at) as usize, at, Verify::Checksum) {
+            match file.step(at, (max - at) as usize, Verify::Checksum) {
                 Step::Record(record) => {
                     if sys_flag::is_indexed(record.sys_flag) {
                         next.set(record.topic, record.queue_id, record.queue_offset + 1);
