@@ -7,7 +7,7 @@
 //! never unmapped memory.
 
 use crate::blank::{any_stored, is_blank};
-use crate::durable::{Access, Disk};
+use crate::durable::{Access, Disk, parent};
 use crate::scan::{Step, Verify, step};
 use memmap2::{Advice, MmapRaw};
 use rustix::fs::FallocateFlags;
@@ -27,7 +27,8 @@ pub(crate) struct MappedFile {
     pub path: PathBuf,
     file: File,
     map: MmapRaw,
-    /// False for files that may be sparse (Java's): no write before the blocks are there.
+    /// False for files that were found: they may be sparse (Java's), or their directory not synced. Nothing is appended
+    /// before the blocks are there.
     allocated: AtomicBool,
     disk: Disk,
 }
@@ -82,14 +83,20 @@ impl MappedFile {
         (offset - self.start) as usize
     }
 
-    /// Makes sure that writing cannot hit a hole of the file. Cheap after the first time.
+    /// Makes sure that writing cannot hit a hole of the file, and that a loss of power leaves it its name (S11): the
+    /// process that made it may have died over that. Cheap after the first time.
     pub fn ensure_allocated(&self) -> io::Result<()> {
         if !self.allocated.load(Ordering::Acquire) {
-            self.disk.before(Access::Allocate, &self.path)?;
-            allocate_blocks(&self.file, self.map.len() as u64)?;
+            self.allocate()?;
+            self.disk.sync_dir(parent(&self.path))?;
             self.allocated.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    fn allocate(&self) -> io::Result<()> {
+        self.disk.before(Access::Allocate, &self.path)?;
+        allocate_blocks(&self.file, self.map.len() as u64)
     }
 
     /// Copies bytes into the map. The caller holds the append lock and has not published the range to readers yet.
@@ -134,7 +141,7 @@ impl MappedFile {
     /// Has the kernel write this range with the next sync, whatever it believes to have written: what it could not
     /// write once, it keeps and takes for clean.
     pub fn dirty(&self, range: Range<usize>) -> io::Result<()> {
-        self.ensure_allocated()?;
+        self.allocate()?;
         assert!(range.start <= range.end && range.end <= self.map.len(), "write past {}", self.path.display());
         let first = range.start - range.start % PAGE;
         for at in (first..range.end).step_by(PAGE) {
