@@ -58,6 +58,14 @@ pub(crate) fn master(config: StoreConfig) -> Arc<Store> {
     store
 }
 
+/// The same without threads, over a disk that is watched.
+pub(crate) fn master_by_hand(config: StoreConfig, disk: Arc<dyn DiskWatch>) -> Store {
+    let store = Store::open_by_hand(config, disk).unwrap().0;
+    store.seal_tail().unwrap();
+    store.open_writes(1);
+    store
+}
+
 /// Waits until a condition holds; fails the test after ten seconds.
 pub(crate) fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);

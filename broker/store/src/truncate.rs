@@ -95,16 +95,24 @@ impl Shared {
     /// Under the append lock. Readers lose the tail first, then it is zeroed.
     fn cut_log(&self, to: Offset) -> Result<(), StoreError> {
         let _flush = self.log.flush_lock.lock();
-        if to <= self.log.min() && to % self.log.file_size as i64 != 0 {
-            self.save_log_start(to)?;
-        }
+        let cut_to = self.note_start_of_empty(to)?;
         self.confirm.fetch_min(to, Ordering::AcqRel);
         self.log.publish_max(to);
-        self.log.cut(if to <= self.log.min() { 0 } else { to })?;
+        self.log.cut(cut_to)?;
         let flushed = self.log.flushed().min(to);
         self.log.flushed_watch.send_replace(flushed);
         self.flush_wanted.fetch_min(to, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Where the files are to be cut for the log to end at `to`. When that leaves none, no file tells where it ends: that
+    /// is noted, in place of an earlier start.
+    fn note_start_of_empty(&self, to: Offset) -> Result<Offset, StoreError> {
+        if !self.log.files().is_empty() && to > self.log.min() {
+            return Ok(to);
+        }
+        self.save_log_start(to)?;
+        Ok(0)
     }
 
     /// At open: finishes a truncation that the process before could not. The queues follow the log in recovery.
@@ -123,15 +131,15 @@ impl Shared {
             ))
         })?;
         warn!(to, "finishing the truncation that the process before did not");
-        if to <= self.log.min() && to % self.log.file_size as i64 != 0 {
+        let start = self.load_log_start()?;
+        self.log.set_log_start(start);
+        if !self.log.files().is_empty() {
+            let cut_to = self.note_start_of_empty(to)?;
+            self.log.cut(cut_to)?;
+        } else if to < start {
             self.save_log_start(to)?;
         }
-        self.log.cut(if to <= self.log.min() { 0 } else { to })?;
-        self.checkpoint.save(|checkpoint| {
-            checkpoint.confirm_offset = checkpoint.confirm_offset.min(to);
-            checkpoint.master_flushed_offset = checkpoint.master_flushed_offset.min(to);
-            checkpoint.verified = checkpoint.verified.filter(|verified| verified.dispatched <= to);
-        })
+        self.checkpoint.save(|it| it.lower(to, to))
     }
 
     /// The truncation that was announced has been carried out everywhere.

@@ -43,7 +43,7 @@ pub fn judge_losses(recovery: &Recovery, unreported: bool, hurt: bool) -> Verdic
 
 /// Whatever happens to the disk, what is in the log is read.
 pub fn judge_reads(store: &Store, model: &Model) -> Verdict {
-    let from = (model.end() - 300).max(store.min_offset()).max(model.base);
+    let from = (model.end() - 300).max(begin(store)).max(model.base);
     let same = read(store, from, model.end()) == model.damaged_bytes(from.min(model.end()), model.end());
     ensure!(same, "S12", "what stands from {from} on is not what was written there");
     Ok(())
@@ -206,7 +206,7 @@ pub fn judge_queues(store: &Store, model: &Model) -> Verdict {
 pub fn judge_flushed(store: &Store, model: &Model, pages: &Pages, log: &Path, from: Offset) -> Verdict {
     let flushed = store.flushed_offset();
     ensure!(flushed <= model.end(), "S11", "flushed {flushed}, the log ends at {}", model.end());
-    let mut at = from.max(model.base).max(store.min_offset());
+    let mut at = from.max(model.base).max(begin(store));
     while at < flushed {
         let start = at - at % FILE_SIZE as Offset;
         let to = flushed.min(start + FILE_SIZE as Offset);
