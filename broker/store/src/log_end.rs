@@ -1,11 +1,13 @@
 //! Where the log ends when a process begins: behind its last whole record (S12). What stands behind is cut.
 
+use crate::append::QueueOffsets;
 use crate::checkpoint::Checkpoint;
 use crate::durable::At;
 use crate::mapped_file::{MappedFile, file_name};
-use crate::scan::{Step, Verify};
+use crate::scan::{Step, Verify, may_lack_queue_offset};
 use crate::{Shared, StoreError};
 use proto::Offset;
+use proto::message::{Record, sys_flag};
 use tracing::warn;
 
 /// Where the log ends, and why it does not go on if that is not plain emptiness.
@@ -30,14 +32,27 @@ impl Shared {
         self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
     }
 
-    /// Verifies record after record from `begin`, a record boundary.
-    pub fn find_end(&self, begin: Offset) -> LogEnd {
+    /// Verifies record after record from `begin`, a record boundary. What ends at `on_disk` or before was flushed; behind
+    /// it the consume queues hold what is below `begin`, and nothing else.
+    pub fn find_end(&self, begin: Offset, on_disk: Offset) -> LogEnd {
         let mut at = begin;
+        let mut next = QueueOffsets::default();
         loop {
             let Some(file) = self.log.find(at) else { return LogEnd { at, why: None } };
             let why = match file.step(at, file.size(), Verify::Checksum) {
                 Step::Record(record) => {
-                    at += record.size as Offset;
+                    let end = at + record.size as Offset;
+                    if sys_flag::is_indexed(record.sys_flag) {
+                        if end > on_disk
+                            && self.is_taken(&record, &next)
+                            && may_lack_queue_offset(file.bytes(0..file.size()), file.position(at))
+                        {
+                            let why = format!("record with queue offset {}: not all was written", record.queue_offset);
+                            return LogEnd { at, why: Some(why) };
+                        }
+                        next.set(record.topic, record.queue_id, record.queue_offset + 1);
+                    }
+                    at = end;
                     continue;
                 }
                 Step::NextFile(next) => {
@@ -50,6 +65,17 @@ impl Shared {
             };
             return LogEnd { at, why };
         }
+    }
+
+    /// Whether its queue has gone on beyond a record's queue offset. That of a topic that was deleted on the master and not
+    /// here yet has, too: so a record is not cut for that alone.
+    fn is_taken(&self, record: &Record<'_>, next: &QueueOffsets) -> bool {
+        let (topic, id) = (record.topic, record.queue_id);
+        let expected = match next.get(topic, id) {
+            0 => self.queues.get(topic, id).map_or(0, |queue| queue.next()),
+            seen => seen,
+        };
+        record.queue_offset < expected
     }
 
     /// Makes the log end at `end`: what stands behind can never become records again. Says what that was.

@@ -51,8 +51,15 @@ impl Shared {
         };
         let min = self.log.min();
         let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
+        // After a clean stop all was flushed; without our own checkpoint nothing is known of that.
+        let mut on_disk = Offset::MAX;
         let begin = match saved.verified.filter(|verified| (min..=last.end()).contains(&verified.dispatched)) {
-            Some(verified) if self.queues_match(verified)? => verified.dispatched,
+            Some(verified) if self.queues_match(verified)? => {
+                if unclean {
+                    on_disk = flushed;
+                }
+                verified.dispatched
+            }
             verified => {
                 for queue in self.queues.all() {
                     queue.recover_by_walking(last.end())?;
@@ -62,7 +69,7 @@ impl Shared {
                 if verified.is_some() { min } else { self.first_to_verify(&saved, unclean) }
             }
         };
-        let end = self.find_end(begin);
+        let end = self.find_end(begin, on_disk);
         let lost_flushed = self.look_for_losses(&saved, end.at, host_restarted)?;
         let cut = self.cut_after(&end)?;
         // A process may have died of a flush that failed, with pages that no flush writes any more.

@@ -4,7 +4,9 @@
 //! file's unused rest, and where the log stops being records.
 
 use proto::Offset;
-use proto::message::{BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag};
+use proto::message::{
+    AT_QUEUE_OFFSET, BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag,
+};
 use std::ops::Range;
 
 /// The least that a disk writes whole or not at all.
@@ -94,15 +96,22 @@ pub(crate) fn record_size(bytes: &[u8]) -> Option<usize> {
 /// the log ended in it or before it. Either way the zeroes reach to a sector's end. Others belong to the record: Java
 /// takes a NUL in a property.
 fn is_torn(record: &Record<'_>, buf: &[u8], position: usize) -> bool {
-    let is_zero_to_the_sectors_end = |at: usize| {
-        let end = (position + at + 1).next_multiple_of(SECTOR) - position;
-        buf[at..end.min(buf.len())].iter().all(|byte| *byte == 0)
-    };
-    text(record, buf).into_iter().any(|text| {
-        let end = text.end;
-        let mut last_of_sectors = text.filter(|at| at + 1 == end || (position + at + 1).is_multiple_of(SECTOR));
-        last_of_sectors.any(is_zero_to_the_sectors_end)
+    text(record, buf).into_iter().any(|text| may_lack_part(text, buf, position))
+}
+
+/// Whether the last byte of these, or one of them that ends a sector, is zero, and all behind it in its sector.
+fn may_lack_part(mut of: Range<usize>, buf: &[u8], position: usize) -> bool {
+    let last = of.end;
+    of.any(|at| {
+        let sector_end = (position + at + 1).next_multiple_of(SECTOR) - position;
+        (at + 1 == last || at + 1 == sector_end) && buf[at..sector_end.min(buf.len())].iter().all(|byte| *byte == 0)
     })
+}
+
+/// Whether a record's queue offset may be zero, or smaller than it was, for want of the rest of its sector. Mostly it is
+/// what it should be nevertheless: zeroes are nothing special there.
+pub(crate) fn may_lack_queue_offset(file: &[u8], position: usize) -> bool {
+    may_lack_part(AT_QUEUE_OFFSET..AT_QUEUE_OFFSET + 8, &file[position..], position)
 }
 
 /// Where a record's topic and its properties stand.

@@ -57,3 +57,68 @@ fn a_record_of_javas_with_a_nul_in_a_property_survives_and_a_torn_one_does_not()
         assert_eq!(queue(&store), Some((0, whole as i64)), "{torn:?}");
     }
 }
+
+/// A log of three records and of a fourth, for the same queue, whose queue offset ends four bytes before a sector does.
+fn up_to_a_sector() -> (Vec<u8>, usize) {
+    let mut log = Vec::new();
+    for queue_offset in 0..3 {
+        java_appends(&mut log, queue_offset, 100, "A\u{1}B\u{2}");
+    }
+    let padding = (2 * SECTOR - 32) - log.len() - message("U", 0, "").encoded_size();
+    let at = log.len() as i64;
+    message("U", 0, vec![b'p'; padding]).encode_into(&mut log, 0, at, 1).unwrap();
+    let fourth = log.len();
+    java_appends(&mut log, 3, 100, "A\u{1}B\u{2}");
+    assert_eq!(fourth % SECTOR, SECTOR - 32);
+    (log, fourth)
+}
+
+/// Copies and dispatches what is below `known`, then copies the rest, and dies.
+fn copies_and_dies(root: &Path, log: &[u8], known: usize) {
+    let store = Store::open_by_hand(replicated(root), Arc::new(Unwatched)).unwrap().0;
+    store.append_replicated(0, &log[..known]).unwrap();
+    store.set_confirm_offset(known as i64);
+    for duty in [Duty::Flush, Duty::Dispatch, Duty::Checkpoint] {
+        store.perform(duty);
+    }
+    store.append_replicated(known as i64, &log[known..]).unwrap();
+}
+
+/// Nothing but the queue itself tells: a record with queue offset 0 in a queue that has entries begins it anew.
+#[test]
+fn a_record_that_lacks_its_queue_offset_does_not_empty_its_queue() {
+    let (mut log, fourth) = up_to_a_sector();
+    for known in [0, fourth] {
+        let dir = tempfile::tempdir().unwrap();
+        copies_and_dies(dir.path(), &log, known);
+        zero(dir.path(), fourth + 16..fourth + 32);
+        let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
+        assert_eq!(recovery.max_offset, fourth as i64, "{:?}", recovery.cut);
+        assert!(recovery.cut[0].contains("queue offset 0"), "{:?}", recovery.cut);
+        assert_eq!(queue(&store), Some((0, 3)), "{known} bytes in the queues before");
+        // The master sends it again.
+        store.append_replicated(fourth as i64, &log[fourth..]).unwrap();
+        assert_eq!(queue(&store), Some((0, 4)));
+    }
+    log.truncate(fourth);
+    java_appends(&mut log, 3, 100, "A\u{1}B\u{2}");
+    let dir = tempfile::tempdir().unwrap();
+    copies_and_dies(dir.path(), &log, fourth);
+    let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
+    assert_eq!((recovery.max_offset, queue(&store)), (log.len() as i64, Some((0, 4))), "not torn");
+}
+
+/// Of a topic that was deleted on the master, and not here yet.
+#[test]
+fn a_queue_that_begins_anew_is_not_taken_for_torn() {
+    let (mut log, fourth) = up_to_a_sector();
+    log.truncate(fourth);
+    // Beside the place where it could be.
+    let at = log.len() as i64;
+    message("U", 0, "x".repeat(8)).encode_into(&mut log, 1, at, 1).unwrap();
+    java_appends(&mut log, 0, 100, "A\u{1}B\u{2}");
+    let dir = tempfile::tempdir().unwrap();
+    copies_and_dies(dir.path(), &log, fourth);
+    let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
+    assert_eq!((recovery.max_offset, queue(&store)), (log.len() as i64, Some((0, 1))));
+}
