@@ -21,6 +21,10 @@ impl Shared {
     /// the queues hold.
     pub fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
         let min = self.log.min();
+        // Lost, and perhaps not it alone: only the whole log tells what belongs into the queues.
+        if *saved == Checkpoint::default() {
+            return min;
+        }
         let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
         let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Checksum) {
             Step::Record(first) if unclean => {
