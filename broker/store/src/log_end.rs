@@ -36,8 +36,8 @@ impl Shared {
         self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
     }
 
-    /// Verifies record after record from `begin`, a record boundary. What ends at `on_disk` or before was flushed; behind
-    /// it the consume queues hold what is below `begin`, and nothing else.
+    /// Verifies record after record from `begin`, a record boundary. What ends at `on_disk` or before was flushed; if
+    /// that is not everything, the consume queues hold what is below `begin`, and nothing else.
     pub fn find_end(&self, begin: Offset, on_disk: Offset) -> LogEnd {
         let mut at = begin;
         let mut next = QueueOffsets::default();
@@ -71,8 +71,8 @@ impl Shared {
         }
     }
 
-    /// Whether its queue has gone on beyond a record's queue offset. That of a topic that was deleted on the master and not
-    /// here yet has, too: so a record is not cut for that alone.
+    /// Whether its queue has gone on beyond a record's queue offset. That of a topic that was deleted on the master and
+    /// not here yet has, too: so a record is not cut for that alone.
     fn is_taken(&self, record: &Record<'_>, next: &QueueOffsets) -> bool {
         let (topic, id) = (record.topic, record.queue_id);
         let expected = match next.get(topic, id) {

@@ -108,8 +108,8 @@ fn may_lack_part(mut of: Range<usize>, buf: &[u8], position: usize) -> bool {
     })
 }
 
-/// Whether a record's queue offset may be zero, or smaller than it was, for want of the rest of its sector. Mostly it is
-/// what it should be nevertheless: zeroes are nothing special there.
+/// Whether a record's queue offset may be zero, or smaller than it was, for want of the rest of its sector. Mostly it
+/// is what it should be nevertheless: zeroes are nothing special there.
 pub(crate) fn may_lack_queue_offset(file: &[u8], position: usize) -> bool {
     may_lack_part(AT_QUEUE_OFFSET..AT_QUEUE_OFFSET + 8, &file[position..], position)
 }

@@ -105,8 +105,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Where the files are to be cut for the log to end at `to`. When that leaves none, no file tells where it ends: that
-    /// is noted, in place of an earlier start.
+    /// Where the files are to be cut for the log to end at `to`. When that leaves none, no file tells where it ends:
+    /// that is noted, in place of an earlier start.
     fn note_start_of_empty(&self, to: Offset) -> Result<Offset, StoreError> {
         if !self.log.files().is_empty() && to > self.log.min() {
             return Ok(to);
