@@ -39,6 +39,11 @@ pub struct Broker {
     pub process: Option<Process>,
 }
 
+/// Of each process another one.
+pub fn boot_id(broker: usize, life: u32) -> String {
+    format!("{broker}-{life}")
+}
+
 enum Gate {
     Closed,
     Held,
@@ -102,7 +107,7 @@ impl Broker {
         let config = RoleConfig { poll_ms: ctx.profile.poll_ms, heartbeat_timeout_ms: ctx.profile.timeout_ms };
         let same_process = ctx.is(Mutant::ResumesMastership);
         self.process = Some(Process {
-            boot_id: if same_process { format!("{}", self.index) } else { format!("{}-{life}", self.index) },
+            boot_id: boot_id(self.index, if same_process { 0 } else { life }),
             me: 0,
             role: Role::new(config, promise),
             inputs: VecDeque::new(),

@@ -81,7 +81,7 @@ fn pure_files_touch_no_outside_world() {
         "broker/store/src/delay_levels",
         "broker/src/delay/level",
         "broker/src/delay/message",
-        "broker/src/rpc/pull/verdict",
+        "broker/src/verdict",
         "proto/src",
     ];
     const FORBIDDEN: [&str; 14] = [

@@ -120,7 +120,10 @@ impl Truth {
             let why = format!("B{broker} acknowledges what {holders} of {members} have, and may be replaced as planned");
             return self.fail("S10", why);
         }
-        if newest.epoch > epoch && !all {
+        // A lease that this replica got as master of the newer epoch, before it heard of it, binds the controllers no
+        // less: nobody else is master, and its log goes on in that epoch.
+        let replaced = newest.epoch > epoch && newest.master != own.identity();
+        if replaced && !all {
             let why = format!("B{} acknowledges at epoch {epoch}, epoch {} is elected", broker + 1, newest.epoch);
             return self.fail("S5", why);
         }
@@ -142,7 +145,7 @@ impl Truth {
                 holders + unheard
             }
         };
-        if newest.epoch == epoch && copies < self.copies {
+        if !replaced && copies < self.copies {
             let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
             self.fail("S4", why);
         }

@@ -2,6 +2,8 @@
 //! process really was gone; so the death of a follower never changes the master.
 
 use super::Truth;
+use crate::broker::boot_id;
+use controller::liveness::Heartbeat;
 use controller::replicas::{BrokerSet, Cause, Elect, ElectMode, RoleChange};
 use proto::{BrokerId, Epoch, Millis};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,11 +39,13 @@ impl Truth {
         self.proof.processes.insert(broker, since);
     }
 
-    /// A heartbeat reached this controller.
-    pub fn heard_by(&mut self, controller: usize, now: u64, id: BrokerId, broker: usize, timeout: Millis) {
-        self.proof.heard.insert((controller, id), now);
-        self.proof.brokers.insert(id, broker);
-        self.proof.timeouts.insert(id, timeout);
+    /// A heartbeat reached this controller. One of a process that is gone, held back on its way, proves nothing.
+    pub fn heard_by(&mut self, controller: usize, now: u64, broker: usize, it: &Heartbeat) {
+        if it.boot_id.as_deref() == Some(&*boot_id(broker, self.lives[broker])) {
+            self.proof.heard.insert((controller, it.id), now);
+            self.proof.brokers.insert(it.id, broker);
+            self.proof.timeouts.insert(it.id, it.timeout);
+        }
     }
 
     pub fn controller_leads(&mut self, controller: usize, term: u64, now: u64) {

@@ -105,7 +105,7 @@ impl Controller {
         let now = ctx.now;
         let stalled = it.disk_probe_age.is_some_and(|age| age > super::settings(ctx).disk_stall);
         if let Some(broker) = broker.filter(|_| !stalled) {
-            ctx.truth(set).heard_by(self.index, now, it.id, broker, it.timeout);
+            ctx.truth(set).heard_by(self.index, now, broker, it);
         }
     }
 

@@ -6,6 +6,7 @@ mod identity;
 
 use cluster::*;
 use ha::{Ack, Role};
+use proto::code::request;
 use proto::ha::{MasterPacket, SlaveHandshake, SlaveKind, encode_ack};
 use proto::{Decoded, Offset};
 use std::collections::BTreeSet;
@@ -124,6 +125,29 @@ async fn a_slave_joins_the_set_only_when_it_has_the_metadata_of_this_mastership(
     assert_eq!(controller.set().len(), 1, "a slave without the topics has joined");
     a.finds_metadata_complete.store(true, Ordering::Relaxed);
     wait("b joins", || controller.set().contains(&id)).await;
+    for it in [a, b] {
+        it.stop().await;
+    }
+}
+
+/// S13, as S3: the controllers may have taken it in, and may elect it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slave_that_was_proposed_counts_for_topics_before_anybody_knows_the_outcome() {
+    let controller = FakeController::start().await;
+    let a = Broker::start(&controller, "a").await;
+    wait("a leads", || a.is_master()).await;
+    let epoch = a.replication.state().borrow().master_epoch;
+    assert!(a.replication.members(epoch).is_some_and(|it| it.others.is_empty()));
+    controller.fail(Some(request::CONTROLLER_ALTER_SYNC_STATE_SET));
+    let b = Broker::start(&controller, "b").await;
+    let id = b.id().await;
+    let counts = || a.replication.members(epoch).filter(|it| it.others.get(&id) == Some(&Some(SlaveKind::Baton)));
+    wait("b is proposed", || counts().is_some()).await;
+    assert_eq!((controller.set().len(), counts().map(|it| it.in_sync)), (1, Some(1)), "and no member yet");
+    assert_eq!(a.replication.members(epoch - 1), None);
+    controller.elect(id, [id]);
+    controller.notify(&[&a, &b]);
+    wait("a is deposed", || a.replication.members(epoch).is_none()).await;
     for it in [a, b] {
         it.stop().await;
     }
