@@ -15,7 +15,8 @@
 //! S8        failsafe::goes_on                    an undisturbed strict master acknowledges
 //! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
 //!           history::says                        histories say who wrote what, and end where the log does
-//! S10       moves, judge_acknowledgement         planned changes lose nothing; requests.rs: and no lease hides them
+//! S10       moves::judge_move                    a target that leads as planned has everything; S3, S5 meanwhile
+//!           moves::may_move; requests.rs         meanwhile a lease counts for nothing, and none is granted
 //! S11, S12  judge_acknowledgement, judge_confirm what counts is on disk, readers see whole messages
 //! S13       readers::serves, offset_clamped
 //! S14       world/end.rs: judge_healing          a master in time, a whole set in time
@@ -39,10 +40,6 @@ use controller::replicas::BrokerSet;
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-
-/// For so long an election that was planned may still be committed, whatever its master hears (S10); less than
-/// `DOUBT_MS`, which a slow clock counts.
-const MAY_MOVE_US: u64 = 9_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Violation {
@@ -224,11 +221,6 @@ impl Truth {
         }
     }
 
-    /// It has told a controller so, which may elect another master from now on.
-    pub fn drained(&mut self, epoch: Epoch, now: u64) {
-        self.drained = Some((epoch, now));
-    }
-
     pub fn confirms(&mut self, broker: usize, master: Option<Epoch>, end: Offset) {
         if let Some(epoch) = master {
             self.acts(broker, epoch, "confirms");
@@ -327,6 +319,7 @@ impl Truth {
                 }
                 Claim::Confirms { .. } => {}
                 Claim::Acknowledges { broker, epoch, message, end } => {
+                    self.judge_flush(brokers, broker, epoch, end);
                     self.judge_acknowledgement(brokers, broker, epoch, end);
                     self.acknowledged.push(message);
                     let before = self.top.filter(|it| it.0 >= epoch).map_or((epoch, 0), |it| (it.0, it.2));

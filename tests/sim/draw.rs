@@ -271,11 +271,13 @@ impl Draw<'_> {
         match point {
             Point::Drained => Some(Act::Order(Order::Switch { set })),
             _ if self.rng.chance(300) => None,
-            Point::Epoch | Point::Promise | Point::Election | Point::Cut | Point::Handshake => Some(match self.rng.below(3) {
-                0 => self.partition(Who::Master(set)),
-                1 => Act::Pause { who: Who::Master(set), lasts: self.duration() },
-                _ => Act::Kill { who: Who::Master(set), back: self.duration() },
-            }),
+            Point::Epoch | Point::Promise | Point::Election | Point::Cut | Point::Handshake => {
+                Some(match self.rng.below(3) {
+                    0 => self.partition(Who::Master(set)),
+                    1 => Act::Pause { who: Who::Master(set), lasts: self.duration() },
+                    _ => Act::Kill { who: Who::Master(set), back: self.duration() },
+                })
+            }
             Point::Proposal | Point::Joining => Some(match self.rng.below(3) {
                 0 => Act::Break { a: Who::Master(set), b: Who::Slave(set) },
                 1 => Act::Pause { who: Who::Slave(set), lasts: self.duration() },

@@ -1,6 +1,6 @@
 //! S3, S4, S5, S11 and S12: what is confirmed is the same everywhere and for ever, and who has what is acknowledged.
 
-use super::{MAY_MOVE_US, Truth};
+use super::Truth;
 use crate::broker::Broker;
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeSet;
@@ -82,20 +82,25 @@ impl Truth {
         }
     }
 
-    /// S11: each that counts has it on disk. S3: every member has it. S4, S5: enough have it, and nobody else is master
-    /// yet.
+    /// S11: with synchronous flush, the master and each member that it waits for have it on disk.
+    pub(super) fn judge_flush(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
+        let Some(newest) = self.newest.as_ref().filter(|_| self.sync_flush) else { return };
+        let (all, end) = (self.strict && newest.epoch == epoch, end as usize);
+        let counts =
+            |it: &Broker| it.index == broker || all && it.identity().is_some_and(|id| newest.set.contains(&id));
+        let in_memory =
+            |it: &&Broker| counts(it) && it.process.is_some() && it.disk.log.len() >= end && it.disk.flushed < end;
+        if let Some(it) = self.of(brokers).iter().find(in_memory) {
+            let why = format!("B{} acknowledges {end}, on B{}'s disk is {}", broker + 1, it.index + 1, it.disk.flushed);
+            self.fail("S11", why);
+        }
+    }
+
+    /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
     pub(super) fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
         let Some(newest) = &self.newest else { return };
+        let moves = newest.epoch == epoch && self.may_move(epoch);
         let (own, replicas, end) = (&brokers[broker], &brokers[self.replicas.clone()], end as usize);
-        let in_memory = |it: &&Broker| {
-            let counts = it.index == broker
-                || self.strict && newest.epoch == epoch && it.identity().is_some_and(|id| newest.set.contains(&id));
-            counts && it.process.is_some() && it.disk.log.len() >= end && it.disk.flushed < end
-        };
-        if let Some(it) = replicas.iter().find(in_memory).filter(|_| self.sync_flush) {
-            let why = format!("B{} acknowledges {end}, on B{}'s disk is {}", broker + 1, it.index + 1, it.disk.flushed);
-            return self.fail("S11", why);
-        }
         let mut holds = |id: BrokerId| match self.gone.contains(&id) {
             // What it had was lost later, or is somebody's fault who may not lose it.
             true => Some(true),
@@ -114,10 +119,10 @@ impl Truth {
         }
         let holders = newest.set.iter().filter(|id| holds(**id) == Some(true)).count();
         let all = holders == newest.set.len();
-        let moves = self.drained.is_some_and(|it| it.0 == epoch && self.acknowledged_at < it.1 + MAY_MOVE_US);
-        if moves && newest.epoch == epoch && !all {
+        if moves && !all {
             let (broker, members) = (broker + 1, newest.set.len());
-            let why = format!("B{broker} acknowledges what {holders} of {members} have, and may be replaced as planned");
+            let why =
+                format!("B{broker} acknowledges what {holders} of {members} have, and may be replaced as planned");
             return self.fail("S10", why);
         }
         // A lease that this replica got as master of the newer epoch, before it heard of it, binds the controllers no
@@ -145,7 +150,7 @@ impl Truth {
                 holders + unheard
             }
         };
-        if !replaced && copies < self.copies {
+        if newest.epoch == epoch && copies < self.copies {
             let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
             self.fail("S4", why);
         }

@@ -5,7 +5,21 @@ use crate::broker::Broker;
 use controller::replicas::{BrokerSet, Cause};
 use proto::{BrokerId, Epoch};
 
+/// For so long an election that was planned may still be committed, whatever its master hears; less than `DOUBT_MS`,
+/// which a slow clock counts.
+const MAY_MOVE_US: u64 = 9_000_000;
+
 impl Truth {
+    /// A master has told a controller that it is drained, which may elect another one from now on.
+    pub fn drained(&mut self, epoch: Epoch, now: u64) {
+        self.drained = Some((epoch, now));
+    }
+
+    /// S10: while something is acknowledged, this epoch may end as planned, whoever has a lease.
+    pub(super) fn may_move(&self, epoch: Epoch) -> bool {
+        self.drained.is_some_and(|it| it.0 == epoch && self.acknowledged_at < it.1 + MAY_MOVE_US)
+    }
+
     /// What an election's cause says is to be true.
     pub(super) fn claim_reason(&mut self, set: &BrokerSet) {
         let Some(change) = set.history.back().filter(|it| it.epoch == set.master_epoch) else { return };
