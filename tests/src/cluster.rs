@@ -207,6 +207,11 @@ impl Node {
         self.process().wait_for_output(boot_line, PATIENCE);
     }
 
+    /// It has said that it serves.
+    pub fn has_booted(&self) -> bool {
+        self.output().contains(self.boot_line)
+    }
+
     #[track_caller]
     pub fn start(&mut self) {
         self.launch();
@@ -476,16 +481,23 @@ impl Cluster {
     }
 }
 
-/// A failed case shows what the processes said last. With `BATON_KEEP` set it leaves everything where it is.
+impl Cluster {
+    /// With `BATON_KEEP` set everything that the processes have written stays where it is.
+    pub fn keep_if_asked(&mut self) {
+        if std::env::var_os("BATON_KEEP").is_some() {
+            self.folder.disable_cleanup(true);
+            eprintln!("---- kept: {}", self.folder.path().display());
+        }
+    }
+}
+
+/// A failed case shows what the processes said last.
 impl Drop for Cluster {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
         }
-        if std::env::var_os("BATON_KEEP").is_some() {
-            self.folder.disable_cleanup(true);
-            eprintln!("---- kept: {}", self.folder.path().display());
-        }
+        self.keep_if_asked();
         for node in self.controllers.iter().chain(&self.nameservers).chain(&self.brokers) {
             let log = std::fs::read(node.folder.join("output.log")).unwrap_or_default();
             eprintln!(

@@ -10,7 +10,7 @@ use crate::cluster::BROKER_SET;
 use crate::history::body;
 use crate::queries::{self, OK};
 use crate::wire::Connection;
-use client::{Message, MessageQueue, Producer, ProducerOptions, SendStatus};
+use client::{Message, MessageQueue, Producer, ProducerOptions, SendError, SendResult, SendStatus};
 use std::io::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -158,7 +158,11 @@ fn produce_with_our_client(id: usize, history: &History, stop: &AtomicBool, fail
         while !stop.load(Relaxed) {
             let message = Message::new(history.topic.as_str(), body(id, sequence, BODY_SIZE));
             history.sending(id, sequence);
-            match producer.send_to(&message, &queue).await {
+            let outcome = producer.send_to(&message, &queue).await;
+            if let Ok(SendResult { attempts, .. }) | Err(SendError::Deadline { attempts, .. }) = &outcome {
+                history.repeated(id, sequence, attempts.saturating_sub(1));
+            }
+            match outcome {
                 Ok(sent) if sent.status == SendStatus::SendOk => {
                     history.acknowledged(id, sequence);
                     sequence += 1;

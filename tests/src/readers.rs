@@ -60,7 +60,7 @@ impl Readers {
     /// Call when the producers have stopped: waits until everything is read, and says what was wrong.
     pub fn judge(self, nameserver: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
-        let read = |queue: usize| self.history.read_whatever(nameserver, queue);
+        let read = |queue: usize| self.history.read(nameserver, queue).map(|it| it.numbers);
         let mut stored: Vec<Option<Vec<u64>>> = (0..self.count.len()).map(read).collect();
         let is_read = |stored: &Option<Vec<u64>>, count: &Arc<AtomicUsize>| {
             stored.as_ref().is_some_and(|it| count.load(Relaxed) >= it.len())
@@ -146,20 +146,22 @@ impl Seen {
     fn take<'a>(&mut self, messages: impl Iterator<Item = (i64, &'a [u8])>, next: i64) {
         for (offset, body) in messages {
             if offset != self.numbers.len() as i64 {
-                self.wrong.push(format!("a message at {offset} for a consumer at {}", self.numbers.len()));
-                return;
+                return self.note(format!("a message at {offset} for a consumer at {}", self.numbers.len()));
             }
             match parse(body) {
                 Ok((_, number)) => self.numbers.push(number),
-                Err(why) => return self.wrong.push(format!("at {offset}: {why}")),
+                Err(why) => return self.note(format!("at {offset}: {why}")),
             }
         }
         if next != self.numbers.len() as i64 {
-            let wrong = format!("a consumer at {} was sent to {next}", self.numbers.len());
-            // It asks again at once, and is told the same for as long as the reason lasts.
-            if self.wrong.last() != Some(&wrong) {
-                self.wrong.push(wrong);
-            }
+            self.note(format!("a consumer at {} was sent to {next}", self.numbers.len()));
+        }
+    }
+
+    /// It asks again at once, and is told the same for as long as the reason lasts.
+    fn note(&mut self, wrong: String) {
+        if self.wrong.last() != Some(&wrong) {
+            self.wrong.push(wrong);
         }
     }
 }
