@@ -4,13 +4,13 @@ use crate::interposed::Interposed;
 use crate::netns::Network;
 use crate::process::{Process, binary, tail};
 use crate::queries::{self, Epochs, Replicas};
-use crate::{PATIENCE, wait_for, wait_until};
+use crate::{PATIENCE, ask_within, wait_for, wait_until};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 pub const BROKER_SET: &str = "broker-a";
@@ -414,22 +414,15 @@ impl Cluster {
     pub fn whole_within(&self, patience: Duration) -> Result<Replicas, String> {
         let running: Vec<_> = self.brokers.iter().filter(|it| it.runs()).map(|it| it.address.clone()).collect();
         let mut last = None;
-        let deadline = Instant::now() + patience;
-        loop {
-            let replicas = self.replicas();
-            if let Some(found) = &replicas {
-                let members: Vec<_> = found.in_sync.iter().filter_map(|id| found.addresses.get(id)).collect();
-                let whole = members.len() == running.len() && running.iter().all(|it| members.contains(&it));
-                if whole && running.contains(&found.master_address) {
-                    return Ok(found.clone());
-                }
-            }
-            last = replicas.or(last);
-            if Instant::now() >= deadline {
-                return Err(format!("waited {patience:?} in vain for {running:?} in the set; last: {last:?}"));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let whole = ask_within(patience, || {
+            let found = self.replicas()?;
+            let members: Vec<_> = found.in_sync.iter().filter_map(|id| found.addresses.get(id)).collect();
+            let all_are_in = members.len() == running.len() && running.iter().all(|it| members.contains(&it));
+            let is_whole = all_are_in && running.contains(&found.master_address);
+            last = Some(found);
+            is_whole.then(|| last.clone())?
+        });
+        whole.ok_or_else(|| format!("waited {patience:?} in vain for {running:?} in the set; last: {last:?}"))
     }
 
     /// Waits for a master at a later epoch than `epoch`.

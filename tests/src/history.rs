@@ -5,11 +5,11 @@
 //! 2, 3 … without a gap, and every acknowledged number must be among them. Repetitions are allowed as often as a
 //! number was sent, and counted.
 
-use crate::PATIENCE;
 use crate::cluster::BROKER_SET;
 use crate::queries;
 use crate::record::Record;
 use crate::wire::Connection;
+use crate::{PATIENCE, holds_within};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -162,19 +162,16 @@ impl History {
 
     /// What can be read when everything acknowledged should be: at once, or when patience has ended.
     fn read_all(&self, nameserver: &str, producer: usize, acknowledged: u64) -> Contents {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let mut last = None;
+        holds_within(PATIENCE, || {
             let contents = self.read(nameserver, producer);
-            let is_whole = |it: &Contents| {
+            let is_whole = contents.as_ref().is_some_and(|it| {
                 it.wrong.is_empty() && it.numbers.iter().max().copied().unwrap_or_default() >= acknowledged
-            };
-            if contents.as_ref().is_some_and(is_whole) || Instant::now() >= deadline {
-                let unreadable =
-                    || Contents { wrong: vec!["the queue cannot be read".to_owned()], numbers: Vec::new() };
-                return contents.unwrap_or_else(unreadable);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            });
+            last = contents.or(last.take());
+            is_whole
+        });
+        last.unwrap_or_else(|| Contents { numbers: Vec::new(), wrong: vec!["the queue cannot be read".to_owned()] })
     }
 
     /// A producer's queue from its beginning to where it ends now. What is not there is stepped over and noted. `None`

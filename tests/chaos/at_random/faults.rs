@@ -4,12 +4,10 @@ use super::Chaos;
 use super::servers::Servers;
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME, Node};
 use baton_tests::interposed::Disk;
-use baton_tests::process::binary;
-use baton_tests::queries;
+use baton_tests::{holds_within, queries};
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::slice::from_ref;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One kind of fault.
 pub struct Fault {
@@ -179,12 +177,8 @@ impl Chaos {
                 self.terminate(name);
                 self.node(name).launch();
                 self.struck.remove(name);
-                let deadline = Instant::now() + self.servers.back_within();
-                while !self.is_back(name) {
-                    if Instant::now() >= deadline {
-                        return;
-                    }
-                    std::thread::sleep(Duration::from_millis(50));
+                if !holds_within(self.servers.back_within(), || self.is_back(name)) {
+                    return;
                 }
             }
         }
@@ -245,11 +239,9 @@ impl Chaos {
 
     /// What an operator orders. While something else is broken it may be refused.
     fn order(&mut self, arguments: &str) {
-        let mut mqadmin = Command::new(binary("mqadmin"));
-        mqadmin.args(arguments.split(' ')).args(["-a", &self.cluster.controller_list()]);
-        let run = mqadmin.env_remove("ROCKETMQ_HOME").output().expect("mqadmin runs");
-        if !matches!(run.status.code(), Some(0 | 1)) {
-            self.wrong.push(format!("mqadmin {arguments}: {}", run.status));
+        let status = self.cluster.mqadmin(&arguments.split(' ').collect::<Vec<_>>()).status;
+        if !matches!(status.code(), Some(0 | 1)) {
+            self.wrong.push(format!("mqadmin {arguments}: {status}"));
         }
     }
 
