@@ -50,7 +50,7 @@ pub static FAULTS: &[Fault] = &[
     any("isolate slave", |chaos, at| chaos.network.isolate(&[&at.slave])),
     any("isolate controller leader", |chaos, at| chaos.network.isolate(&[&at.leader])),
     any("isolate master and controller leader", |chaos, at| chaos.network.isolate(&[&at.master, &at.leader])),
-    any("isolate master and another controller", |chaos, at| chaos.network.isolate(&[&at.master, &at.follower])),
+    any("isolate master and following controller", |chaos, at| chaos.network.isolate(&[&at.master, &at.follower])),
     any("cut master from controller leader", |chaos, at| chaos.network.part(&[&at.master], &[&at.leader])),
     any("cut master from slave", |chaos, at| chaos.network.part(&[&at.master], &[&at.slave])),
     any("silence slave towards master", |chaos, at| chaos.network.silence(&at.slave, &[&at.master])),
