@@ -31,7 +31,7 @@ pub const BLANK_SIZE: usize = 8;
 /// Record without body, topic and properties: V1, both hosts IPv4.
 pub const MIN_SIZE: usize = 91;
 
-pub(crate) const AT_QUEUE_OFFSET: usize = 20;
+pub const AT_QUEUE_OFFSET: usize = 20;
 pub(crate) const AT_PHYSICAL_OFFSET: usize = 28;
 pub(crate) const AT_SYS_FLAG: usize = 36;
 pub(crate) const AT_BORN_HOST: usize = 48;

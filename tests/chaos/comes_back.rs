@@ -124,8 +124,13 @@ impl Client {
         self.complaints.lock().expect("another client has failed").push(format!("{}: {what}", self.address));
     }
 
-    /// Asks until there is an answer other than GO_AWAY, on new connections where needed.
-    fn ask(&self, connection: &mut Option<Connection>, request: &proto::Command) -> Option<proto::Command> {
+    /// Asks until there is an answer other than GO_AWAY, on new connections where needed; `before` each attempt.
+    fn ask(
+        &self,
+        connection: &mut Option<Connection>,
+        request: &proto::Command,
+        before: impl Fn(),
+    ) -> Option<proto::Command> {
         while !self.stop.load(Relaxed) {
             let Some(open) = connection else {
                 match Connection::open(&self.address, SEND_TIMEOUT) {
@@ -137,6 +142,7 @@ impl Client {
                 }
                 continue;
             };
+            before();
             match open.call(request.clone(), SEND_TIMEOUT) {
                 Ok(answer) if answer.code == GO_AWAY => *connection = None,
                 Ok(answer) => return Some(answer),
@@ -154,9 +160,8 @@ impl Client {
 fn produce(client: &Client) {
     let (mut connection, mut sequence) = (None, 1);
     while !client.stop.load(Relaxed) {
-        client.history.sending(client.id, sequence);
         let request = queries::send_request(&client.history.topic, client.id as i32, body(client.id, sequence, 256));
-        match client.ask(&mut connection, &request) {
+        match client.ask(&mut connection, &request, || client.history.sending(client.id, sequence)) {
             Some(answer) if answer.code == OK => {
                 client.history.acknowledged(client.id, sequence);
                 sequence += 1;
@@ -174,7 +179,7 @@ fn consume(client: &Client) {
     let (mut connection, mut offset) = (None, 0);
     while !client.stop.load(Relaxed) {
         let request = pull_request(&client.history.topic, client.id as i32, offset);
-        match client.ask(&mut connection, &request) {
+        match client.ask(&mut connection, &request, || ()) {
             // Found, not found, try again at once.
             Some(answer) if [OK, 19, 20].contains(&answer.code) => {
                 let next = answer.ext.get("nextBeginOffset").and_then(|it| it.parse::<i64>().ok());

@@ -1,8 +1,6 @@
 //! What the controllers can tell afterwards.
 
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, SECOND, one_at_a_time, wait_until};
-use std::process::Command;
 
 #[test]
 fn mqadmin_explains_why_the_master_changed() {
@@ -12,13 +10,7 @@ fn mqadmin_explains_why_the_master_changed() {
     let old = cluster.wait_master();
     cluster.brokers[old].kill();
     let after = cluster.wait_master_after(before.master_epoch);
-    let mqadmin = |command: &str| {
-        let mut run = Command::new(binary("mqadmin"));
-        run.args([command, "-a", &cluster.controller_list(), "-b", "broker-a"]).env_remove("ROCKETMQ_HOME");
-        let run = run.output().expect("mqadmin runs");
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-        String::from_utf8_lossy(&run.stdout).into_owned()
-    };
+    let mqadmin = |command: &str| cluster.mqadmin_says(&[command, "-b", "broker-a"]);
     let (lost, won, epoch) = (before.master_id, after.master_id, after.master_epoch);
     // The last phase is known when the new master has sent a heartbeat.
     wait_until("the new master's first heartbeat is in the history", 30 * SECOND, || {

@@ -1,9 +1,7 @@
 //! A set whose master changes too often has to wait, and says so wherever somebody may look.
 
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, PATIENCE, http, one_at_a_time, wait_for, wait_until};
 use serde_json::Value;
-use std::process::Command;
 
 #[test]
 fn a_set_that_has_to_wait_says_so_in_status_metrics_history_and_explain() {
@@ -29,11 +27,7 @@ fn a_set_that_has_to_wait_says_so_in_status_metrics_history_and_explain() {
     let flapping = metrics.lines().find(|it| it.starts_with("baton_broker_sets_flapping{")).expect("the gauge");
     assert!(flapping.ends_with(" 1.0") || flapping.ends_with(" 1"), "{flapping}");
 
-    let mqadmin = |command: &str| {
-        let mut run = Command::new(binary("mqadmin"));
-        run.args([command, "-a", &cluster.controller_list(), "-b", "broker-a"]).env_remove("ROCKETMQ_HOME");
-        String::from_utf8(run.output().expect("mqadmin runs").stdout).expect("text")
-    };
+    let mqadmin = |command: &str| cluster.mqadmin_says(&[command, "-b", "broker-a"]);
     wait_until("the history says so", PATIENCE, || {
         mqadmin("history").contains("election refused: the master changed 1 times: elections that nobody chose wait")
     });

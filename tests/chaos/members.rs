@@ -3,23 +3,7 @@
 
 use baton_tests::cluster::{Node, controller_config, free_port};
 use baton_tests::commands::{Commands, wait_same};
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, PATIENCE, one_at_a_time, wait_until};
-use std::process::{Command, Output};
-
-fn mqadmin(cluster: &Cluster, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("mqadmin"));
-    command.args(args).args(["-a", &cluster.controller_list()]);
-    command.env_remove("ROCKETMQ_HOME").output().expect("mqadmin runs")
-}
-
-#[track_caller]
-pub(super) fn succeeds(cluster: &Cluster, args: &[&str]) -> String {
-    let output = mqadmin(cluster, args);
-    let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "mqadmin {args:?}: {said}{failed}");
-    said.into_owned()
-}
 
 fn controllers_alone() -> Cluster {
     let keys = vec!["snapshotEntries=40".to_owned()];
@@ -49,7 +33,7 @@ fn joining(cluster: &Cluster, i: usize, address: &str) -> Node {
 
 /// The line of `listControllers` about one of them.
 fn listed(cluster: &Cluster, name: &str) -> Option<String> {
-    let output = mqadmin(cluster, &["listControllers"]);
+    let output = cluster.mqadmin(&["listControllers"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().find(|it| it.starts_with(&format!("{name}\t"))).map(str::to_owned)
 }
@@ -65,17 +49,17 @@ fn controllers_are_added_removed_and_told_to_lead_while_commands_flow() {
     let mut fourth = joining(&cluster, 3, &address);
     fourth.launch();
     // It waits until it is named, becomes a learner, copies everything, and is made a voter.
-    let said = succeeds(&cluster, &["addController", "-i", "n3", "-s", &address]);
+    let said = cluster.mqadmin_says(&["addController", "-i", "n3", "-s", &address]);
     assert!(said.contains(&format!("n3\t{address}\tvoter\traft id 4")), "{said}");
     fourth.wait_booted();
     cluster.controllers.push(fourth);
     commands.ask(addresses(&cluster));
     commands.wait_progress(50);
 
-    let said = succeeds(&cluster, &["transferLeadership", "-i", "n3"]);
+    let said = cluster.mqadmin_says(&["transferLeadership", "-i", "n3"]);
     assert!(said.contains(&format!("n3\t{address}\tleader\t")), "{said}");
     commands.wait_progress(50);
-    let said = succeeds(&cluster, &["removeController", "-i", "n0"]);
+    let said = cluster.mqadmin_says(&["removeController", "-i", "n0"]);
     assert!(!said.contains("n0\t"), "{said}");
     // The removed process ends by itself, and says why.
     let ended = cluster.controllers[0].process().wait_for_end(PATIENCE);
@@ -114,11 +98,11 @@ fn a_controller_whose_disk_was_wiped_comes_back_as_a_new_member_only() {
     assert!(!ended.success() && output.contains("its disk was lost or exchanged"), "{output}");
     commands.wait_progress(50);
 
-    succeeds(&cluster, &["removeController", "-i", &name]);
+    cluster.mqadmin_says(&["removeController", "-i", &name]);
     std::fs::remove_dir_all(cluster.controllers[wiped].store()).expect("removes");
     let mut anew = joining(&cluster, wiped, &address);
     anew.launch();
-    let said = succeeds(&cluster, &["addController", "-i", &name, "-s", &address]);
+    let said = cluster.mqadmin_says(&["addController", "-i", &name, "-s", &address]);
     assert!(said.contains(&format!("{name}\t{address}\tvoter\traft id 4")), "{said}");
     anew.wait_booted();
     cluster.controllers[wiped] = anew;

@@ -263,7 +263,8 @@ fn an_isolated_master_moves_no_consumer_back() {
     let (load, old) = (apart.load(), apart.cluster.wait_master());
     let before = apart.cluster.wait_whole();
     let nameserver = apart.cluster.nameserver();
-    let end_of_queue = || wait_for("the queue is readable", PATIENCE, || load.history.read_queue(nameserver, 0)).len();
+    let read = || wait_for("the queue is readable", PATIENCE, || load.history.read(nameserver, 0));
+    let end_of_queue = || read().numbers.len();
     // The group is known from now on.
     end_of_queue();
     apart.network.isolate(&[apart.broker(old)]);

@@ -1,27 +1,11 @@
 //! Planned changes of master under load (S10): nothing is lost and no send of our client fails.
 
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, one_at_a_time, queries, wait_until, wire};
-use std::process::{Command, Output};
 use std::sync::atomic::Ordering::Relaxed;
-
-fn mqadmin(cluster: &Cluster, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("mqadmin"));
-    command.args(args).args(["-a", &cluster.controller_list()]);
-    command.env_remove("ROCKETMQ_HOME").output().expect("mqadmin runs")
-}
-
-#[track_caller]
-fn succeeds(cluster: &Cluster, args: &[&str]) -> String {
-    let output = mqadmin(cluster, args);
-    let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "mqadmin {args:?}: {said}{failed}");
-    said.into_owned()
-}
 
 #[track_caller]
 fn is_refused(cluster: &Cluster, args: &[&str], why: &str) {
-    let output = mqadmin(cluster, args);
+    let output = cluster.mqadmin(args);
     let failed = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && failed.contains(why), "mqadmin {args:?}: {failed}");
 }
@@ -34,7 +18,7 @@ fn twenty_switchovers(spec: ClusterSpec) {
     for round in 1..=20 {
         let before = cluster.wait_whole();
         load.wait_progress(10);
-        let said = succeeds(&cluster, &["switchover", "-b", "broker-a"]);
+        let said = cluster.mqadmin_says(&["switchover", "-b", "broker-a"]);
         let after = cluster.wait_master_after(before.master_epoch);
         assert_eq!(after.master_epoch, before.master_epoch + 1, "round {round}: one change, one epoch: {said}");
         assert_ne!(after.master_id, before.master_id, "round {round}: {said}");
@@ -90,34 +74,34 @@ fn a_drained_replica_is_kept_away_from_mastership_and_a_pause_from_elections() {
     let first = cluster.wait_whole();
     let id = first.master_id.to_string();
 
-    let plan = succeeds(&cluster, &["switchover", "-b", "broker-a", "--dry-run"]);
+    let plan = cluster.mqadmin_says(&["switchover", "-b", "broker-a", "--dry-run"]);
     assert!(plan.contains("dry run: nothing was changed"), "{plan}");
     assert_eq!(cluster.wait_whole().master_epoch, first.master_epoch);
     is_refused(&cluster, &["switchover", "-b", "broker-a", "-i", &id], "is its master already");
     is_refused(&cluster, &["switchover", "-b", "no-such-set"], "no broker set no-such-set");
 
     // The master of three is drained: another takes over; the next drain would leave one member of two.
-    let said = succeeds(&cluster, &["drain", "--host", &first.master_address]);
+    let said = cluster.mqadmin_says(&["drain", "--host", &first.master_address]);
     assert!(said.contains("drained;"), "{said}");
     let second = cluster.wait_whole();
     assert_ne!(second.master_id, first.master_id);
     let other = second.master_id.to_string();
     is_refused(&cluster, &["drain", "-b", "broker-a", "--broker", &other], "minInSyncReplicas is 2");
     is_refused(&cluster, &["switchover", "-b", "broker-a", "-i", &id], "is drained");
-    succeeds(&cluster, &["undrain", "-b", "broker-a", "--broker", &id]);
+    cluster.mqadmin_says(&["undrain", "-b", "broker-a", "--broker", &id]);
 
-    succeeds(&cluster, &["pause", "-b", "broker-a", "--for", "10m"]);
+    cluster.mqadmin_says(&["pause", "-b", "broker-a", "--for", "10m"]);
     let master = cluster.wait_master();
     cluster.brokers[master].kill();
     // Long enough for any election that the pause did not stop; its absence is what is tested.
     std::thread::sleep(2 * SECOND);
     let paused = cluster.replicas().expect("the controllers answer");
     assert_eq!((paused.master_id, paused.master_epoch), (second.master_id, second.master_epoch));
-    succeeds(&cluster, &["resume", "-b", "broker-a"]);
+    cluster.mqadmin_says(&["resume", "-b", "broker-a"]);
     wait_until("elected as soon as elections go on", PATIENCE, || {
         cluster.replicas().is_some_and(|it| it.master_epoch > second.master_epoch)
     });
-    let history = succeeds(&cluster, &["history", "-b", "broker-a", "-m", "100"]);
+    let history = cluster.mqadmin_says(&["history", "-b", "broker-a", "-m", "100"]);
     for ordered in [
         format!("replica {id} drained: an operator keeps mastership away from it"),
         format!("switchover refused: replica {id} of broker-a is drained"),

@@ -1,8 +1,6 @@
 //! Mastership returns to the preferred replica by itself, as a planned change (S10).
 
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, one_at_a_time, wait_until};
-use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// All on one host and of one priority: the smallest id is preferred.
@@ -33,9 +31,7 @@ fn mastership_returns_to_the_preferred_replica_without_loss_or_a_failed_send() {
     assert_eq!(load.failed.load(Relaxed), 0, "sends reported as failed; see the producers' output");
     load.stop().check(cluster.nameserver());
 
-    let mut history = Command::new(binary("mqadmin"));
-    history.args(["history", "-b", "broker-a", "-a", &cluster.controller_list()]).env_remove("ROCKETMQ_HOME");
-    let history = String::from_utf8(history.output().expect("mqadmin runs").stdout).expect("text");
+    let history = cluster.mqadmin_says(&["history", "-b", "broker-a"]);
     let told = format!("master {} -> {preferred}, epoch {}", without.master_id, after.master_epoch);
     let line = history.lines().find(|it| it.contains(&told)).unwrap_or_else(|| panic!("{told}: {history}"));
     assert!(line.contains("returned to the preferred replica"), "{line}");

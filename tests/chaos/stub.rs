@@ -3,13 +3,13 @@
 
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME, Cluster};
 use baton_tests::wire::{self, Connection};
-use baton_tests::{PATIENCE, SECOND};
+use baton_tests::{PATIENCE, SECOND, ask_within};
 use proto::Command;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// RocketMQ's tests have the same.
 const HEARTBEAT_TIMEOUT: i64 = 3_000;
@@ -117,15 +117,11 @@ pub fn elect(cluster: &Cluster, stub: &Stub, designate: bool, codes: &[i32]) -> 
 /// Asks the leader until it answers with one of `codes`.
 #[track_caller]
 fn until(cluster: &Cluster, request: Command, codes: &[i32]) -> Command {
-    let deadline = Instant::now() + PATIENCE;
     let mut last = None;
-    while Instant::now() < deadline {
-        let leader = cluster.leader().map(|it| &cluster.controllers[it].address);
-        match leader.map(|it| wire::call(it, request.clone(), 2 * SECOND)) {
-            Some(Ok(answer)) if codes.contains(&answer.code) => return answer,
-            other => last = other,
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("{} was never answered with {codes:?}; last: {last:?}", request.code)
+    let answer = ask_within(PATIENCE, || {
+        let leader = &cluster.controllers[cluster.leader()?].address;
+        last = Some(wire::call(leader, request.clone(), 2 * SECOND));
+        last.as_ref()?.as_ref().ok().filter(|it| codes.contains(&it.code)).cloned()
+    });
+    answer.unwrap_or_else(|| panic!("{} was never answered with {codes:?}; last: {last:?}", request.code))
 }

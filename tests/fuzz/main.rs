@@ -1,11 +1,9 @@
 //! Bytes that nobody sane has written, into everything that reads bytes from a network, a disk or a person. The corpus
-//! in fuzz/corpus is read first, then so many mutations of it, the same in each run. `make test`, and with it CI,
-//! goes on
-//! until a minute is over for each target, with a seed that nobody has tried.
+//! in fuzz/corpus is read first, then so many mutations of it, the same in each run. `make test`, and with it CI, goes
+//! on until a minute is over for each target, with a seed that nobody has tried.
 //!
-//! `make fuzz MINUTES=60` does so for an hour per target, under libFuzzer if that is installed. What fails is
-//! kept in fuzz/artifacts; put into fuzz/corpus under a name that says what it was, it is
-//! tried from then on.
+//! `make fuzz MINUTES=60` does so for an hour per target, under libFuzzer if that is installed. What fails is kept in
+//! fuzz/artifacts; put into fuzz/corpus under a name that says what it was, it is tried from then on.
 
 mod mutate;
 #[path = "../../fuzz/src/targets.rs"]

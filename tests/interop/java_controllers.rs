@@ -3,9 +3,7 @@
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
 use baton_tests::java::JAVA_PATIENCE;
 use baton_tests::java::{Java, text};
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, Load, logs, one_at_a_time, wait_for};
-use std::process::Command;
 
 #[test]
 fn our_brokers_fail_over_under_java_controllers() {
@@ -45,11 +43,8 @@ fn our_brokers_fail_over_under_java_controllers() {
 }
 
 fn our_mqadmin_operates_java_controllers(cluster: &Cluster) {
-    let controllers = cluster.controller_list();
     let run = |arguments: &str| {
-        let mut mqadmin = Command::new(binary("mqadmin"));
-        mqadmin.args(arguments.split(' ')).args(["-a", &controllers]).env_remove("ROCKETMQ_HOME");
-        let run = mqadmin.output().expect("mqadmin runs");
+        let run = cluster.mqadmin(&arguments.split(' ').collect::<Vec<_>>());
         (run.status.success(), text(&run))
     };
     let (read, config) = run("getControllerConfig");

@@ -5,10 +5,8 @@
 
 use baton_tests::application::{Application, Numbers, Period, stored};
 use baton_tests::java::Java;
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, SECOND, one_at_a_time};
 use std::collections::BTreeMap;
-use std::process::Command;
 
 pub const QUEUES: i32 = 8;
 const PRODUCERS: [&str; 5] = ["sync", "async", "oneway", "batch", "ordered"];
@@ -50,10 +48,7 @@ impl Fault {
                 cluster.wait_master_after(before.master_epoch);
             }
             Fault::Switchover => {
-                let mut mqadmin = Command::new(binary("mqadmin"));
-                mqadmin.args(["switchover", "-b", "broker-a", "-a", &cluster.controller_list()]);
-                let said = mqadmin.env_remove("ROCKETMQ_HOME").output().expect("mqadmin runs");
-                assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+                cluster.mqadmin_says(&["switchover", "-b", "broker-a"]);
                 cluster.wait_master_after(before.master_epoch);
             }
             Fault::RollingRestart => {

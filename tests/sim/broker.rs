@@ -26,7 +26,6 @@ use std::collections::VecDeque;
 use tokio::sync::oneshot;
 
 /// As in `ha/driver.rs`.
-const TICK_US: u64 = 20_000;
 /// Asynchronous flush.
 const FLUSH_US: u64 = 500_000;
 
@@ -137,7 +136,7 @@ impl Broker {
             ),
         );
         self.identify(ctx);
-        let lag = ctx.rng.below(TICK_US);
+        let lag = ctx.rng.below(ctx.profile.tick_us);
         ctx.timer(self.node, lag, Timer::Tick);
         let lag = ctx.rng.below(ctx.profile.heartbeat_ms * 1_000);
         ctx.timer(self.node, lag, Timer::Beat);
@@ -179,7 +178,7 @@ impl Broker {
                 if ctx.is(Mutant::BelievesLateNotices) {
                     self.forget_promise(ctx, view.epoch);
                 }
-                self.input(role::Input::Notified(view));
+                self.input(role::Input::Notified(*view));
             }
             Packet::Send(message) => self.on_send(ctx, from, message),
             Packet::Pull { at } => self.on_pull(ctx, from, at),
@@ -196,7 +195,7 @@ impl Broker {
         match timer {
             Timer::Tick => {
                 self.on_tick(ctx);
-                ctx.timer(self.node, TICK_US, Timer::Tick);
+                ctx.timer(self.node, ctx.profile.tick_us, Timer::Tick);
             }
             Timer::Beat => {
                 self.beat(ctx);

@@ -8,6 +8,8 @@ use proto::Offset;
 const PATIENCE_US: u64 = 1_000_000;
 const COMMIT_US: u64 = 400_000;
 const CREATE_US: u64 = 1_500_000;
+/// Not more often than a client sends so many messages.
+const CREATE_PAUSES: u64 = 60;
 
 #[derive(Debug)]
 pub struct Consumer {
@@ -60,7 +62,7 @@ impl Consumer {
             ctx.datagram(self.node, master, Packet::Commit { offset: at });
         }
         if now >= self.create_at {
-            self.create_at = now + ctx.rng.below(2 * CREATE_US);
+            self.create_at = now + ctx.rng.below(2 * CREATE_US.max(CREATE_PAUSES * ctx.profile.client_pause_us));
             self.topics += 1;
             ctx.datagram(self.node, master, Packet::Create { topic: self.topics });
         }

@@ -185,9 +185,11 @@ impl Controller {
         ctx.set_clocks(self.node);
         match timer {
             Timer::Tick => {
-                if let Some(it) = &mut self.process {
-                    it.wakes_at = 0;
+                let Some(it) = &mut self.process else { return };
+                if ctx.now < it.wakes_at {
+                    return; // another one was put before it
                 }
+                it.wakes_at = 0;
                 if !ctx.is(Mutant::ReactsToEventsOnly) {
                     self.step(ctx, Input::Tick);
                 }
@@ -294,7 +296,6 @@ impl Controller {
         }
         let mut out = Vec::new();
         if let Some(it) = &mut self.process {
-            it.liveness.settings = settings(ctx);
             it.liveness.step(now, input, &mut out);
         }
         let mut answer = None;
@@ -438,7 +439,7 @@ impl Controller {
         let Some(to) = to else { return };
         if ctx.net.hosts[to.0].life.is_some() {
             let view = view_of(&SetSummary::from(&**view));
-            ctx.datagram(self.node, to, Packet::Notify(view));
+            ctx.datagram(self.node, to, Packet::Notify(Box::new(view)));
         } else if let Some(wait) = NOTIFY_AGAIN_US.get(attempt) {
             ctx.timer(self.node, *wait, Timer::Notify { set, id, attempt: attempt + 1 });
         }

@@ -1,5 +1,6 @@
 //! What every simulated process sees of the world: time, chance, the network, and those who judge.
 
+use crate::agenda::Agenda;
 use crate::broker::Broker;
 use crate::checks::{Truth, Violation};
 use crate::faults::{Fault, Profile};
@@ -10,8 +11,6 @@ use crate::rng::Rng;
 use crate::schedule::Act;
 use node::clock::{self, Virtual};
 use proto::Millis;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 /// Controllers first, then brokers, then clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,34 +63,6 @@ pub enum Event {
     Datagram { from: NodeId, to: NodeId, packet: Packet },
     Timer { node: NodeId, life: u32, timer: Timer },
     Fault(Fault),
-}
-
-/// What happens when, in microseconds of true time; of several at once, first what was put first.
-#[derive(Default)]
-pub struct Agenda {
-    /// When, in which order it was put, and where it is kept: events are large, and the heap moves what is in it.
-    due: BinaryHeap<Reverse<(u64, u64, u32)>>,
-    events: Vec<Option<Event>>,
-    free: Vec<u32>,
-    order: u64,
-}
-
-impl Agenda {
-    pub fn put(&mut self, at: u64, event: Event) {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.events.push(None);
-            self.events.len() as u32 - 1
-        });
-        self.events[place as usize] = Some(event);
-        self.order += 1;
-        self.due.push(Reverse((at, self.order, place)));
-    }
-
-    pub fn take(&mut self) -> Option<(u64, Event)> {
-        let Reverse((at, _, place)) = self.due.pop()?;
-        self.free.push(place);
-        self.events[place as usize].take().map(|event| (at, event))
-    }
 }
 
 /// A node's clock: where it stood when its host started, and how fast it goes.

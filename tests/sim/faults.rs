@@ -7,6 +7,9 @@ use crate::rng::Rng;
 use crate::schedule::Act;
 use std::ops::Range;
 
+/// Of a thousand seeds.
+const LONG: u64 = 200;
+
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// Machines: the founders, and maybe one that waits to be added.
@@ -29,6 +32,8 @@ pub struct Profile {
     // configuration
     pub heartbeat_ms: u64,
     pub timeout_ms: u64,
+    /// The brokers' drivers look at their timers so often.
+    pub tick_us: u64,
     pub poll_ms: u64,
     pub election_ms: u64,
     pub min_in_sync: usize,
@@ -180,7 +185,7 @@ impl Profile {
         });
         let weights = weights.collect();
         let timeout_ms = rng.pick(&[1_000, 2_000, 2_000]);
-        Profile {
+        let life = Profile {
             controllers: if rng.chance(200) { 4 } else { 3 },
             founders: 3,
             sets: rng.pick(&[1, 2, 2]),
@@ -194,6 +199,7 @@ impl Profile {
             duplicates: rng.pick(&[0, 10]),
             heartbeat_ms: rng.pick(&[300, 500]),
             timeout_ms,
+            tick_us: 20_000,
             poll_ms: 5_000,
             election_ms: 300,
             min_in_sync,
@@ -215,6 +221,24 @@ impl Profile {
             theme,
             weights,
             last_blow: rng.pick(&[LastBlow::Killed, LastBlow::Hung]),
+        };
+        // The last draw: whether it is long does not change what else a seed has drawn.
+        if rng.chance(LONG) { life.long(rng) } else { life }
+    }
+
+    /// Half an hour instead of half a minute, and as far apart as its faults are what clients send and what timers do:
+    /// for what only time brings about, as clocks that drift apart do.
+    fn long(self, rng: &mut Rng) -> Profile {
+        Profile {
+            election_ms: rng.pick(&[1_000, 2_000]),
+            heartbeat_ms: 500,
+            ha_heartbeat_ms: 5_000,
+            ha_silence_ms: 20_000,
+            tick_us: 100_000,
+            client_pause_us: rng.pick(&[400_000, 1_000_000]),
+            faults_until: rng.between(1_200, 2_400) * 1_000_000,
+            gap_us: rng.pick(&[10_000_000, 30_000_000]),
+            ..self
         }
     }
 

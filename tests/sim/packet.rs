@@ -51,10 +51,10 @@ pub enum Packet {
         reply: Reply,
     },
     /// 1008.
-    Notify(View),
-    SlaveHandshake(SlaveHandshake),
+    Notify(Box<View>),
+    SlaveHandshake(Box<SlaveHandshake>),
     Ack(Offset),
-    MasterHandshake(MasterHandshake),
+    MasterHandshake(Box<MasterHandshake>),
     Transfer(TransferHeader),
     Body(Vec<Cell>),
     /// Between controllers: a stream opens with who opens it; without a message that is all.
@@ -146,7 +146,7 @@ pub enum Request {
         /// A new version of the same set is wanted: it ends all doubt about earlier proposals.
         fence: bool,
     },
-    Heartbeat(Heartbeat),
+    Heartbeat(Box<Heartbeat>),
     Witness {
         id: BrokerId,
     },
@@ -160,7 +160,7 @@ pub enum Request {
     Clean {
         ids: BTreeSet<BrokerId>,
     },
-    Hold(HoldWritesRequest),
+    Hold(Box<HoldWritesRequest>),
     Release(Epoch),
 }
 
@@ -172,7 +172,7 @@ pub enum Reply {
     },
     Id(BrokerId),
     Done,
-    View(View),
+    View(Box<View>),
     Unregistered,
     NotLeader,
     Failed,

@@ -45,16 +45,18 @@ fn no_seed_breaks_a_stores_promise() {
             broken.push((seed, it.story));
         }
     }
+    let took = began.elapsed().as_secs_f64();
     println!(
-        "{count} stores from seed {first}: {} appends, {} ends of a process, {} cuts, {} damages, {} torn \
-         unseen, in {:.1} s; {} broke a promise",
+        "{count} stores from seed {first}: {} appends, {} ends of a process, {} cuts, {} damages, {} torn unseen; {} \
+         broke a promise\n{:.0} lives with {:.0} crashes judged in a second, {took:.1} s",
         sum.appended,
         sum.crashes,
         sum.cuts,
         sum.damages,
         sum.torn,
-        began.elapsed().as_secs_f64(),
-        broken.len()
+        broken.len(),
+        count as f64 / took,
+        sum.crashes as f64 / took,
     );
     if let Some((seed, story)) = broken.first() {
         panic!("{}\nstore seed {seed}; see it again: make sim SEEDS=1 SEED={seed}", story.join("\n"));

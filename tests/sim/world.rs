@@ -8,11 +8,12 @@ mod processes;
 mod strikes;
 mod watch;
 
+use crate::agenda::Agenda;
 use crate::broker::Broker;
 use crate::checks::{Truth, Violation};
 use crate::consumer::Consumer;
 use crate::controller::Controller;
-use crate::ctx::{Agenda, Clock, Ctx, Event, NodeId, Story, Timer};
+use crate::ctx::{Clock, Ctx, Event, NodeId, Story, Timer};
 use crate::faults::{Fault, Profile};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Net};

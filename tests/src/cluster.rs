@@ -4,13 +4,13 @@ use crate::interposed::Interposed;
 use crate::netns::Network;
 use crate::process::{Process, binary, tail};
 use crate::queries::{self, Epochs, Replicas};
-use crate::{PATIENCE, wait_for, wait_until};
+use crate::{PATIENCE, ask_within, wait_for, wait_until};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 pub const BROKER_SET: &str = "broker-a";
@@ -205,6 +205,11 @@ impl Node {
     pub fn wait_booted(&mut self) {
         let boot_line = self.boot_line;
         self.process().wait_for_output(boot_line, PATIENCE);
+    }
+
+    /// It has said that it serves.
+    pub fn has_booted(&self) -> bool {
+        self.output().contains(self.boot_line)
     }
 
     #[track_caller]
@@ -409,22 +414,15 @@ impl Cluster {
     pub fn whole_within(&self, patience: Duration) -> Result<Replicas, String> {
         let running: Vec<_> = self.brokers.iter().filter(|it| it.runs()).map(|it| it.address.clone()).collect();
         let mut last = None;
-        let deadline = Instant::now() + patience;
-        loop {
-            let replicas = self.replicas();
-            if let Some(found) = &replicas {
-                let members: Vec<_> = found.in_sync.iter().filter_map(|id| found.addresses.get(id)).collect();
-                let whole = members.len() == running.len() && running.iter().all(|it| members.contains(&it));
-                if whole && running.contains(&found.master_address) {
-                    return Ok(found.clone());
-                }
-            }
-            last = replicas.or(last);
-            if Instant::now() >= deadline {
-                return Err(format!("waited {patience:?} in vain for {running:?} in the set; last: {last:?}"));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let whole = ask_within(patience, || {
+            let found = self.replicas()?;
+            let members: Vec<_> = found.in_sync.iter().filter_map(|id| found.addresses.get(id)).collect();
+            let all_are_in = members.len() == running.len() && running.iter().all(|it| members.contains(&it));
+            let is_whole = all_are_in && running.contains(&found.master_address);
+            last = Some(found);
+            is_whole.then(|| last.clone())?
+        });
+        whole.ok_or_else(|| format!("waited {patience:?} in vain for {running:?} in the set; last: {last:?}"))
     }
 
     /// Waits for a master at a later epoch than `epoch`.
@@ -476,16 +474,23 @@ impl Cluster {
     }
 }
 
-/// A failed case shows what the processes said last. With `BATON_KEEP` set it leaves everything where it is.
+impl Cluster {
+    /// With `BATON_KEEP` set everything that the processes have written stays where it is.
+    pub fn keep_if_asked(&mut self) {
+        if std::env::var_os("BATON_KEEP").is_some() {
+            self.folder.disable_cleanup(true);
+            eprintln!("---- kept: {}", self.folder.path().display());
+        }
+    }
+}
+
+/// A failed case shows what the processes said last.
 impl Drop for Cluster {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
         }
-        if std::env::var_os("BATON_KEEP").is_some() {
-            self.folder.disable_cleanup(true);
-            eprintln!("---- kept: {}", self.folder.path().display());
-        }
+        self.keep_if_asked();
         for node in self.controllers.iter().chain(&self.nameservers).chain(&self.brokers) {
             let log = std::fs::read(node.folder.join("output.log")).unwrap_or_default();
             eprintln!(

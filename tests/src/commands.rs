@@ -99,14 +99,10 @@ pub fn applied(controller: &str) -> Option<BTreeSet<(String, Vec<i64>)>> {
 #[track_caller]
 pub fn wait_same(controllers: &[&str], acknowledged: &BTreeSet<String>) {
     let mut found = Vec::new();
-    let deadline = std::time::Instant::now() + crate::PATIENCE;
-    while std::time::Instant::now() < deadline {
+    crate::holds_within(crate::PATIENCE, || {
         found = controllers.iter().filter_map(|it| applied(it)).collect::<Vec<_>>();
-        if found.len() == controllers.len() && found.iter().all(|it| *it == found[0]) {
-            break;
-        }
-        std::thread::sleep(AGAIN_AFTER * 10);
-    }
+        found.len() == controllers.len() && found.iter().all(|it| *it == found[0])
+    });
     assert_eq!(found.len(), controllers.len(), "not all of {controllers:?} answer");
     for (controller, sets) in controllers.iter().zip(&found) {
         let missing = acknowledged.iter().find(|it| !sets.contains(&((*it).clone(), vec![1])));

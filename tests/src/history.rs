@@ -2,16 +2,21 @@
 //!
 //! Each producer owns one queue and sends its sequence 1, 2, 3 … there, the next number only when the one before is
 //! acknowledged; a number whose outcome is unknown is sent again. So in each queue the *first* occurrences must be 1,
-//! 2, 3 … without a gap, and every acknowledged number must be among them. Repetitions are allowed and counted.
+//! 2, 3 … without a gap, and every acknowledged number must be among them. Repetitions are allowed as often as a
+//! number was sent, and counted.
 
 use crate::cluster::BROKER_SET;
 use crate::queries;
+use crate::record::Record;
 use crate::wire::Connection;
-use crate::{PATIENCE, wait_for};
-use std::collections::BTreeSet;
+use crate::{PATIENCE, holds_within};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// A producer that rests a few milliseconds between two sends stands still when it rests so long.
+const NOTICED: Duration = Duration::from_secs(1);
 
 /// One producer's part.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +25,12 @@ struct Track {
     sent: u64,
     /// Largest number acknowledged; all below it are, too.
     acknowledged: u64,
+    /// How many more times than once a number was handed to the network.
+    repeated: BTreeMap<u64, u64>,
     last_acknowledgement: Option<Instant>,
     longest_gap: Duration,
+    /// Sum of all gaps that a person would notice.
+    stood_still: Duration,
 }
 
 /// Shared by the producers of one topic.
@@ -32,12 +41,27 @@ pub struct History {
     rest_us: AtomicU64,
 }
 
-/// What came out of the queues.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What became of the messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     pub acknowledged: u64,
+    /// Different ones that can be read.
     pub delivered: u64,
+    /// Acknowledged and not there.
+    pub lost: u64,
+    /// Copies beyond the first.
     pub duplicated: u64,
+    /// Came for the first time after a later one.
+    pub out_of_order: u64,
+}
+
+/// A queue as a consumer reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// In queue order.
+    pub numbers: Vec<u64>,
+    /// What no consumer should find.
+    pub wrong: Vec<String>,
 }
 
 impl History {
@@ -50,8 +74,20 @@ impl History {
         self.tracks.len()
     }
 
+    /// Before each attempt.
     pub fn sending(&self, producer: usize, sequence: u64) {
-        self.track(producer).sent = sequence;
+        let mut track = self.track(producer);
+        if track.sent == sequence {
+            *track.repeated.entry(sequence).or_default() += 1;
+        }
+        track.sent = sequence;
+    }
+
+    /// After a send that repeats by itself: it made so many attempts after the first.
+    pub fn repeated(&self, producer: usize, sequence: u64, times: u32) {
+        if times > 0 {
+            *self.track(producer).repeated.entry(sequence).or_default() += u64::from(times);
+        }
     }
 
     pub fn acknowledged(&self, producer: usize, sequence: u64) {
@@ -60,7 +96,9 @@ impl History {
         assert_eq!(track.acknowledged + 1, sequence, "producer {producer} must wait for each acknowledgement");
         track.acknowledged = sequence;
         if let Some(last) = track.last_acknowledgement.replace(now) {
-            track.longest_gap = track.longest_gap.max(now - last);
+            let gap = now - last;
+            track.longest_gap = track.longest_gap.max(gap);
+            track.stood_still += if gap >= NOTICED { gap } else { Duration::ZERO };
         }
         drop(track);
         std::thread::sleep(Duration::from_micros(self.rest_us.load(Relaxed)));
@@ -75,6 +113,11 @@ impl History {
     pub fn take_longest_gap(&self) -> Duration {
         let gaps = (0..self.producers()).map(|it| std::mem::take(&mut self.track(it).longest_gap));
         gaps.max().unwrap_or_default()
+    }
+
+    /// For how long a producer had no acknowledgement, in all gaps of a second and more: of that which had it worst.
+    pub fn stood_still(&self) -> Duration {
+        (0..self.producers()).map(|it| self.track(it).stood_still).max().unwrap_or_default()
     }
 
     /// Messages acknowledged so far, of all producers.
@@ -95,119 +138,131 @@ impl History {
         self.tracks[producer].lock().expect("a producer has failed")
     }
 
-    /// Reads every queue from its beginning and judges. Call when the producers have stopped.
+    /// Reads every queue from its beginning; panics with all that is wrong. Call when the producers have stopped.
     #[track_caller]
     pub fn check(&self, nameserver: &str) -> Account {
-        let mut account = Account::default();
-        for producer in 0..self.producers() {
-            let track = self.track(producer).clone();
-            let numbers = wait_for("every acknowledged message is readable", PATIENCE, || {
-                let numbers = self.read_queue(nameserver, producer)?;
-                (numbers.iter().max().copied().unwrap_or(0) >= track.acknowledged).then_some(numbers)
-            });
-            let judged =
-                judge(producer, &numbers, track.sent, track.acknowledged).unwrap_or_else(|wrong| panic!("{wrong}"));
-            account.acknowledged += judged.acknowledged;
-            account.delivered += judged.delivered;
-            account.duplicated += judged.duplicated;
-        }
+        let (account, wrong) = self.judge(nameserver);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         account
     }
 
-    /// All numbers in a producer's queue, in queue order. `None` while the master cannot be read; panics on anything
-    /// that no producer sent.
-    #[track_caller]
-    pub fn read_queue(&self, nameserver: &str, producer: usize) -> Option<Vec<u64>> {
-        let master = queries::master_address(nameserver, &self.topic, BROKER_SET)?;
-        let mut connection = Connection::open(&master, Duration::from_secs(1)).ok()?;
+    /// The same for those who want to know everything: the counts, and every complaint.
+    pub fn judge(&self, nameserver: &str) -> (Account, Vec<String>) {
+        let (mut all, mut complaints) = (Account::default(), Vec::new());
+        for producer in 0..self.producers() {
+            let track = self.track(producer).clone();
+            let contents = self.read_all(nameserver, producer, track.acknowledged);
+            let (of_queue, wrong) = judge(&contents.numbers, &track);
+            let wrong = contents.wrong.into_iter().chain(wrong);
+            complaints.extend(wrong.map(|it| format!("{}: producer {producer}: {it}", self.topic)));
+            all.add(of_queue);
+        }
+        (all, complaints)
+    }
+
+    /// What can be read when everything acknowledged should be: at once, or when patience has ended.
+    fn read_all(&self, nameserver: &str, producer: usize, acknowledged: u64) -> Contents {
+        let mut last = None;
+        holds_within(PATIENCE, || {
+            let contents = self.read(nameserver, producer);
+            let is_whole = contents.as_ref().is_some_and(|it| {
+                it.wrong.is_empty() && it.numbers.iter().max().copied().unwrap_or_default() >= acknowledged
+            });
+            last = contents.or(last.take());
+            is_whole
+        });
+        last.unwrap_or_else(|| Contents { numbers: Vec::new(), wrong: vec!["the queue cannot be read".to_owned()] })
+    }
+
+    /// A producer's queue from its beginning to where it ends now. What is not there is stepped over and noted. `None`
+    /// while the master cannot be read.
+    pub fn read(&self, nameserver: &str, producer: usize) -> Option<Contents> {
         let queue_id = producer as i32;
-        let (mut numbers, mut offset) = (Vec::new(), 0);
-        loop {
+        let master = queries::master_address(nameserver, &self.topic, BROKER_SET)?;
+        let end = queries::queue_end(&master, &self.topic, queue_id)?;
+        let mut connection = Connection::open(&master, Duration::from_secs(1)).ok()?;
+        let (mut contents, mut offset, mut missing) = (Contents::default(), 0, BTreeSet::new());
+        while offset < end {
             let (records, next) = queries::pull(&mut connection, &self.topic, queue_id, offset).ok()?;
             if records.is_empty() {
-                return Some(numbers);
+                let next = next.clamp(offset + 1, end);
+                missing.extend((offset..next).map(|it| it as u64));
+                offset = next;
             }
             for record in records {
-                assert_eq!(record.queue_id, queue_id, "{}: a record of another queue", self.topic);
-                assert_eq!(record.queue_offset, offset, "queue {queue_id}: queue offsets must be consecutive");
-                assert_eq!(record.topic, self.topic, "queue {queue_id}: a record of another topic");
-                let (by, sequence) =
-                    parse(&record.body).unwrap_or_else(|why| panic!("queue {queue_id} at {offset}: {why}"));
-                assert_eq!(by, producer, "queue {queue_id} at {offset}: another producer's message");
-                numbers.push(sequence);
-                offset += 1;
+                contents.take(&record, &self.topic, producer, offset);
+                offset = record.queue_offset.max(offset) + 1;
             }
-            assert_eq!(next, offset, "queue {queue_id}: the next offset must follow the last message");
         }
+        contents.wrong.extend(complaint(&format!("places below {end} with nothing to read"), &missing));
+        Some(contents)
     }
 }
 
-/// What became of one queue's messages, counted where [`judge`] would only say no.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub acknowledged: u64,
-    pub lost: u64,
-    pub duplicated: u64,
-    /// Came for the first time after a later one.
-    pub out_of_order: u64,
-}
-
-impl History {
-    /// For servers that promise less: whatever is there is read and counted. `None` while it cannot be read.
-    pub fn tally(&self, nameserver: &str) -> Option<Tally> {
-        let mut all = Tally::default();
-        for producer in 0..self.producers() {
-            let numbers = self.read_whatever(nameserver, producer)?;
-            let of_queue = tally(&numbers, self.track(producer).acknowledged);
-            all.acknowledged += of_queue.acknowledged;
-            all.lost += of_queue.lost;
-            all.duplicated += of_queue.duplicated;
-            all.out_of_order += of_queue.out_of_order;
-        }
-        Some(all)
-    }
-
-    /// All numbers of a producer's queue that can be read, holes skipped. `None` while the master cannot be read.
-    pub fn read_whatever(&self, nameserver: &str, producer: usize) -> Option<Vec<u64>> {
-        let master = queries::master_address(nameserver, &self.topic, BROKER_SET)?;
-        let end = queries::queue_end(&master, &self.topic, producer as i32)?;
-        let mut connection = Connection::open(&master, Duration::from_secs(1)).ok()?;
-        let (mut numbers, mut offset) = (Vec::new(), 0);
-        while offset < end {
-            let (records, next) = queries::pull(&mut connection, &self.topic, producer as i32, offset).ok()?;
-            numbers.extend(records.iter().filter_map(|it| Some(parse(&it.body).ok()?.1)));
-            offset = next.max(offset + 1);
-        }
-        Some(numbers)
+impl Account {
+    pub fn add(&mut self, other: Account) {
+        self.acknowledged += other.acknowledged;
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.out_of_order += other.out_of_order;
     }
 }
 
-fn tally(numbers: &[u64], acknowledged: u64) -> Tally {
-    let (mut seen, mut highest, mut out_of_order) = (BTreeSet::new(), 0, 0);
-    for number in numbers {
-        out_of_order += u64::from(seen.insert(*number) && *number < highest);
-        highest = highest.max(*number);
+impl Contents {
+    /// The message that stands at `offset`, or so it should.
+    fn take(&mut self, record: &Record, topic: &str, producer: usize, offset: i64) {
+        let place = (record.topic.as_str(), record.queue_id, record.queue_offset);
+        if place != (topic, producer as i32, offset) {
+            self.wrong.push(format!("{place:?} at {offset}"));
+        }
+        match parse(&record.body) {
+            Ok((by, number)) if by == producer => self.numbers.push(number),
+            Ok((by, number)) => self.wrong.push(format!("message {number} of producer {by} at {offset}")),
+            Err(why) => self.wrong.push(format!("at {offset}: {why}")),
+        }
     }
-    let kept = seen.range(..=acknowledged).count() as u64;
-    Tally { acknowledged, lost: acknowledged - kept, duplicated: (numbers.len() - seen.len()) as u64, out_of_order }
 }
 
 /// Every rule on one queue's numbers.
-fn judge(producer: usize, numbers: &[u64], sent: u64, acknowledged: u64) -> Result<Account, String> {
-    let mut highest = 0;
+fn judge(numbers: &[u64], track: &Track) -> (Account, Vec<String>) {
+    let (mut copies, mut highest) = (BTreeMap::new(), 0);
+    let (mut late, mut too_often) = (BTreeSet::new(), BTreeSet::new());
     for &number in numbers {
-        if number > sent {
-            return Err(format!("producer {producer}: {number} was delivered but never sent (up to {sent})"));
+        let copies = copies.entry(number).or_insert(0_u64);
+        *copies += 1;
+        if *copies == 1 && number < highest {
+            late.insert(number);
         }
-        if number > highest + 1 {
-            return Err(format!("producer {producer}: {number} delivered first after {highest}: lost or out of order"));
+        // One that was never sent has a complaint of its own.
+        if number <= track.sent && *copies > 1 + track.repeated.get(&number).copied().unwrap_or_default() {
+            too_often.insert(number);
         }
         highest = highest.max(number);
     }
-    if highest < acknowledged {
-        return Err(format!("producer {producer}: acknowledged up to {acknowledged}, delivered up to {highest}: lost"));
-    }
-    Ok(Account { acknowledged, delivered: highest, duplicated: numbers.len() as u64 - highest })
+    let lost: BTreeSet<_> = (1..=track.acknowledged).filter(|it| !copies.contains_key(it)).collect();
+    let unsent: BTreeSet<_> = copies.keys().copied().filter(|it| *it > track.sent).collect();
+    let account = Account {
+        acknowledged: track.acknowledged,
+        delivered: copies.len() as u64,
+        lost: lost.len() as u64,
+        duplicated: (numbers.len() - copies.len()) as u64,
+        out_of_order: late.len() as u64,
+    };
+    let complaints = [
+        ("acknowledged and lost", lost),
+        ("delivered first after a later one, out of order", late),
+        ("delivered more often than sent", too_often),
+        ("delivered and never sent", unsent),
+    ];
+    (account, complaints.iter().filter_map(|(what, which)| complaint(what, which)).collect())
+}
+
+/// How many, and the first of them.
+fn complaint(what: &str, which: &BTreeSet<u64>) -> Option<String> {
+    let first: Vec<_> = which.iter().take(10).collect();
+    (!which.is_empty())
+        .then(|| format!("{} {what}: {first:?}{}", which.len(), if which.len() > 10 { " …" } else { "" }))
 }
 
 /// A message's body: who, which, and filling that follows from both, so that a torn or mixed body shows.
@@ -234,33 +289,78 @@ pub(crate) fn parse(got: &[u8]) -> Result<(usize, u64), String> {
 mod tests {
     use super::*;
 
+    fn track(sent: u64, acknowledged: u64, repeated: &[(u64, u64)]) -> Track {
+        Track { sent, acknowledged, repeated: repeated.iter().copied().collect(), ..Track::default() }
+    }
+
+    fn complaints(numbers: &[u64], track: &Track) -> String {
+        judge(numbers, track).1.join("; ")
+    }
+
     #[test]
     fn a_whole_queue_passes_and_repetitions_are_counted() {
-        let account = judge(0, &[1, 2, 2, 3, 2, 3, 4], 5, 4).unwrap();
-        assert_eq!(account, Account { acknowledged: 4, delivered: 4, duplicated: 3 });
+        let (account, wrong) = judge(&[1, 2, 2, 3, 2, 3, 4], &track(5, 4, &[(2, 2), (3, 1)]));
+        assert_eq!(account, Account { acknowledged: 4, delivered: 4, duplicated: 3, ..Account::default() });
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     #[test]
     fn a_missing_acknowledged_message_is_a_loss() {
-        assert!(judge(0, &[1, 2], 3, 3).unwrap_err().ends_with("lost"));
-        assert!(judge(0, &[1, 3], 3, 3).unwrap_err().contains("lost or out of order"));
+        assert_eq!(complaints(&[1, 2], &track(3, 3, &[])), "1 acknowledged and lost: [3]");
+        assert_eq!(complaints(&[1, 3], &track(3, 3, &[])), "1 acknowledged and lost: [2]");
+        assert_eq!(complaints(&[1, 2], &track(3, 2, &[])), "");
     }
 
     #[test]
     fn a_message_that_was_never_sent_is_found() {
-        assert!(judge(0, &[1, 2, 3], 2, 2).unwrap_err().contains("never sent"));
+        assert_eq!(complaints(&[1, 2, 3], &track(2, 2, &[])), "1 delivered and never sent: [3]");
+    }
+
+    #[test]
+    fn a_message_that_is_there_more_often_than_it_was_sent_is_found() {
+        assert_eq!(complaints(&[1, 2, 2, 2], &track(2, 2, &[(2, 1)])), "1 delivered more often than sent: [2]");
     }
 
     #[test]
     fn a_late_first_occurrence_is_out_of_order() {
-        assert!(judge(0, &[2, 1], 2, 2).unwrap_err().contains("out of order"));
+        let (account, wrong) = judge(&[2, 1], &track(2, 2, &[]));
+        assert!(account.out_of_order == 1 && wrong[0].ends_with("out of order: [1]"), "{wrong:?}");
     }
 
     #[test]
-    fn losses_are_counted() {
-        let want = Tally { acknowledged: 5, lost: 2, duplicated: 1, out_of_order: 1 };
-        assert_eq!(tally(&[1, 4, 4, 2, 6], 5), want);
-        assert_eq!(tally(&[1, 2, 3], 3), Tally { acknowledged: 3, ..Tally::default() });
+    fn everything_that_is_wrong_is_said() {
+        let (account, wrong) = judge(&[1, 4, 4, 2, 9], &track(6, 5, &[]));
+        let want = Account { acknowledged: 5, delivered: 4, lost: 2, duplicated: 1, out_of_order: 1 };
+        assert_eq!((account, wrong.len()), (want, 4), "{wrong:?}");
+    }
+
+    #[test]
+    fn attempts_are_counted() {
+        let history = History::new("t", 1);
+        [1, 1, 2].iter().for_each(|it| history.sending(0, *it));
+        history.repeated(0, 2, 3);
+        history.repeated(0, 2, 0);
+        assert_eq!(history.track(0).repeated, [(1, 1), (2, 3)].into());
+    }
+
+    #[test]
+    fn what_stands_in_a_wrong_place_is_found() {
+        let record = |queue_offset: i64, body: Vec<u8>| Record {
+            queue_id: 0,
+            queue_offset,
+            physical_offset: 0,
+            born_host: ([127, 0, 0, 1], 1).into(),
+            body,
+            topic: "t".into(),
+            properties: String::new(),
+        };
+        let mut contents = Contents::default();
+        contents.take(&record(0, body(0, 1, 50)), "t", 0, 0);
+        assert_eq!(contents, Contents { numbers: vec![1], wrong: Vec::new() });
+        contents.take(&record(2, body(0, 2, 50)), "t", 0, 1);
+        contents.take(&record(3, body(1, 3, 50)), "t", 0, 3);
+        contents.take(&record(4, b"x".to_vec()), "t", 0, 4);
+        assert_eq!((contents.numbers, contents.wrong.len()), (vec![1, 2], 3));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod interposed;
 pub mod java;
 pub mod load;
 pub mod logs;
+pub mod mqadmin;
 pub mod netns;
 pub mod process;
 pub mod queries;
@@ -36,17 +37,28 @@ pub fn one_at_a_time() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Asks until there is an answer; panics with `what` when `within` has passed.
-#[track_caller]
-pub fn wait_for<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+/// Asks until there is an answer; `None` when `within` has passed.
+pub fn ask_within<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + within;
     loop {
-        if let Some(answer) = ask() {
+        let answer = ask();
+        if answer.is_some() || Instant::now() >= deadline {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {within:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The same; panics with `what` when `within` has passed.
+#[track_caller]
+pub fn wait_for<T>(what: &str, within: Duration, ask: impl FnMut() -> Option<T>) -> T {
+    let Some(answer) = ask_within(within, ask) else { panic!("waited {within:?} in vain: {what}") };
+    answer
+}
+
+/// Whether a condition comes to hold within that time.
+pub fn holds_within(within: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    ask_within(within, || condition().then_some(())).is_some()
 }
 
 /// [`wait_for`] a condition.

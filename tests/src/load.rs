@@ -5,17 +5,17 @@
 //! which must follow by itself: each send that it reports as failed is counted.
 
 use crate::History;
-use crate::PATIENCE;
 use crate::cluster::BROKER_SET;
 use crate::history::body;
 use crate::queries::{self, OK};
 use crate::wire::Connection;
-use client::{Message, MessageQueue, Producer, ProducerOptions, SendStatus};
+use crate::{PATIENCE, holds_within};
+use client::{Message, MessageQueue, Producer, ProducerOptions, SendError, SendResult, SendStatus};
 use std::io::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const BODY_SIZE: usize = 1024;
 /// How long one send may take before its outcome counts as unknown. Longer than an answer takes under load; a stopped
@@ -80,17 +80,9 @@ impl Load {
     /// Whether every producer has had `count` more messages acknowledged when that time is up.
     pub fn progresses_within(&self, count: u64, patience: Duration) -> bool {
         let before = self.history.acknowledged_each();
-        let deadline = Instant::now() + patience;
-        loop {
-            let now = self.history.acknowledged_each();
-            if now.iter().zip(&before).all(|(now, before)| *now >= before + count) {
-                return true;
-            }
-            if Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        holds_within(patience, || {
+            self.history.acknowledged_each().iter().zip(&before).all(|(now, before)| *now >= before + count)
+        })
     }
 
     /// Ends the producers and hands over what they were told.
@@ -158,7 +150,11 @@ fn produce_with_our_client(id: usize, history: &History, stop: &AtomicBool, fail
         while !stop.load(Relaxed) {
             let message = Message::new(history.topic.as_str(), body(id, sequence, BODY_SIZE));
             history.sending(id, sequence);
-            match producer.send_to(&message, &queue).await {
+            let outcome = producer.send_to(&message, &queue).await;
+            if let Ok(SendResult { attempts, .. }) | Err(SendError::Deadline { attempts, .. }) = &outcome {
+                history.repeated(id, sequence, attempts.saturating_sub(1));
+            }
+            match outcome {
                 Ok(sent) if sent.status == SendStatus::SendOk => {
                     history.acknowledged(id, sequence);
                     sequence += 1;

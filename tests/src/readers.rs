@@ -2,16 +2,16 @@
 //! shown: it must be what stands there in the end (S3, S12), message by message, and nobody may move them.
 
 use crate::History;
-use crate::PATIENCE;
 use crate::cluster::BROKER_SET;
 use crate::history::parse;
 use crate::queries;
 use crate::wire::Connection;
+use crate::{PATIENCE, holds_within};
 use client::{ConsumerOptions, MessageQueue, PullConsumer, PullOutcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(20);
 const WAIT: Duration = Duration::from_secs(1);
@@ -59,19 +59,16 @@ impl Readers {
 
     /// Call when the producers have stopped: waits until everything is read, and says what was wrong.
     pub fn judge(self, nameserver: &str) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
-        let read = |queue: usize| self.history.read_whatever(nameserver, queue);
-        let mut stored: Vec<Option<Vec<u64>>> = (0..self.count.len()).map(read).collect();
-        let is_read = |stored: &Option<Vec<u64>>, count: &Arc<AtomicUsize>| {
-            stored.as_ref().is_some_and(|it| count.load(Relaxed) >= it.len())
-        };
-        while !stored.iter().zip(&self.count).all(|(stored, count)| is_read(stored, count)) && Instant::now() < deadline
-        {
-            std::thread::sleep(PAUSE);
-            for queue in (0..stored.len()).filter(|it| stored[*it].is_none()).collect::<Vec<_>>() {
-                stored[queue] = read(queue);
+        let mut stored: Vec<Option<Vec<u64>>> = vec![None; self.count.len()];
+        holds_within(PATIENCE, || {
+            for (queue, stored) in stored.iter_mut().enumerate().filter(|it| it.1.is_none()) {
+                *stored = self.history.read(nameserver, queue).map(|it| it.numbers);
             }
-        }
+            let is_read = |(stored, count): (&Option<Vec<u64>>, &Arc<AtomicUsize>)| {
+                stored.as_ref().is_some_and(|it| count.load(Relaxed) >= it.len())
+            };
+            stored.iter().zip(&self.count).all(is_read)
+        });
         self.stop.store(true, Relaxed);
         let mut wrong = Vec::new();
         for (queue, (thread, numbers)) in self.threads.into_iter().zip(stored).enumerate() {
@@ -146,20 +143,22 @@ impl Seen {
     fn take<'a>(&mut self, messages: impl Iterator<Item = (i64, &'a [u8])>, next: i64) {
         for (offset, body) in messages {
             if offset != self.numbers.len() as i64 {
-                self.wrong.push(format!("a message at {offset} for a consumer at {}", self.numbers.len()));
-                return;
+                return self.note(format!("a message at {offset} for a consumer at {}", self.numbers.len()));
             }
             match parse(body) {
                 Ok((_, number)) => self.numbers.push(number),
-                Err(why) => return self.wrong.push(format!("at {offset}: {why}")),
+                Err(why) => return self.note(format!("at {offset}: {why}")),
             }
         }
         if next != self.numbers.len() as i64 {
-            let wrong = format!("a consumer at {} was sent to {next}", self.numbers.len());
-            // It asks again at once, and is told the same for as long as the reason lasts.
-            if self.wrong.last() != Some(&wrong) {
-                self.wrong.push(wrong);
-            }
+            self.note(format!("a consumer at {} was sent to {next}", self.numbers.len()));
+        }
+    }
+
+    /// It asks again at once, and is told the same for as long as the reason lasts.
+    fn note(&mut self, wrong: String) {
+        if self.wrong.last() != Some(&wrong) {
+            self.wrong.push(wrong);
         }
     }
 }

@@ -242,10 +242,7 @@ impl Master {
             out.push(Output::CloseLink { link: old, why: format!("replica {id} has connected anew") });
         }
         slave.kind = kind;
-        // A new connection proves nothing about what the old one acknowledged: the slave may have been cut or
-        // restarted.
-        slave.ack = None;
-        slave.caught_up_at = None;
+        slave.forget_acknowledged();
         // It missed nothing. Who was behind before gets no new time: a slave that cannot write might connect for ever.
         if slave.furthest >= Some(self.own_end) {
             slave.progress_at = now;
@@ -257,9 +254,7 @@ impl Master {
     fn on_link_down(&mut self, now: Millis, link: LinkId) {
         let Some(id) = self.links.remove(&link) else { return };
         if let Some(slave) = self.slaves.get_mut(&id).filter(|it| it.link == Some(link)) {
-            slave.link = None;
-            slave.ack = None;
-            slave.gone_since = now;
+            slave.lose_link(now);
         }
     }
 
@@ -299,15 +294,14 @@ impl Master {
     }
 
     /// S7: a version that is not the answer to a proposal of ours may mean that a replica has lost what it acknowledged
-    /// (its host has restarted), however alive its link looks. On a new one only what it acknowledges then
-    /// counts. Java's
-    /// replicas do not say so, and take seconds to connect.
+    /// (its host has restarted), however alive its link looks. On a new one only what it acknowledges then counts.
+    /// Java's replicas do not say so, and take seconds to connect.
     fn close_outsiders(&mut self, now: Millis, out: &mut Vec<Output>) {
         let committed = self.in_sync.committed();
         for (id, it) in self.slaves.iter_mut().filter(|it| !committed.contains(it.0)) {
-            if let Some(link) = it.link.take_if(|_| it.kind == SlaveKind::Baton) {
+            if let Some(link) = it.link.filter(|_| it.kind == SlaveKind::Baton) {
                 self.links.remove(&link);
-                (it.ack, it.caught_up_at, it.gone_since) = (None, None, now);
+                it.lose_link(now);
                 out.push(Output::CloseLink {
                     link,
                     why: format!("replica {id} is outside the set, by the controllers"),
@@ -442,6 +436,18 @@ impl Slave {
             mark: (Offset::MAX, now),
             gone_since: now,
         }
+    }
+
+    fn lose_link(&mut self, now: Millis) {
+        self.link = None;
+        self.gone_since = now;
+        self.forget_acknowledged();
+    }
+
+    /// The next connection proves nothing about what this one acknowledged: the slave may have been cut or restarted.
+    fn forget_acknowledged(&mut self) {
+        self.ack = None;
+        self.caught_up_at = None;
     }
 }
 

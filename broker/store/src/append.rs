@@ -68,6 +68,7 @@ fn encode(config: &StoreConfig, messages: &[Message]) -> Result<Encoded, PutErro
         if message.topic.is_empty() || message.topic.len() > MAX_TOPIC {
             return illegal(format!("topic of {} bytes, 1 to {MAX_TOPIC} are allowed", message.topic.len()));
         }
+        // Where a sector ends, one would look like what a loss of power leaves (S12).
         if message.topic.contains('\0') || message.properties.contains('\0') {
             return illegal("topic or properties with a NUL character".into());
         }

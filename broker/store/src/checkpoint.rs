@@ -50,6 +50,13 @@ impl Checkpoint {
         (self.physic_timestamp.min(self.logics_timestamp) - 3000).max(0)
     }
 
+    /// Reaches no further than a log that ends at `end` and is confirmed up to `confirm`.
+    pub fn lower(&mut self, end: Offset, confirm: Offset) {
+        self.confirm_offset = self.confirm_offset.min(confirm);
+        self.master_flushed_offset = self.master_flushed_offset.min(end);
+        self.verified = self.verified.filter(|it| it.dispatched <= end);
+    }
+
     fn encode(&self) -> [u8; USED] {
         let mut out = [0; USED];
         let java = [

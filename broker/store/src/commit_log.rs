@@ -14,7 +14,7 @@ use proto::message::{BLANK_SIZE, encode_blank, store_timestamp};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::watch;
 
 pub(crate) struct CommitLog {
@@ -30,10 +30,15 @@ pub(crate) struct CommitLog {
     pub max_watch: watch::Sender<Offset>,
     pub flushed_watch: watch::Sender<Offset>,
     /// Held by a flush, so that a truncation never meets one that would publish a position it has cut.
-    pub flush_lock: Mutex<()>,
-    /// A flush has failed. Set and read under the lock: the kernel may have dropped the pages, and whoever flushes next
-    /// would be told that all is well.
-    pub flush_failed: AtomicBool,
+    pub flush_lock: Mutex<Flushes>,
+}
+
+/// What the flush lock guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushes {
+    Work,
+    /// One has failed: the kernel may have dropped the pages, and whoever flushes next would be told that all is well.
+    Failed,
 }
 
 impl CommitLog {
@@ -51,8 +56,7 @@ impl CommitLog {
             log_start: AtomicI64::new(0),
             max_watch: watch::Sender::new(0),
             flushed_watch: watch::Sender::new(0),
-            flush_lock: Mutex::new(()),
-            flush_failed: AtomicBool::new(false),
+            flush_lock: Mutex::new(Flushes::Work),
         })
     }
 
@@ -167,12 +171,14 @@ impl CommitLog {
     /// Everything below the log's end at the time of the call is on disk when this returns. After a failure it never
     /// succeeds again.
     pub fn flush(&self) -> io::Result<()> {
-        let _guard = self.flush_lock.lock();
-        if self.flush_failed.load(Ordering::Acquire) {
+        let mut flushes = self.flush_lock.lock();
+        if *flushes == Flushes::Failed {
             return Err(io::Error::other("a flush before this one has failed"));
         }
         let flushed = self.flush_files();
-        self.flush_failed.store(flushed.is_err(), Ordering::Release);
+        if flushed.is_err() {
+            *flushes = Flushes::Failed;
+        }
         flushed
     }
 

@@ -277,7 +277,8 @@ impl ConsumeQueue {
         }
         let mut outcome = Staged::Added;
         if index == 0 && writer.next > 0 {
-            // The topic was deleted and made again: a new generation of the queue replaces the old one.
+            // The topic was deleted and made again: a new generation of the queue replaces the old one. A record that a
+            // loss of power has left without its queue offset does not get here: recovery cuts it (`log_end`).
             drop(writer);
             self.clear()?;
             writer = self.writer.lock();

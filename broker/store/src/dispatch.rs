@@ -3,7 +3,7 @@
 
 use crate::consume_queue::{ConsumeQueue, Staged};
 use crate::queue_table::is_directory_name;
-use crate::scan::{Step, Verify, step};
+use crate::scan::{Step, Verify};
 use crate::{DelayLevels, Shared, StoreError};
 use proto::Offset;
 use proto::message::{Record, sys_flag};
@@ -90,8 +90,7 @@ impl Shared {
         let mut outcome = Round::Progress;
         while at < limit && at - begin < ROUND_BYTES {
             let Some(file) = self.log.find(at) else { break };
-            let rest = file.bytes(file.position(at)..file.size());
-            match step(rest, (limit - at) as usize, at, Verify::Layout) {
+            match file.step(at, (limit - at) as usize, Verify::Layout) {
                 Step::Record(record) => {
                     if self.index(d, &record, on_gap)? == Indexed::Gap {
                         outcome = Round::Gap;

@@ -17,6 +17,7 @@ mod durable;
 mod flush;
 mod host_boot;
 mod lock_file;
+mod log_end;
 mod mapped_file;
 mod queue_table;
 mod read;

@@ -7,7 +7,8 @@
 //! never unmapped memory.
 
 use crate::blank::{any_stored, is_blank};
-use crate::durable::{Access, Disk};
+use crate::durable::{Access, Disk, parent};
+use crate::scan::{Step, Verify, step};
 use memmap2::{Advice, MmapRaw};
 use rustix::fs::FallocateFlags;
 use std::fs::{File, OpenOptions};
@@ -26,7 +27,8 @@ pub(crate) struct MappedFile {
     pub path: PathBuf,
     file: File,
     map: MmapRaw,
-    /// False for files that may be sparse (Java's): no write before the blocks are there.
+    /// False for files that were found: they may be sparse (Java's), or their directory not synced. Nothing is appended
+    /// before the blocks are there.
     allocated: AtomicBool,
     disk: Disk,
 }
@@ -81,14 +83,20 @@ impl MappedFile {
         (offset - self.start) as usize
     }
 
-    /// Makes sure that writing cannot hit a hole of the file. Cheap after the first time.
+    /// Makes sure that writing cannot hit a hole of the file, and that a loss of power leaves it its name (S11): the
+    /// process that made it may have died over that. Cheap after the first time.
     pub fn ensure_allocated(&self) -> io::Result<()> {
         if !self.allocated.load(Ordering::Acquire) {
-            self.disk.before(Access::Allocate, &self.path)?;
-            allocate_blocks(&self.file, self.map.len() as u64)?;
+            self.allocate()?;
+            self.disk.sync_dir(parent(&self.path))?;
             self.allocated.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    fn allocate(&self) -> io::Result<()> {
+        self.disk.before(Access::Allocate, &self.path)?;
+        allocate_blocks(&self.file, self.map.len() as u64)
     }
 
     /// Copies bytes into the map. The caller holds the append lock and has not published the range to readers yet.
@@ -114,6 +122,11 @@ impl MappedFile {
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(range.start), range.len()) }
     }
 
+    /// What stands at a place of the log, of which `readable` bytes may be looked at.
+    pub fn step(&self, at: i64, readable: usize, verify: Verify) -> Step<'_> {
+        step(self.bytes(0..self.size()), self.position(at), readable, at, verify)
+    }
+
     /// Everything of the range is on disk when this returns.
     pub fn sync(&self, range: Range<usize>) -> io::Result<()> {
         if range.is_empty() {
@@ -125,11 +138,10 @@ impl MappedFile {
         Ok(())
     }
 
-    /// Has the kernel write this range with the next sync, whatever it believes to have written: what it
-    /// could not write
-    /// once, it keeps and takes for clean.
+    /// Has the kernel write this range with the next sync, whatever it believes to have written: what it could not
+    /// write once, it keeps and takes for clean.
     pub fn dirty(&self, range: Range<usize>) -> io::Result<()> {
-        self.ensure_allocated()?;
+        self.allocate()?;
         assert!(range.start <= range.end && range.end <= self.map.len(), "write past {}", self.path.display());
         let first = range.start - range.start % PAGE;
         for at in (first..range.end).step_by(PAGE) {

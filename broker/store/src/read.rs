@@ -1,7 +1,7 @@
 //! What consumers read: a queue's entries, and the records they point to.
 
 use crate::durable::At;
-use crate::scan::{Step, Verify, step};
+use crate::scan::{Step, Verify};
 use crate::{GetResult, GetStatus, Shared, StoreError};
 use proto::Offset;
 use proto::message::{Record, store_timestamp};
@@ -91,8 +91,7 @@ impl Shared {
         let (mut at, to) = (from.max(self.log.min()), to.min(self.log.max()));
         while at < to {
             let Some(file) = self.log.find(at) else { break };
-            let rest = file.bytes(file.position(at)..file.size());
-            match step(rest, (to - at) as usize, at, Verify::Layout) {
+            match file.step(at, (to - at) as usize, Verify::Layout) {
                 Step::Record(record) => {
                     each(&record);
                     at += record.size as Offset;

@@ -9,19 +9,12 @@ use crate::checkpoint::{Checkpoint, Verified};
 use crate::dispatch::{Dispatcher, OnGap, Round};
 use crate::durable::At;
 use crate::host_boot;
-use crate::mapped_file::{MappedFile, file_name};
-use crate::scan::{Step, Verify, record_size, step};
+use crate::scan::record_size;
 use crate::{FlushDiskType, Recovery, Shared, StoreError};
 use proto::Offset;
 use proto::message::MIN_SIZE;
 use std::sync::atomic::Ordering;
 use tracing::warn;
-
-/// Where the log ends, and why it does not go on if that is not plain emptiness.
-struct LogEnd {
-    at: Offset,
-    why: Option<String>,
-}
 
 impl Shared {
     /// Before any thread runs. Sets every position.
@@ -36,22 +29,15 @@ impl Shared {
     /// A checkpoint that reaches beyond what was found would, after the next crash, vouch for and confirm what is
     /// written there until then.
     pub fn lower_checkpoint(&self, end: Offset, confirm: Offset) -> Result<(), StoreError> {
-        let saved = self.checkpoint.saved();
-        let verified = saved.verified.filter(|verified| verified.dispatched <= end);
-        let flushed = saved.master_flushed_offset.min(end);
-        if saved.confirm_offset <= confirm && saved.verified == verified && saved.master_flushed_offset == flushed {
-            return Ok(());
-        }
-        self.checkpoint.save(|checkpoint| {
-            checkpoint.confirm_offset = checkpoint.confirm_offset.min(confirm);
-            checkpoint.master_flushed_offset = flushed;
-            checkpoint.verified = verified;
-        })
+        let mut lowered = self.checkpoint.saved();
+        lowered.lower(end, confirm);
+        if lowered == self.checkpoint.saved() { Ok(()) } else { self.checkpoint.save(|it| it.lower(end, confirm)) }
     }
 
     fn recover_positions(&self, unclean: bool, host_restarted: bool) -> Result<Recovery, StoreError> {
         let saved = self.checkpoint.saved();
         let log_start = self.load_log_start()?;
+        self.log.set_log_start(log_start);
         let Some(last) = self.log.files().last().cloned() else {
             let lost_flushed = self.look_for_losses(&saved, log_start, host_restarted)?;
             self.queues.all().iter().try_for_each(|queue| queue.clear())?;
@@ -63,10 +49,17 @@ impl Shared {
             self.set_positions(log_start, log_start, log_start);
             return Ok(Recovery { unclean, lost_flushed, max_offset: log_start, ..Default::default() });
         };
-        self.log.set_log_start(log_start);
         let min = self.log.min();
+        let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
+        // After a clean stop all was flushed; without our own checkpoint nothing is known of that.
+        let mut on_disk = Offset::MAX;
         let begin = match saved.verified.filter(|verified| (min..=last.end()).contains(&verified.dispatched)) {
-            Some(verified) if self.queues_match(verified)? => verified.dispatched,
+            Some(verified) if self.queues_match(verified)? => {
+                if unclean {
+                    on_disk = flushed;
+                }
+                verified.dispatched
+            }
             verified => {
                 for queue in self.queues.all() {
                     queue.recover_by_walking(last.end())?;
@@ -76,13 +69,10 @@ impl Shared {
                 if verified.is_some() { min } else { self.first_to_verify(&saved, unclean) }
             }
         };
-        let end = self.find_end(begin);
+        let end = self.find_end(begin, on_disk);
         let lost_flushed = self.look_for_losses(&saved, end.at, host_restarted)?;
-        // Before the cut: half a record that was flushed must not look like a loss to the start after a crash.
-        self.lower_checkpoint(end.at, end.at)?;
         let cut = self.cut_after(&end)?;
         // A process may have died of a flush that failed, with pages that no flush writes any more.
-        let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
         if unclean && let Err(error) = self.log.dirty(begin.max(flushed).min(end.at), end.at) {
             warn!(%error, "what the process before had not flushed is taken for written if the kernel says so");
         }
@@ -118,9 +108,8 @@ impl Shared {
         Ok(lost)
     }
 
-    /// S7: whether a whole record is missing that was on disk, or that was confirmed. A slave's copy of a
-    /// record may have
-    /// been incomplete, and flushed and confirmed as far as it went: that is none.
+    /// S7: whether a whole record is missing that was on disk, or that was confirmed. A slave's copy of a record may
+    /// have been incomplete, and flushed and confirmed as far as it went: that is none.
     fn has_lost(&self, saved: &Checkpoint, confirmed: Offset, end: Offset) -> bool {
         // Java's brokers put another one's position there.
         let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
@@ -154,95 +143,6 @@ impl Shared {
         Ok(entries == verified.entries)
     }
 
-    /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what
-    /// the queues hold.
-    fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
-        let min = self.log.min();
-        let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
-        let vouched =
-            |file: &MappedFile| match step(file.bytes(0..file.size()), file.size(), file.start, Verify::Checksum) {
-                Step::Record(first) if unclean => {
-                    first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
-                }
-                Step::Record(first) => first.physical_offset <= built,
-                _ => false,
-            };
-        self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
-    }
-
-    /// Verifies record after record from `begin`, a record boundary.
-    fn find_end(&self, begin: Offset) -> LogEnd {
-        let mut at = begin;
-        loop {
-            let Some(file) = self.log.find(at) else { return LogEnd { at, why: None } };
-            let rest = file.bytes(file.position(at)..file.size());
-            let why = match step(rest, rest.len(), at, Verify::Checksum) {
-                Step::Record(record) => {
-                    at += record.size as i64;
-                    continue;
-                }
-                Step::NextFile(next) => {
-                    at = next;
-                    continue;
-                }
-                Step::Unwritten => None,
-                Step::Partial => Some("record longer than its file".to_owned()),
-                Step::Invalid(why) => Some(why),
-            };
-            return LogEnd { at, why };
-        }
-    }
-
-    /// Makes the log end at `end`: what stands behind can never become records again. Says what that was.
-    fn cut_after(&self, end: &LogEnd) -> Result<Vec<String>, StoreError> {
-        let files = self.log.files().clone();
-        let mut data_end = None;
-        for file in files.iter().filter(|file| file.end() > end.at) {
-            let from = file.position(end.at.max(file.start));
-            if file.has_data_after(from).at(&file.path, "look for data after the log's end")? {
-                data_end = Some(file.end());
-            }
-        }
-        let mut said = Vec::new();
-        if let Some(data_end) = data_end {
-            let name = self.log.find(end.at).map_or_else(|| file_name(end.at), |file| file_name(file.start));
-            let why = end.why.as_deref().unwrap_or("not written, yet there is data behind");
-            let mut note = format!("commit log {name} at {}: {why}; recovery cut the log here", end.at);
-            if let Some(next) = self.intact_behind(end.at) {
-                if end.at == self.log.min() {
-                    return Err(StoreError::Unusable(format!(
-                        "{}: commit log {name} is damaged at its very start ({why}) and intact at {next}; restore it \
-                         from another replica, \
-                         or move the store away to copy everything from the master",
-                        self.log.dir.display()
-                    )));
-                }
-                let kept = self.keep_tail(0, end.at, data_end)?;
-                note += &format!("; intact records stood behind (at {next}), kept in {}", kept.path.display());
-            }
-            warn!(offset = end.at, "{note}");
-            said.push(note);
-        }
-        if data_end.is_some() || files.iter().any(|file| file.start >= end.at) {
-            self.log.cut(end.at)?;
-        }
-        Ok(said)
-    }
-
-    /// A whole record behind a damaged one: in its place by the damaged record's size, or at the start of a later file.
-    fn intact_behind(&self, at: Offset) -> Option<Offset> {
-        let is_record = |at: Offset| {
-            let Some(file) = self.log.find(at) else { return false };
-            let rest = file.bytes(file.position(at)..file.size());
-            matches!(step(rest, rest.len(), at, Verify::Checksum), Step::Record(_))
-        };
-        let file = self.log.find(at)?;
-        let size = file.bytes(file.position(at)..file.size()).first_chunk().map_or(0, |size| i32::from_be_bytes(*size));
-        let neighbour = (size > 0).then(|| at + i64::from(size)).filter(|next| *next < file.end());
-        let later = self.log.files().iter().map(|file| file.start).filter(|start| *start > at).collect::<Vec<_>>();
-        neighbour.into_iter().chain(later).find(|next| is_record(*next))
-    }
-
     /// Dispatches again from `begin` to `limit`; from the log's start when a queue lacks what came before.
     fn rebuild_queues(&self, begin: Offset, limit: Offset, saved: &Checkpoint) -> Result<(), StoreError> {
         let mut d = self.dispatch.lock();
@@ -272,7 +172,7 @@ impl Shared {
     }
 
     /// Where the log begins, when that is inside a file ([`Shared::start_at`]); else 0.
-    fn load_log_start(&self) -> Result<Offset, StoreError> {
+    pub fn load_log_start(&self) -> Result<Offset, StoreError> {
         let path = self.config.root.join(LOG_START);
         let start = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),

@@ -4,7 +4,13 @@
 //! file's unused rest, and where the log stops being records.
 
 use proto::Offset;
-use proto::message::{BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag};
+use proto::message::{
+    AT_QUEUE_OFFSET, BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag,
+};
+use std::ops::Range;
+
+/// The least that a disk writes whole or not at all.
+const SECTOR: usize = 512;
 
 /// How much of a record is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +33,10 @@ pub(crate) enum Step<'a> {
     Invalid(String),
 }
 
-/// Judges the place `at`. `rest` is the file from there to its end, of which `readable` bytes may be looked at.
-pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> Step<'_> {
+/// Judges a place in a whole file: `position` bytes from its start, in the log `at`. From there `readable` bytes may be
+/// looked at.
+pub(crate) fn step(file: &[u8], position: usize, readable: usize, at: Offset, verify: Verify) -> Step<'_> {
+    let rest = &file[position..];
     let room = rest.len();
     let next_file = at + room as i64;
     if room < BLANK_SIZE {
@@ -63,7 +71,7 @@ pub(crate) fn step(rest: &[u8], readable: usize, at: Offset, verify: Verify) -> 
         return Step::Invalid(why);
     }
     match Record::decode(buf) {
-        Ok(record) if verify == Verify::Checksum && is_torn(&record, buf, magic) => {
+        Ok(record) if verify == Verify::Checksum && is_torn(&record, buf, position) => {
             Step::Invalid(format!("record of {} bytes has zeroes for text: not all of it was written", record.size))
         }
         Ok(record) if record.physical_offset == at => Step::Record(record),
@@ -83,15 +91,37 @@ pub(crate) fn record_size(bytes: &[u8]) -> Option<usize> {
     if is_record { usize::try_from(be(head, 0)).ok() } else { None }
 }
 
-/// The checksum covers the body alone: a record of which only the beginning came (a slave's half record, a cut inside
-/// it), or that lacks a sector or the rest of one, is told by the zeroes that stand in its topic or its properties.
-/// Appending refuses what would look so.
-fn is_torn(record: &Record<'_>, buf: &[u8], magic: i32) -> bool {
+/// The checksum covers the body alone. Of a record that was not written whole the rest reads as zeroes: all of it (a
+/// slave's half record, a cut inside it), or what a sector lacks that a loss of power has left as it was before, when
+/// the log ended in it or before it. Either way the zeroes reach to a sector's end. Others belong to the record: Java
+/// takes a NUL in a property.
+fn is_torn(record: &Record<'_>, buf: &[u8], position: usize) -> bool {
+    text(record, buf).into_iter().any(|text| may_lack_part(text, buf, position))
+}
+
+/// Whether the last byte of these, or one of them that ends a sector, is zero, and all behind it in its sector.
+fn may_lack_part(mut of: Range<usize>, buf: &[u8], position: usize) -> bool {
+    let last = of.end;
+    of.any(|at| {
+        let sector_end = (position + at + 1).next_multiple_of(SECTOR) - position;
+        (at + 1 == last || at + 1 == sector_end) && buf[at..sector_end.min(buf.len())].iter().all(|byte| *byte == 0)
+    })
+}
+
+/// Whether a record's queue offset may be zero, or smaller than it was, for want of the rest of its sector. Mostly it
+/// is what it should be nevertheless: zeroes are nothing special there.
+pub(crate) fn may_lack_queue_offset(file: &[u8], position: usize) -> bool {
+    may_lack_part(AT_QUEUE_OFFSET..AT_QUEUE_OFFSET + 8, &file[position..], position)
+}
+
+/// Where a record's topic and its properties stand.
+fn text(record: &Record<'_>, buf: &[u8]) -> [Range<usize>; 2] {
     let v6 =
         [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6].iter().filter(|bit| record.sys_flag & **bit != 0).count();
-    let before = MIN_SIZE + usize::from(magic == MAGIC_V2) + 12 * v6 + record.body.len() + record.topic.len();
-    let properties = buf.get(before..record.size).unwrap_or_default();
-    record.topic.contains('\0') || properties.contains(&0)
+    let v2 = buf.get(4..8) == Some(&MAGIC_V2.to_be_bytes());
+    let properties = MIN_SIZE + usize::from(v2) + 12 * v6 + record.body.len() + record.topic.len();
+    let topic_end = properties - 2;
+    [topic_end - record.topic.len()..topic_end, properties..record.size]
 }
 
 fn be(head: &[u8; BLANK_SIZE], at: usize) -> i32 {

@@ -1,8 +1,7 @@
 //! What the store's threads and callers share: the parts, the locks and the positions.
 //!
 //! Locks are taken in this order: checkpoint, dispatch, writer (the append lock), flush. Positions: `dispatched ≤ max`,
-//! `flushed ≤ max`,
-//! `confirm ≤ max`; all three are lowered under the locks when the log is cut.
+//! `flushed ≤ max`, `confirm ≤ max`; all three are lowered under the locks when the log is cut.
 
 use crate::allocator::Allocator;
 use crate::append::{Gate, QueueOffsets, Writer};

@@ -1,10 +1,11 @@
-//! The store through its public face, on temporary directories: appending and reading, recovery, truncation, and all of it at random
-//! against a model.
+//! The store through its public face, on temporary directories: appending and reading, recovery, truncation, and all of
+//! it at random against a model.
 
 mod appending;
 mod failing;
 mod model;
 mod recovering;
+mod torn;
 mod truncating;
 
 use super::*;
@@ -57,6 +58,14 @@ pub(crate) fn master(config: StoreConfig) -> Arc<Store> {
     store
 }
 
+/// The same without threads, over a disk that is watched.
+pub(crate) fn master_by_hand(config: StoreConfig, disk: Arc<dyn DiskWatch>) -> Store {
+    let store = Store::open_by_hand(config, disk).unwrap().0;
+    store.seal_tail().unwrap();
+    store.open_writes(1);
+    store
+}
+
 /// Waits until a condition holds; fails the test after ten seconds.
 pub(crate) fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -71,8 +80,7 @@ pub(crate) fn wait_dispatched(store: &Store) {
         let d = store.shared.dispatch.lock();
         let limit = store.shared.dispatch_limit();
         let Some(file) = store.shared.log.find(d.position).filter(|_| d.position < limit) else { return true };
-        let rest = file.bytes(file.position(d.position)..file.size());
-        scan::step(rest, (limit - d.position) as usize, d.position, scan::Verify::Layout) == scan::Step::Partial
+        file.step(d.position, (limit - d.position) as usize, scan::Verify::Layout) == scan::Step::Partial
     });
 }
 

@@ -7,7 +7,7 @@
 use crate::append::{Gate, QueueOffsets};
 use crate::checkpoint::Verified;
 use crate::durable::{Access, At};
-use crate::scan::{Step, Verify, step};
+use crate::scan::{Step, Verify};
 use crate::{Shared, StoreError, TruncatedTail};
 use proto::message::sys_flag;
 use proto::{Epoch, Offset};
@@ -58,8 +58,8 @@ impl Shared {
                 queue.cut(to)?;
             }
             crash(Stop::AfterQueues)?;
-            // The checkpoint will vouch for what is left below it, and the cut has synced only the
-            // file it was in (S11).
+            // The checkpoint will vouch for what is left below it, and the cut has synced only the file it was in
+            // (S11).
             self.log.flush().at(&self.log.dir, "flush what is left")?;
             self.queues.all().iter().filter(|queue| queue.is_dirty()).try_for_each(|queue| queue.sync())?;
             if d.position > to {
@@ -95,16 +95,24 @@ impl Shared {
     /// Under the append lock. Readers lose the tail first, then it is zeroed.
     fn cut_log(&self, to: Offset) -> Result<(), StoreError> {
         let _flush = self.log.flush_lock.lock();
-        if to <= self.log.min() && to % self.log.file_size as i64 != 0 {
-            self.save_log_start(to)?;
-        }
+        let cut_to = self.note_start_of_empty(to)?;
         self.confirm.fetch_min(to, Ordering::AcqRel);
         self.log.publish_max(to);
-        self.log.cut(if to <= self.log.min() { 0 } else { to })?;
+        self.log.cut(cut_to)?;
         let flushed = self.log.flushed().min(to);
         self.log.flushed_watch.send_replace(flushed);
         self.flush_wanted.fetch_min(to, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Where the files are to be cut for the log to end at `to`. When that leaves none, no file tells where it ends:
+    /// that is noted, in place of an earlier start.
+    fn note_start_of_empty(&self, to: Offset) -> Result<Offset, StoreError> {
+        if !self.log.files().is_empty() && to > self.log.min() {
+            return Ok(to);
+        }
+        self.save_log_start(to)?;
+        Ok(0)
     }
 
     /// At open: finishes a truncation that the process before could not. The queues follow the log in recovery.
@@ -123,15 +131,15 @@ impl Shared {
             ))
         })?;
         warn!(to, "finishing the truncation that the process before did not");
-        if to <= self.log.min() && to % self.log.file_size as i64 != 0 {
+        let start = self.load_log_start()?;
+        self.log.set_log_start(start);
+        if !self.log.files().is_empty() {
+            let cut_to = self.note_start_of_empty(to)?;
+            self.log.cut(cut_to)?;
+        } else if to < start {
             self.save_log_start(to)?;
         }
-        self.log.cut(if to <= self.log.min() { 0 } else { to })?;
-        self.checkpoint.save(|checkpoint| {
-            checkpoint.confirm_offset = checkpoint.confirm_offset.min(to);
-            checkpoint.master_flushed_offset = checkpoint.master_flushed_offset.min(to);
-            checkpoint.verified = checkpoint.verified.filter(|verified| verified.dispatched <= to);
-        })
+        self.checkpoint.save(|it| it.lower(to, to))
     }
 
     /// The truncation that was announced has been carried out everywhere.
@@ -174,8 +182,7 @@ impl Shared {
         let mut at = d.position.max(self.log.min()).min(max);
         while at < max {
             let Some(file) = self.log.find(at) else { break };
-            let rest = file.bytes(file.position(at)..file.size());
-            match step(rest, (max - at) as usize, at, Verify::Checksum) {
+            match file.step(at, (max - at) as usize, Verify::Checksum) {
                 Step::Record(record) => {
                     if sys_flag::is_indexed(record.sys_flag) {
                         next.set(record.topic, record.queue_id, record.queue_offset + 1);
@@ -193,10 +200,9 @@ impl Shared {
         }
         if at < max {
             info!(at, cut = max - at, "cutting the log after its last whole record");
-            // A confirm offset inside the cut record would, after a crash, confirm what the new master
-            // writes there; and
-            // what was flushed of it would look like a loss. Once more after the cut: the checkpoint's thread may have
-            // saved what it had read before.
+            // A confirm offset inside the cut record would, after a crash, confirm what the new master writes there;
+            // and what was flushed of it would look like a loss. Once more after the cut: the checkpoint's thread may
+            // have saved what it had read before.
             self.confirm.fetch_min(at, Ordering::AcqRel);
             self.lower_checkpoint(at, at)?;
             self.cut_log(at)?;

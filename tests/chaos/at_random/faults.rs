@@ -2,105 +2,100 @@
 
 use super::Chaos;
 use super::servers::Servers;
-use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
+use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME, Node};
 use baton_tests::interposed::Disk;
-use baton_tests::process::binary;
-use std::process::Command;
+use baton_tests::{holds_within, queries};
+use std::collections::BTreeSet;
+use std::slice::from_ref;
 use std::time::Duration;
 
-/// Roles are those at the moment it strikes; whoever another fault has struck already is left alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    KillMaster,
-    KillSlave,
-    KillControllerLeader,
-    KillController,
-    KillNameserver,
-    KillMasterAndControllerLeader,
-    KillEveryBroker,
-    KillEveryController,
-    PauseMaster,
-    PauseSlave,
-    PauseControllerLeader,
-    RestartMaster,
-    RestartSlave,
-    RestartControllerLeader,
-    IsolateMaster,
-    IsolateSlave,
-    IsolateControllerLeader,
-    IsolateMasterAndControllerLeader,
-    CutMasterFromControllerLeader,
-    CutMasterFromSlave,
-    SilenceSlaveTowardsMaster,
-    SilenceMasterTowardsControllers,
-    SilenceAllTowardsMaster,
-    ImpairMaster,
-    ImpairSlave,
-    ImpairControllerLeader,
-    WipeSlave,
-    StepMasterClock,
-    StepSlaveClock,
-    StepControllerLeaderClock,
-    FillMasterDisk,
-    FillSlaveDisk,
-    FillControllerLeaderDisk,
-    BreakMasterDisk,
-    BreakSlaveDisk,
-    BreakControllerLeaderDisk,
-    SlowMasterDisk,
-    SlowSlaveDisk,
-    SlowControllerLeaderDisk,
-    Switchover,
-    ElectMaster,
-    TransferLeadership,
+/// One kind of fault.
+pub struct Fault {
+    pub name: &'static str,
+    /// Does it; what it leaves to be undone goes to [`Chaos::undo`].
+    pub strike: fn(&mut Chaos, &Roles),
+    /// An order that only our controllers take.
+    pub only_ours: bool,
 }
 
-use Fault::*;
+/// Names of processes by what they are at the moment a fault strikes. Whoever another fault has struck is left alone.
+pub struct Roles {
+    master: String,
+    slave: String,
+    leader: String,
+    follower: String,
+    brokers: Vec<String>,
+    controllers: Vec<String>,
+}
 
-pub const FAULTS: [Fault; 42] = [
-    KillMaster,
-    KillSlave,
-    KillControllerLeader,
-    KillController,
-    KillNameserver,
-    KillMasterAndControllerLeader,
-    KillEveryBroker,
-    KillEveryController,
-    PauseMaster,
-    PauseSlave,
-    PauseControllerLeader,
-    RestartMaster,
-    RestartSlave,
-    RestartControllerLeader,
-    IsolateMaster,
-    IsolateSlave,
-    IsolateControllerLeader,
-    IsolateMasterAndControllerLeader,
-    CutMasterFromControllerLeader,
-    CutMasterFromSlave,
-    SilenceSlaveTowardsMaster,
-    SilenceMasterTowardsControllers,
-    SilenceAllTowardsMaster,
-    ImpairMaster,
-    ImpairSlave,
-    ImpairControllerLeader,
-    WipeSlave,
-    StepMasterClock,
-    StepSlaveClock,
-    StepControllerLeaderClock,
-    FillMasterDisk,
-    FillSlaveDisk,
-    FillControllerLeaderDisk,
-    BreakMasterDisk,
-    BreakSlaveDisk,
-    BreakControllerLeaderDisk,
-    SlowMasterDisk,
-    SlowSlaveDisk,
-    SlowControllerLeaderDisk,
-    Switchover,
-    ElectMaster,
-    TransferLeadership,
+/// All there are.
+pub static FAULTS: &[Fault] = &[
+    any("kill master", |chaos, at| chaos.kill(from_ref(&at.master))),
+    any("kill slave", |chaos, at| chaos.kill(from_ref(&at.slave))),
+    any("kill controller leader", |chaos, at| chaos.kill(from_ref(&at.leader))),
+    any("kill controller", |chaos, at| chaos.kill(from_ref(&at.follower))),
+    any("kill nameserver", |chaos, _| chaos.kill(&["namesrv-0".to_owned()])),
+    any("kill master and controller leader", |chaos, at| chaos.kill(&[at.leader.clone(), at.master.clone()])),
+    any("kill every broker", |chaos, at| chaos.kill(&at.brokers)),
+    any("kill every controller", |chaos, at| chaos.kill(&at.controllers)),
+    any("pause master", |chaos, at| chaos.pause(&at.master)),
+    any("pause slave", |chaos, at| chaos.pause(&at.slave)),
+    any("pause controller leader", |chaos, at| chaos.pause(&at.leader)),
+    any("restart master", |chaos, at| chaos.stop(&at.master)),
+    any("restart slave", |chaos, at| chaos.stop(&at.slave)),
+    any("restart controller leader", |chaos, at| chaos.stop(&at.leader)),
+    any("restart brokers in turn", |chaos, at| chaos.restart_in_turn(&at.brokers)),
+    any("restart controllers in turn", |chaos, at| chaos.restart_in_turn(&at.controllers)),
+    any("isolate master", |chaos, at| chaos.network.isolate(&[&at.master])),
+    any("isolate slave", |chaos, at| chaos.network.isolate(&[&at.slave])),
+    any("isolate controller leader", |chaos, at| chaos.network.isolate(&[&at.leader])),
+    any("isolate master and controller leader", |chaos, at| chaos.network.isolate(&[&at.master, &at.leader])),
+    any("isolate master and following controller", |chaos, at| chaos.network.isolate(&[&at.master, &at.follower])),
+    any("cut master from controller leader", |chaos, at| chaos.network.part(&[&at.master], &[&at.leader])),
+    any("cut master from slave", |chaos, at| chaos.network.part(&[&at.master], &[&at.slave])),
+    any("silence slave towards master", |chaos, at| chaos.network.silence(&at.slave, &[&at.master])),
+    any("silence master towards controllers", |chaos, at| {
+        let controllers: Vec<_> = at.controllers.iter().map(String::as_str).collect();
+        chaos.network.silence(&at.master, &controllers);
+    }),
+    any("silence all towards master", |chaos, at| {
+        let network = &chaos.network;
+        network.names().filter(|it| *it != at.master).for_each(|it| network.silence(it, &[&at.master]));
+    }),
+    any("impair master", |chaos, at| chaos.impair(&at.master)),
+    any("impair slave", |chaos, at| chaos.impair(&at.slave)),
+    any("impair controller leader", |chaos, at| chaos.impair(&at.leader)),
+    any("wipe slave", |chaos, at| chaos.wipe(&at.slave)),
+    any("step master clock", |chaos, at| chaos.step_clock(&at.master)),
+    any("step slave clock", |chaos, at| chaos.step_clock(&at.slave)),
+    any("step controller leader clock", |chaos, at| chaos.step_clock(&at.leader)),
+    any("fill master disk", |chaos, at| chaos.spoil(&at.master, Disk::Full)),
+    any("fill slave disk", |chaos, at| chaos.spoil(&at.slave, Disk::Full)),
+    any("fill controller leader disk", |chaos, at| chaos.spoil(&at.leader, Disk::Full)),
+    any("break master disk", |chaos, at| chaos.spoil(&at.master, Disk::Fails)),
+    any("break slave disk", |chaos, at| chaos.spoil(&at.slave, Disk::Fails)),
+    any("break controller leader disk", |chaos, at| chaos.spoil(&at.leader, Disk::Fails)),
+    any("slow master disk", |chaos, at| chaos.slow_down(&at.master)),
+    any("slow slave disk", |chaos, at| chaos.slow_down(&at.slave)),
+    any("slow controller leader disk", |chaos, at| chaos.slow_down(&at.leader)),
+    of_ours("switchover", |chaos, _| chaos.order(&format!("switchover -b {BROKER_SET}"))),
+    any("elect master", |chaos, at| {
+        let id = chaos.id_of(&at.slave).unwrap_or(1);
+        chaos.order(&format!("electMaster -b {id} -bn {BROKER_SET} -c {CLUSTER_NAME}"));
+    }),
+    of_ours("transfer leadership", |chaos, at| {
+        let id = at.follower.trim_start_matches("controller-");
+        chaos.order(&format!("transferLeadership -i {id}"));
+    }),
 ];
+
+const fn any(name: &'static str, strike: fn(&mut Chaos, &Roles)) -> Fault {
+    Fault { name, strike, only_ours: false }
+}
+
+const fn of_ours(name: &'static str, strike: fn(&mut Chaos, &Roles)) -> Fault {
+    Fault { name, strike, only_ours: true }
+}
 
 /// What has to be done for a process when the fault ends. The network heals as a whole.
 pub enum Undo {
@@ -118,108 +113,23 @@ const CLOCK_STEPS_MS: [i64; 6] = [1_000, 10_000, 60_000, 600_000, 3_600_000, 10_
 /// Of one sync of a slow disk.
 const SYNC_TAKES_MS: [u64; 4] = [200, 500, 1_000, 2_500];
 
-impl Fault {
-    /// As people read it.
-    pub fn name(self) -> String {
-        let mut words = String::new();
-        for letter in format!("{self:?}").chars() {
-            if letter.is_uppercase() && !words.is_empty() {
-                words.push(' ');
-            }
-            words.extend(letter.to_lowercase());
-        }
-        words
-    }
-
-    pub fn strike(self, chaos: &mut Chaos) -> Vec<Undo> {
-        let (master, slave) = (chaos.master(), chaos.slave());
-        let (leader, follower) = (chaos.leader(), chaos.follower());
-        let (brokers, controllers) = (chaos.names("broker-"), chaos.names("controller-"));
-        match self {
-            KillMaster => chaos.kill(&[master]),
-            KillSlave => chaos.kill(&[slave]),
-            KillControllerLeader => chaos.kill(&[leader]),
-            KillController => chaos.kill(&[follower]),
-            KillNameserver => chaos.kill(&["namesrv-0".to_owned()]),
-            KillMasterAndControllerLeader => chaos.kill(&[leader, master]),
-            KillEveryBroker => chaos.kill(&brokers),
-            KillEveryController => chaos.kill(&controllers),
-            PauseMaster => chaos.pause(&master),
-            PauseSlave => chaos.pause(&slave),
-            PauseControllerLeader => chaos.pause(&leader),
-            RestartMaster => chaos.stop(&master),
-            RestartSlave => chaos.stop(&slave),
-            RestartControllerLeader => chaos.stop(&leader),
-            IsolateMaster => chaos.isolate(&[&master]),
-            IsolateSlave => chaos.isolate(&[&slave]),
-            IsolateControllerLeader => chaos.isolate(&[&leader]),
-            IsolateMasterAndControllerLeader => chaos.isolate(&[&master, &leader]),
-            CutMasterFromControllerLeader => chaos.part(&master, &leader),
-            CutMasterFromSlave => chaos.part(&master, &slave),
-            SilenceSlaveTowardsMaster => chaos.silence(&slave, &[master]),
-            SilenceMasterTowardsControllers => chaos.silence(&master, &controllers),
-            SilenceAllTowardsMaster => {
-                let all: Vec<_> = chaos.names("").into_iter().filter(|it| *it != master).collect();
-                all.iter().for_each(|it| drop(chaos.silence(it, std::slice::from_ref(&master))));
-                Vec::new()
-            }
-            ImpairMaster => chaos.impair(&master),
-            ImpairSlave => chaos.impair(&slave),
-            ImpairControllerLeader => chaos.impair(&leader),
-            WipeSlave => chaos.wipe(&slave),
-            StepMasterClock => chaos.step_clock(&master),
-            StepSlaveClock => chaos.step_clock(&slave),
-            StepControllerLeaderClock => chaos.step_clock(&leader),
-            FillMasterDisk => chaos.spoil(&master, Disk::Full),
-            FillSlaveDisk => chaos.spoil(&slave, Disk::Full),
-            FillControllerLeaderDisk => chaos.spoil(&leader, Disk::Full),
-            BreakMasterDisk => chaos.spoil(&master, Disk::Fails),
-            BreakSlaveDisk => chaos.spoil(&slave, Disk::Fails),
-            BreakControllerLeaderDisk => chaos.spoil(&leader, Disk::Fails),
-            SlowMasterDisk => chaos.slow_down(&master),
-            SlowSlaveDisk => chaos.slow_down(&slave),
-            SlowControllerLeaderDisk => chaos.slow_down(&leader),
-            Switchover => chaos.order(&format!("switchover -b {BROKER_SET}")),
-            ElectMaster => {
-                let id = chaos.id_of(&slave).unwrap_or(1);
-                chaos.order(&format!("electMaster -b {id} -bn {BROKER_SET} -c {CLUSTER_NAME}"))
-            }
-            TransferLeadership => {
-                let id = follower.trim_start_matches("controller-");
-                chaos.order(&format!("transferLeadership -i {id}"))
-            }
-        }
-    }
-}
-
 impl Chaos {
-    /// While there is none, any broker will do.
-    fn master(&mut self) -> String {
-        let any = self.below(self.cluster.brokers.len());
-        let master = self.cluster.master().unwrap_or(any);
-        self.cluster.brokers[master].name.clone()
-    }
-
-    fn slave(&mut self) -> String {
-        let master = self.master();
-        let slaves: Vec<_> = self.names("broker-").into_iter().filter(|it| *it != master).collect();
-        slaves[self.below(slaves.len())].clone()
-    }
-
-    fn leader(&mut self) -> String {
-        let any = self.below(self.cluster.controllers.len());
-        let leader = self.cluster.leader().unwrap_or(any);
-        self.cluster.controllers[leader].name.clone()
-    }
-
-    fn follower(&mut self) -> String {
-        let leader = self.leader();
-        let followers: Vec<_> = self.names("controller-").into_iter().filter(|it| *it != leader).collect();
-        followers[self.below(followers.len())].clone()
-    }
-
-    fn names(&mut self, prefix: &str) -> Vec<String> {
-        self.cluster.nodes_mut().map(|it| it.name.clone()).filter(|it| it.starts_with(prefix)).collect()
+    /// While there is no master, or no leader, any will do.
+    pub fn roles(&mut self) -> Roles {
+        let names = |of: &[Node]| of.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+        let (brokers, controllers) = (names(&self.cluster.brokers), names(&self.cluster.controllers));
+        let master = self.cluster.master().unwrap_or_else(|| self.below(brokers.len()));
+        let leader = self.cluster.leader().unwrap_or_else(|| self.below(controllers.len()));
+        let slave = (master + 1 + self.below(brokers.len() - 1)) % brokers.len();
+        let follower = (leader + 1 + self.below(controllers.len() - 1)) % controllers.len();
+        Roles {
+            master: brokers[master].clone(),
+            slave: brokers[slave].clone(),
+            leader: controllers[leader].clone(),
+            follower: controllers[follower].clone(),
+            brokers,
+            controllers,
+        }
     }
 
     /// False if another fault has struck it already.
@@ -227,98 +137,112 @@ impl Chaos {
         self.struck.insert(name.to_owned())
     }
 
-    fn kill(&mut self, names: &[String]) -> Vec<Undo> {
-        let struck: Vec<_> = names.iter().filter(|it| self.takes(it)).cloned().collect();
-        struck.iter().for_each(|it| self.node(it).kill());
-        struck.into_iter().map(Undo::Start).collect()
+    fn kill(&mut self, names: &[String]) {
+        for name in names {
+            if self.takes(name) {
+                self.node(name).kill();
+                self.undo.push(Undo::Start(name.clone()));
+            }
+        }
     }
 
-    fn pause(&mut self, name: &str) -> Vec<Undo> {
-        if !self.takes(name) {
-            return Vec::new();
+    fn pause(&mut self, name: &str) {
+        if self.takes(name) {
+            self.node(name).pause();
+            self.undo.push(Undo::Resume(name.to_owned()));
         }
-        self.node(name).pause();
-        vec![Undo::Resume(name.to_owned())]
     }
 
     /// SIGTERM; it is started again when the fault ends.
-    fn stop(&mut self, name: &str) -> Vec<Undo> {
-        if !self.takes(name) {
-            return Vec::new();
+    fn stop(&mut self, name: &str) {
+        if self.takes(name) {
+            self.terminate(name);
+            self.undo.push(Undo::Start(name.to_owned()));
         }
+    }
+
+    fn terminate(&mut self, name: &str) {
         let status = self.node(name).stop();
         // A JVM says that it was a signal.
-        assert!(status.success() || self.servers == Servers::Java, "{name} after SIGTERM: {status}");
-        vec![Undo::Start(name.to_owned())]
+        if !status.success() && self.servers == Servers::Ours {
+            self.wrong.push(format!("{name} after SIGTERM: {status}"));
+        }
     }
 
-    fn isolate(&mut self, names: &[&str]) -> Vec<Undo> {
-        self.network.isolate(names);
-        Vec::new()
+    /// As a person does it: SIGTERM, start, and the next one when this one is back in its place. One that does not come
+    /// back, because something else is broken, keeps the rest from being restarted.
+    fn restart_in_turn(&mut self, names: &[String]) {
+        for name in names {
+            if self.takes(name) {
+                self.terminate(name);
+                self.node(name).launch();
+                self.struck.remove(name);
+                if !holds_within(self.servers.back_within(), || self.is_back(name)) {
+                    return;
+                }
+            }
+        }
     }
 
-    fn part(&mut self, one: &str, other: &str) -> Vec<Undo> {
-        self.network.part(&[one], &[other]);
-        Vec::new()
-    }
-
-    fn silence(&mut self, from: &str, to: &[String]) -> Vec<Undo> {
-        let to: Vec<_> = to.iter().map(String::as_str).filter(|it| *it != from).collect();
-        self.network.silence(from, &to);
-        Vec::new()
+    /// Started, and a member of its set, or of a group that has a leader.
+    fn is_back(&self, name: &str) -> bool {
+        let is_it = |node: &&Node| node.name == name && node.has_booted();
+        if let Some(broker) = self.cluster.brokers.iter().find(is_it) {
+            return self
+                .cluster
+                .replicas()
+                .is_some_and(|set| set.in_sync.iter().any(|id| set.addresses.get(id) == Some(&broker.address)));
+        }
+        let controller = self.cluster.controllers.iter().find(is_it);
+        controller.is_some_and(|it| queries::leader_according_to(&it.address).is_some())
     }
 
     /// Late and lost packets. Nothing where the kernel has neither way of it, which is said once at the start.
-    fn impair(&mut self, name: &str) -> Vec<Undo> {
+    fn impair(&mut self, name: &str) {
         self.network.impair(name);
-        Vec::new()
     }
 
     /// Killed, and its disk is gone: it comes back with nothing, not even its id.
-    fn wipe(&mut self, name: &str) -> Vec<Undo> {
-        let struck = self.kill(&[name.to_owned()]);
-        if !struck.is_empty() {
+    fn wipe(&mut self, name: &str) {
+        if !self.struck.contains(name) {
+            self.kill(&[name.to_owned()]);
             std::fs::remove_dir_all(self.node(name).store()).expect("a killed broker's store");
         }
-        struck
     }
 
     /// Forwards or back, until the fault ends and it steps again. Nothing is to come of it, so others may strike the
     /// same process.
-    fn step_clock(&mut self, name: &str) -> Vec<Undo> {
+    fn step_clock(&mut self, name: &str) {
         let by = CLOCK_STEPS_MS[self.below(CLOCK_STEPS_MS.len())];
         let by = if self.below(2) == 0 { by } else { -by };
         self.node(name).interposed().set_clock(by);
-        vec![Undo::SetClock(name.to_owned())]
+        self.undo.push(Undo::SetClock(name.to_owned()));
     }
 
     /// A full disk is a reason to stop for a controller only: it keeps nothing that could wait.
-    fn spoil(&mut self, name: &str, disk: Disk) -> Vec<Undo> {
-        if !self.takes(name) {
-            return Vec::new();
+    fn spoil(&mut self, name: &str, disk: Disk) {
+        if self.takes(name) {
+            self.announce(name);
+            self.node(name).interposed().set_disk(disk);
+            let goes_on = disk == Disk::Full && name.starts_with("broker-");
+            self.undo.push(if goes_on { Undo::Mend(name.to_owned()) } else { Undo::MendAndRestart(name.to_owned()) });
         }
-        self.announce(name);
-        self.node(name).interposed().set_disk(disk);
-        let goes_on = disk == Disk::Full && name.starts_with("broker-");
-        vec![if goes_on { Undo::Mend(name.to_owned()) } else { Undo::MendAndRestart(name.to_owned()) }]
     }
 
-    fn slow_down(&mut self, name: &str) -> Vec<Undo> {
+    fn slow_down(&mut self, name: &str) {
         let takes = Duration::from_millis(SYNC_TAKES_MS[self.below(SYNC_TAKES_MS.len())]);
-        if !self.takes(name) {
-            return Vec::new();
+        if self.takes(name) {
+            self.node(name).interposed().set_disk(Disk::Slow(takes));
+            self.undo.push(Undo::Mend(name.to_owned()));
         }
-        self.node(name).interposed().set_disk(Disk::Slow(takes));
-        vec![Undo::Mend(name.to_owned())]
     }
 
     /// What an operator orders. While something else is broken it may be refused.
-    fn order(&mut self, arguments: &str) -> Vec<Undo> {
-        let mut mqadmin = Command::new(binary("mqadmin"));
-        mqadmin.args(arguments.split(' ')).args(["-a", &self.cluster.controller_list()]);
-        let run = mqadmin.env_remove("ROCKETMQ_HOME").output().expect("mqadmin runs");
-        assert!(matches!(run.status.code(), Some(0 | 1)), "mqadmin {arguments}: {}", run.status);
-        Vec::new()
+    fn order(&mut self, arguments: &str) {
+        let status = self.cluster.mqadmin(&arguments.split(' ').collect::<Vec<_>>()).status;
+        if !matches!(status.code(), Some(0 | 1)) {
+            self.wrong.push(format!("mqadmin {arguments}: {status}"));
+        }
     }
 
     fn id_of(&self, broker: &str) -> Option<i64> {
@@ -326,4 +250,10 @@ impl Chaos {
         let replicas = self.cluster.replicas()?;
         replicas.in_sync.iter().copied().find(|id| replicas.addresses.get(id) == Some(address))
     }
+}
+
+#[test]
+fn every_fault_has_a_name_of_its_own() {
+    let names: BTreeSet<_> = FAULTS.iter().map(|it| it.name).collect();
+    assert_eq!(names.len(), FAULTS.len());
 }

@@ -5,6 +5,7 @@ use super::faults::{FAULTS, Fault};
 use baton_tests::cluster::{Cluster, ClusterSpec, Node};
 use baton_tests::java::{self, JAVA_KEYS, JAVA_PATIENCE, Java};
 use baton_tests::{PATIENCE, loudly};
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Servers {
@@ -42,9 +43,16 @@ impl Servers {
     }
 
     /// What it makes sense to break it with.
-    pub fn faults(self) -> Vec<Fault> {
-        let only_ours = [Fault::Switchover, Fault::TransferLeadership];
-        FAULTS.into_iter().filter(|it| self == Servers::Ours || !only_ours.contains(it)).collect()
+    pub fn faults(self) -> Vec<&'static Fault> {
+        FAULTS.iter().filter(|it| self == Servers::Ours || !it.only_ours).collect()
+    }
+
+    /// How long a person waits for one that was restarted, before the next one.
+    pub fn back_within(self) -> Duration {
+        match self {
+            Servers::Ours => Duration::from_secs(10),
+            Servers::Java => Duration::from_secs(40),
+        }
     }
 }
 

@@ -114,7 +114,7 @@ impl Broker {
             }
             Ask::Elect => {
                 let pulse = self.pulse(ctx);
-                self.errand(ctx, Purpose::BeforeElect, Request::Heartbeat(pulse), CALL_US);
+                self.errand(ctx, Purpose::BeforeElect, Request::Heartbeat(Box::new(pulse)), CALL_US);
             }
             Ask::Poll => self.errand(ctx, Purpose::Poll, Request::Poll, CALL_US),
         }
@@ -137,7 +137,7 @@ impl Broker {
         }
         let pulse = self.pulse(ctx);
         for controller in 0..ctx.profile.controllers {
-            let (purpose, request) = (Purpose::Beat { sent: now }, Request::Heartbeat(pulse.clone()));
+            let (purpose, request) = (Purpose::Beat { sent: now }, Request::Heartbeat(Box::new(pulse.clone())));
             let timeout_us = ctx.profile.timeout_ms * 1_000;
             self.call(ctx, controller, Errand { purpose, request, timeout_us, again: true });
         }
@@ -332,7 +332,7 @@ impl Broker {
                 }
             }
             Packet::Sync(it) => self.on_sync(ctx, conn, it),
-            Packet::SlaveHandshake(it) => self.on_slave_handshake(ctx, conn, it),
+            Packet::SlaveHandshake(it) => self.on_slave_handshake(ctx, conn, *it),
             Packet::Ack(offset) => self.on_ack(ctx, conn, offset),
             other => self.on_master_packet(ctx, conn, other),
         }
@@ -436,7 +436,7 @@ impl Broker {
 
 fn answer(reply: Reply) -> Answer {
     match reply {
-        Reply::View(view) => Answer::View(view),
+        Reply::View(view) => Answer::View(*view),
         Reply::Unregistered => Answer::Unregistered,
         _ => Answer::Failed,
     }

@@ -127,7 +127,7 @@ impl Broker {
             return;
         }
         match packet {
-            Packet::MasterHandshake(it) => self.step_slave(ctx, Input::Packet(MasterPacket::Handshake(it))),
+            Packet::MasterHandshake(it) => self.step_slave(ctx, Input::Packet(MasterPacket::Handshake(*it))),
             Packet::Transfer(it) => self.step_slave(ctx, Input::Packet(MasterPacket::Transfer(it))),
             Packet::Body(cells) => self.take_body(ctx, &cells),
             _ => {}
@@ -194,7 +194,7 @@ impl Broker {
             return;
         };
         match output {
-            Output::SendHandshake(it) => ctx.send(conn, self.node, Packet::SlaveHandshake(it)),
+            Output::SendHandshake(it) => ctx.send(conn, self.node, Packet::SlaveHandshake(Box::new(it))),
             Output::SendAck(offset) => ctx.send(conn, self.node, Packet::Ack(offset)),
             Output::Truncate { to, .. } => self.cut(ctx, to as usize),
             Output::StartAt(offset) => {

@@ -235,7 +235,7 @@ impl Broker {
         if ctx.is(Mutant::CountsConnectionsAsCopies) {
             self.step_master(ctx, master::Input::Ack { link, offset: end, max_offset: end });
         }
-        ctx.send(conn, self.node, Packet::MasterHandshake(handshake));
+        ctx.send(conn, self.node, Packet::MasterHandshake(Box::new(handshake)));
     }
 
     pub(super) fn on_ack(&mut self, ctx: &mut Ctx, conn: ConnId, offset: Offset) {

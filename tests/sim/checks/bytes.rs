@@ -150,7 +150,7 @@ impl Truth {
                 holders + unheard
             }
         };
-        if !replaced && copies < self.copies {
+        if newest.epoch == epoch && copies < self.copies {
             let why = format!("B{} acknowledges with {copies} copies of {}", broker + 1, self.copies);
             self.fail("S4", why);
         }

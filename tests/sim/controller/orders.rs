@@ -92,13 +92,13 @@ impl Controller {
             self.step(ctx, Input::Switching { broker_set: of.name().to_owned() });
         }
         ctx.say(self.node, format_args!("moves mastership of set {} from {} to {}", set.name, plan.from, plan.to));
-        let request = Request::Hold(HoldWritesRequest {
+        let request = Request::Hold(Box::new(HoldWritesRequest {
             broker_name: set.name.clone(),
             master_epoch: set.master_epoch,
             target_broker_id: plan.to,
             drain_mills: DRAIN_MS,
             hold_mills: HOLD_MS,
-        });
+        }));
         ctx.datagram(self.node, master, Packet::Call { id, set: of, request });
         ctx.timer(self.node, (DRAIN_MS as u64 + ANSWER_MARGIN_MS) * 1_000, Timer::Call(id));
     }

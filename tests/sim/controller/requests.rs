@@ -70,7 +70,7 @@ impl Controller {
                 let held = self.process.as_ref().is_some_and(|it| it.raft.lease_holds());
                 let held = held || (ctx.is(Mutant::GrantsLeasesWithoutRaftLease) && self.leads());
                 let raft_lease = if held { RaftLease::Held } else { RaftLease::NotHeld };
-                let mut heartbeat = Heartbeat { connection: conn, raft_lease, ..it };
+                let mut heartbeat = Heartbeat { connection: conn, raft_lease, ..*it };
                 self.note_heartbeat(ctx, conn, set, &heartbeat);
                 if ctx.is(Mutant::RemembersEveryLeaver) {
                     heartbeat.min_in_sync = Some(i32::MAX);
@@ -139,7 +139,7 @@ impl Controller {
         match request {
             Request::NextId => self.read(ctx, asker, |it| Reply::Id(it.next_broker_id(name))),
             Request::Poll => self.read(ctx, asker, |it| {
-                it.get(name).map_or(Reply::Unregistered, |it| Reply::View(view_of(&SetSummary::from(it))))
+                it.get(name).map_or(Reply::Unregistered, |it| Reply::View(Box::new(view_of(&SetSummary::from(it)))))
             }),
             Request::ApplyId { id, check_code } => {
                 let (cluster, broker_set) = ("c".to_owned(), name.to_owned());
@@ -302,8 +302,8 @@ impl Controller {
     fn outcome(&self, ctx: &Ctx, outcome: Outcome) -> Reply {
         match outcome {
             Outcome::BrokerIdApplied => Reply::Done,
-            Outcome::Registered(it) => Reply::View(self.registered(ctx, &it)),
-            Outcome::Elected(it, _) | Outcome::MasterStillAlive(it) => Reply::View(view_of(&it)),
+            Outcome::Registered(it) => Reply::View(Box::new(self.registered(ctx, &it))),
+            Outcome::Elected(it, _) | Outcome::MasterStillAlive(it) => Reply::View(Box::new(view_of(&it))),
             Outcome::Altered(it) => Reply::Altered { set: it.sync_state_set, epoch: it.sync_state_set_epoch },
             Outcome::Refused(
                 Refusal::SetNotRegistered(_) | Refusal::IdNotRegistered { .. } | Refusal::ElectUnknownSet,

@@ -1,6 +1,5 @@
-//! Planted bugs: what a store would leave that leaves out a step. They live in the disk and in what crashes
-//! leave, so that
-//! no released code knows of them.
+//! Planted bugs: what a store would leave that leaves out a step. They live in the disk and in what crashes leave, so
+//! that no released code knows of them.
 
 use crate::rng::Rng;
 use std::path::Path;

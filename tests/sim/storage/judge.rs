@@ -43,7 +43,7 @@ pub fn judge_losses(recovery: &Recovery, unreported: bool, hurt: bool) -> Verdic
 
 /// Whatever happens to the disk, what is in the log is read.
 pub fn judge_reads(store: &Store, model: &Model) -> Verdict {
-    let from = (model.end() - 300).max(store.min_offset()).max(model.base);
+    let from = (model.end() - 300).max(begin(store)).max(model.base);
     let same = read(store, from, model.end()) == model.damaged_bytes(from.min(model.end()), model.end());
     ensure!(same, "S12", "what stands from {from} on is not what was written there");
     Ok(())
@@ -107,14 +107,21 @@ pub fn torn_unseen(store: &Store, model: &Model) -> Option<Offset> {
         return None;
     }
     let (have, want) = (read(store, from, until), model.damaged_bytes(from, until));
+    let differs = |at: usize| have.get(at) != Some(&want[at]);
     let mut torn = None;
-    for at in (0..want.len()).filter(|it| have.get(*it) != Some(&want[*it])) {
+    for at in (0..want.len()).filter(|it| differs(*it)) {
         let offset = from + at as Offset;
         let to_sector_end = SECTOR - offset as usize % SECTOR;
         let zeroes = have.get(at..want.len().min(at + to_sector_end))?.iter().all(|it| *it == 0);
         let record = model.whole().find(|it| it.from <= offset && offset < it.to)?;
-        // Queue, flag and queue offset; then system flag, times and hosts up to the body's length.
-        let unguarded = matches!(offset - record.from, 12..28 | 36..84);
+        // Queue and flag; then system flag, times and hosts up to the body's length. That a queue offset is torn, its
+        // queue tells, if that is the right one.
+        let begin = (record.from - from) as usize;
+        let other_queue = (begin + 12..begin + 16).any(differs);
+        let unguarded = match offset - record.from {
+            20..28 => other_queue,
+            field => matches!(field, 12..20 | 36..84),
+        };
         if !zeroes || !unguarded || offset < model.flushed {
             return None;
         }
@@ -206,7 +213,7 @@ pub fn judge_queues(store: &Store, model: &Model) -> Verdict {
 pub fn judge_flushed(store: &Store, model: &Model, pages: &Pages, log: &Path, from: Offset) -> Verdict {
     let flushed = store.flushed_offset();
     ensure!(flushed <= model.end(), "S11", "flushed {flushed}, the log ends at {}", model.end());
-    let mut at = from.max(model.base).max(store.min_offset());
+    let mut at = from.max(model.base).max(begin(store));
     while at < flushed {
         let start = at - at % FILE_SIZE as Offset;
         let to = flushed.min(start + FILE_SIZE as Offset);

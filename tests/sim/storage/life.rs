@@ -1,6 +1,5 @@
 //! The life of one store: appends of its own and of a master, flushes, cuts, role changes, and the ends of its
-//! processes;
-//! all of it drawn from the seed.
+//! processes; all of it drawn from the seed.
 
 use super::damage;
 use super::flaws::Flaw;
@@ -240,7 +239,7 @@ impl Life {
         for _ in 0..self.rng.between(1, 4) {
             self.number += 1;
             let (message, topic) = message(&mut self.rng, self.number);
-            self.model.arrive(&message, topic, self.wall_ms);
+            self.model.arrive(message, topic, self.wall_ms);
         }
         let mut left = self.rng.below(self.model.incoming.len() as u64 + 1) as usize;
         while left > 0 {

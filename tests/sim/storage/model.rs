@@ -1,5 +1,6 @@
 //! What a store should hold: the log's bytes, the records in them, and what was promised about them.
 
+use super::pages::SECTOR;
 use crate::rng::Rng;
 use bytes::Bytes;
 use proto::Offset;
@@ -138,7 +139,7 @@ impl Model {
     }
 
     /// What the master appends behind what is on its way already.
-    pub fn arrive(&mut self, message: &Message, topic: &'static str, store_timestamp: i64) {
+    pub fn arrive(&mut self, mut message: Message, topic: &'static str, store_timestamp: i64) {
         let mut from = self.end() + self.incoming.len() as Offset;
         let room = FILE_SIZE as usize - from as usize % FILE_SIZE as usize;
         if message.encoded_size() + BLANK_SIZE > room {
@@ -151,11 +152,21 @@ impl Model {
             self.incoming.extend_from_slice(&rest);
             from += room as Offset;
         }
+        take_a_nul(&mut message, from);
         let index = self.next_index(topic, message.queue_id);
         let size = message.encode_into(&mut self.incoming, index, from, store_timestamp).expect("it has room");
         let to = from + size as Offset;
         self.records.push(Stored { from, to, topic, queue: message.queue_id, index });
     }
+}
+
+/// A master that is Java's takes NULs in properties. Where a sector ends, one is not told from what a loss of power
+/// leaves.
+fn take_a_nul(message: &mut Message, from: Offset) {
+    let begin = from + (message.encoded_size() - message.properties.len()) as Offset;
+    let ends_sector = |at: usize| (begin as usize + at + 1).is_multiple_of(SECTOR);
+    let Some(at) = message.properties.find('0').filter(|at| from % 4 == 0 && !ends_sector(*at)) else { return };
+    message.properties.replace_range(at..=at, "\0");
 }
 
 /// Bodies and properties of all lengths, some longer than sectors.

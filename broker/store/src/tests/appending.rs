@@ -204,7 +204,7 @@ async fn a_flush_that_failed_once_is_never_believed_again() {
     let store = master(config(dir.path()));
     let before = store.append(&[message("T", 0, "on disk")]).unwrap().end;
     store.wait_flushed(before).await.unwrap();
-    store.shared.log.flush_failed.store(true, std::sync::atomic::Ordering::Release);
+    *store.shared.log.flush_lock.lock() = crate::commit_log::Flushes::Failed;
     let end = store.append(&[message("T", 0, "lost, maybe")]).unwrap().end;
     let why = store.wait_flushed(end).await.unwrap_err().to_string();
     assert!(why.contains("restart the broker once the disk works"), "{why}");

@@ -36,9 +36,7 @@ impl DiskWatch for Refusing {
 async fn a_flush_that_failed_is_not_tried_again() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Refusing::new("commitlog");
-    let store = Store::open_by_hand(config(dir.path()), disk.clone()).unwrap().0;
-    store.seal_tail().unwrap();
-    store.open_writes(1);
+    let store = master_by_hand(config(dir.path()), disk.clone());
     let end = store.append(&[message("T", 0, "body")]).unwrap().end;
     disk.on.store(true, Ordering::SeqCst);
     store.perform(Duty::Flush);
@@ -57,9 +55,7 @@ async fn a_flush_that_failed_is_not_tried_again() {
 fn a_queue_whose_sync_failed_is_not_vouched_for() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Refusing::new("consumequeue");
-    let store = Store::open_by_hand(config(dir.path()), disk.clone()).unwrap().0;
-    store.seal_tail().unwrap();
-    store.open_writes(1);
+    let store = master_by_hand(config(dir.path()), disk.clone());
     store.append(&[message("T", 0, "body")]).unwrap();
     store.perform(Duty::Dispatch);
     disk.on.store(true, Ordering::SeqCst);
@@ -69,6 +65,63 @@ fn a_queue_whose_sync_failed_is_not_vouched_for() {
     assert_eq!(store.shared.checkpoint.saved().verified, None);
     assert!(store.append(&[message("T", 0, "more")]).is_err(), "another replica has a disk that works");
     assert_eq!(store.disk_probe_age_ms(), u64::MAX);
+}
+
+/// Remembers what was done, in order.
+#[derive(Default)]
+struct Order(Mutex<Vec<(Access, PathBuf)>>);
+
+impl Order {
+    fn position(&self, access: Access, name: &str) -> Option<usize> {
+        self.0.lock().iter().position(|it| it.0 == access && it.1.ends_with(name))
+    }
+}
+
+impl DiskWatch for Order {
+    fn before(&self, access: Access, path: &Path) -> std::io::Result<()> {
+        self.0.lock().push((access, path.to_owned()));
+        Ok(())
+    }
+}
+
+/// A checkpoint that reads as if it were lowered, and is not so on disk, would make a loss of what is cut (S7).
+#[test]
+fn a_start_that_cuts_has_its_checkpoint_on_disk_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Refusing::new("checkpoint");
+    let store = Store::open_by_hand(replicated(dir.path()), disk.clone()).unwrap().0;
+    let mut record = Vec::new();
+    let half = message("T", 0, "body").encode_into(&mut record, 0, 0, 1).unwrap() - 1;
+    store.append_replicated(0, &record[..half]).unwrap();
+    store.perform(Duty::Flush);
+    store.set_confirm_offset(half as i64);
+    store.perform(Duty::Checkpoint);
+    assert_eq!(store.shared.checkpoint.saved().master_flushed_offset, half as i64);
+    disk.on.store(true, Ordering::SeqCst);
+    assert!(store.seal_tail().is_err());
+    drop(store);
+    let order = Arc::new(Order::default());
+    let recovery = Store::open_by_hand(replicated(dir.path()), order.clone()).unwrap().1;
+    assert_eq!((recovery.max_offset, recovery.cut.len()), (0, 1));
+    let synced = order.position(Access::Sync, "checkpoint").expect("a sync of the checkpoint");
+    let cut = order.position(Access::Remove, "commitlog/00000000000000000000").expect("a cut");
+    assert!(synced < cut, "{order:?}", order = order.0.lock());
+}
+
+/// Its process may have died before it had synced the folder, and a loss of power would take the file (S11).
+#[test]
+fn a_log_file_that_was_found_has_its_name_on_disk_before_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_by_hand(config(dir.path()), Refusing::new("")).unwrap().0;
+    store.start_at(100).unwrap();
+    drop(store);
+    std::fs::write(dir.path().join("commitlog/00000000000000000000"), [0; FILE_SIZE as usize]).unwrap();
+    let order = Arc::new(Order::default());
+    let store = Store::open_by_hand(config(dir.path()), order.clone()).unwrap().0;
+    assert_eq!((store.min_offset(), store.max_offset()), (100, 100));
+    order.0.lock().clear();
+    store.append_replicated(100, b"bytes").unwrap();
+    assert!(order.position(Access::Sync, "commitlog").is_some());
 }
 
 /// Refuses writes of consume queues while told to.
@@ -91,9 +144,7 @@ fn messages_that_no_queue_had_room_for_are_there_after_a_restart() {
     for clean in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(QueuesAreFull::default());
-        let store = Store::open_by_hand(config(dir.path()), disk.clone()).unwrap().0;
-        store.seal_tail().unwrap();
-        store.open_writes(1);
+        let store = master_by_hand(config(dir.path()), disk.clone());
         disk.0.store(true, Ordering::SeqCst);
         store.append(&[message("T", 0, "body")]).unwrap();
         store.perform(Duty::Dispatch);
@@ -112,9 +163,7 @@ fn messages_that_no_queue_had_room_for_are_there_after_a_restart() {
 fn what_no_queue_had_room_for_and_was_cut_does_not_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(QueuesAreFull::default());
-    let store = Store::open_by_hand(config(dir.path()), disk.clone()).unwrap().0;
-    store.seal_tail().unwrap();
-    store.open_writes(1);
+    let store = master_by_hand(config(dir.path()), disk.clone());
     store.append(&[message("T", 0, "kept")]).unwrap();
     store.perform(Duty::Dispatch);
     disk.0.store(true, Ordering::SeqCst);
@@ -134,9 +183,7 @@ fn what_no_queue_had_room_for_and_was_cut_does_not_come_back() {
 #[test]
 fn the_next_process_writes_again_what_was_not_known_to_be_on_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_by_hand(replicated(dir.path()), Refusing::new("")).unwrap().0;
-    store.seal_tail().unwrap();
-    store.open_writes(1);
+    let store = master_by_hand(replicated(dir.path()), Refusing::new(""));
     let append = |i: i64| store.append(&[message("T", 0, format!("{i:0>100}"))]).unwrap().end;
     let known = (0..30).map(append).last().unwrap();
     store.perform(Duty::Flush);

@@ -339,6 +339,22 @@ fn a_log_may_start_anywhere() {
     }
 }
 
+/// Its one message is far behind what the other queues vouch for.
+#[test]
+fn a_queue_that_was_lost_with_the_checkpoint_is_built_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = master(config(dir.path()));
+    store.append(&[message("U", 0, "alone")]).unwrap();
+    fill(&store, 0..45);
+    wait_dispatched(&store);
+    store.shutdown().unwrap();
+    drop(store);
+    no_checkpoint(dir.path());
+    fs::remove_dir_all(dir.path().join("consumequeue/U")).unwrap();
+    let store = Store::open(config(dir.path())).unwrap().0;
+    assert_eq!((bodies(&store, "U", 0), seen(&store)), (vec!["alone".to_owned()], halves(0..45)));
+}
+
 /// S7: only a host that started anew loses what a dead process had not flushed; and it is reported until the
 /// controllers know it.
 #[test]

@@ -106,6 +106,48 @@ fn a_cut_below_the_log_empties_it() {
     assert_eq!((recovery.max_offset, store.min_offset()), (3 * FILE_SIZE as i64, -1));
 }
 
+#[test]
+fn an_emptied_log_goes_on_where_it_was_cut_whatever_was_its_start_before() {
+    let file_size = FILE_SIZE as i64;
+    for to in [file_size, file_size + 50] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(replicated(dir.path())).unwrap().0;
+        store.start_at(file_size + 100).unwrap();
+        store.open_writes(1);
+        fill(&store, 0..3, 'a');
+        store.close_writes("deposed");
+        store.truncate(to, 1).unwrap();
+        drop(store);
+        let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
+        assert_eq!((recovery.max_offset, store.min_offset()), (to, -1));
+        store.open_writes(2);
+        fill(&store, 0..3, 'b');
+        assert_eq!(store.min_offset(), to);
+    }
+}
+
+/// The log's only file loses its only record at a start: it was cut in its middle before.
+#[test]
+fn a_log_that_recovery_empties_is_not_taken_for_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = master(replicated(dir.path()));
+    let old = fill(&store, 0..60, 'a');
+    store.set_confirm_offset(i64::MAX);
+    wait_dispatched(&store);
+    store.close_writes("deposed");
+    store.shared.save_checkpoint().unwrap();
+    while store.clean_expired(i64::MAX / 2).unwrap() > 0 {}
+    let begin = store.min_offset();
+    let first = old.iter().find(|it| it.offsets[0] == begin).unwrap();
+    assert!(begin > 0);
+    store.truncate(first.end - 3, 1).unwrap();
+    drop(store);
+    for start in 0..2 {
+        let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
+        assert_eq!((recovery.max_offset, store.min_offset()), (begin, -1), "start {start}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_waits_for_a_cut_byte_is_told() {
     let dir = tempfile::tempdir().unwrap();
@@ -144,9 +186,7 @@ impl DiskWatch for Unsynced {
 fn the_checkpoint_of_a_cut_vouches_for_nothing_that_is_not_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(Unsynced::default());
-    let store = Store::open_by_hand(replicated(dir.path()), disk.clone()).unwrap().0;
-    store.seal_tail().unwrap();
-    store.open_writes(1);
+    let store = master_by_hand(replicated(dir.path()), disk.clone());
     let old = fill(&store, 0..60, 'a');
     store.set_confirm_offset(i64::MAX);
     store.perform(Duty::Dispatch);

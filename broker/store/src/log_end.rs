@@ -1,0 +1,142 @@
+//! Where the log ends when a process begins: behind its last whole record (S12). What stands behind is cut.
+
+use crate::append::QueueOffsets;
+use crate::checkpoint::Checkpoint;
+use crate::durable::At;
+use crate::mapped_file::{MappedFile, file_name};
+use crate::scan::{Step, Verify, may_lack_queue_offset};
+use crate::{Shared, StoreError};
+use proto::Offset;
+use proto::message::{Record, sys_flag};
+use tracing::warn;
+
+/// Where the log ends, and why it does not go on if that is not plain emptiness.
+pub(crate) struct LogEnd {
+    pub at: Offset,
+    pub why: Option<String>,
+}
+
+impl Shared {
+    /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what
+    /// the queues hold.
+    pub fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
+        let min = self.log.min();
+        // Lost, and perhaps not it alone: only the whole log tells what belongs into the queues.
+        if *saved == Checkpoint::default() {
+            return min;
+        }
+        let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
+        let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Checksum) {
+            Step::Record(first) if unclean => {
+                first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
+            }
+            Step::Record(first) => first.physical_offset <= built,
+            _ => false,
+        };
+        self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
+    }
+
+    /// Verifies record after record from `begin`, a record boundary. What ends at `on_disk` or before was flushed; if
+    /// that is not everything, the consume queues hold what is below `begin`, and nothing else.
+    pub fn find_end(&self, begin: Offset, on_disk: Offset) -> LogEnd {
+        let mut at = begin;
+        let mut next = QueueOffsets::default();
+        loop {
+            let Some(file) = self.log.find(at) else { return LogEnd { at, why: None } };
+            let why = match file.step(at, file.size(), Verify::Checksum) {
+                Step::Record(record) => {
+                    let end = at + record.size as Offset;
+                    if sys_flag::is_indexed(record.sys_flag) {
+                        if end > on_disk
+                            && self.is_taken(&record, &next)
+                            && may_lack_queue_offset(file.bytes(0..file.size()), file.position(at))
+                        {
+                            let why = format!("record with queue offset {}: not all was written", record.queue_offset);
+                            return LogEnd { at, why: Some(why) };
+                        }
+                        next.set(record.topic, record.queue_id, record.queue_offset + 1);
+                    }
+                    at = end;
+                    continue;
+                }
+                Step::NextFile(next) => {
+                    at = next;
+                    continue;
+                }
+                Step::Unwritten => None,
+                Step::Partial => Some("record longer than its file".to_owned()),
+                Step::Invalid(why) => Some(why),
+            };
+            return LogEnd { at, why };
+        }
+    }
+
+    /// Whether its queue has gone on beyond a record's queue offset. That of a topic that was deleted on the master and
+    /// not here yet has, too: so a record is not cut for that alone.
+    fn is_taken(&self, record: &Record<'_>, next: &QueueOffsets) -> bool {
+        let (topic, id) = (record.topic, record.queue_id);
+        let expected = match next.get(topic, id) {
+            0 => self.queues.get(topic, id).map_or(0, |queue| queue.next()),
+            seen => seen,
+        };
+        record.queue_offset < expected
+    }
+
+    /// Makes the log end at `end`: what stands behind can never become records again. Says what that was.
+    pub fn cut_after(&self, end: &LogEnd) -> Result<Vec<String>, StoreError> {
+        let files = self.log.files().clone();
+        let mut data_end = None;
+        for file in files.iter().filter(|file| file.end() > end.at) {
+            let from = file.position(end.at.max(file.start));
+            if file.has_data_after(from).at(&file.path, "look for data after the log's end")? {
+                data_end = Some(file.end());
+            }
+        }
+        let mut said = Vec::new();
+        if let Some(data_end) = data_end {
+            let name = self.log.find(end.at).map_or_else(|| file_name(end.at), |file| file_name(file.start));
+            let why = end.why.as_deref().unwrap_or("not written, yet there is data behind");
+            let mut note = format!("commit log {name} at {}: {why}; recovery cut the log here", end.at);
+            if let Some(next) = self.intact_behind(end.at) {
+                if end.at == self.log.min() {
+                    return Err(StoreError::Unusable(format!(
+                        "{}: commit log {name} is damaged at its very start ({why}) and intact at {next}; restore it \
+                         from another replica, \
+                         or move the store away to copy everything from the master",
+                        self.log.dir.display()
+                    )));
+                }
+                let kept = self.keep_tail(0, end.at, data_end)?;
+                note += &format!("; intact records stood behind (at {next}), kept in {}", kept.path.display());
+            }
+            warn!(offset = end.at, "{note}");
+            said.push(note);
+        }
+        if data_end.is_some() || files.iter().any(|file| file.start >= end.at) {
+            if files.iter().all(|file| file.start >= end.at) {
+                // No file will tell where the log ends.
+                self.save_log_start(end.at)?;
+            }
+            if data_end.is_some() {
+                // Half a record that was flushed must not look like a loss to the start after a crash. Saved even if it
+                // reads so already: the process before may have had no time to sync it, or have tried in vain.
+                self.checkpoint.save(|it| it.lower(end.at, end.at))?;
+            }
+            self.log.cut(end.at)?;
+        }
+        Ok(said)
+    }
+
+    /// A whole record behind a damaged one: in its place by the damaged record's size, or at the start of a later file.
+    fn intact_behind(&self, at: Offset) -> Option<Offset> {
+        let is_record = |at: Offset| {
+            let Some(file) = self.log.find(at) else { return false };
+            matches!(file.step(at, file.size(), Verify::Checksum), Step::Record(_))
+        };
+        let file = self.log.find(at)?;
+        let size = file.bytes(file.position(at)..file.size()).first_chunk().map_or(0, |size| i32::from_be_bytes(*size));
+        let neighbour = (size > 0).then(|| at + i64::from(size)).filter(|next| *next < file.end());
+        let later = self.log.files().iter().map(|file| file.start).filter(|start| *start > at).collect::<Vec<_>>();
+        neighbour.into_iter().chain(later).find(|next| is_record(*next))
+    }
+}
