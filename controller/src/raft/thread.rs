@@ -123,6 +123,9 @@ struct Driver<D> {
     applied: u64,
     pending: Pending,
     reads: Reads,
+    /// The term in which this leader has told another one to take over, which then waits for nobody's lease: nothing
+    /// proves any more that nobody else leads.
+    handed_over: Option<u64>,
     outbox: Outbox,
     reports: Vec<Report>,
     events: mpsc::Sender<Event>,
@@ -204,6 +207,7 @@ impl<D: Disk> Driver<D> {
             applied,
             pending: Pending { nonce: node::clock::wall_ms() as u64, ..Default::default() },
             reads: Reads::default(),
+            handed_over: None,
             outbox,
             reports: Vec::new(),
             events,
@@ -367,6 +371,7 @@ impl<D: Disk> Driver<D> {
         self.choose_election_timeout();
         self.node.tick();
         self.ticks += 1;
+        self.end_failed_transfer();
         // Renews the lease as often as heartbeats go out.
         if self.ticks.is_multiple_of(HEARTBEAT_TICKS) {
             self.begin_round(now);

@@ -11,6 +11,7 @@ use ::raft::StateRole;
 use ::raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry, EntryType};
 use anyhow::{Context, bail};
 use protobuf::Message as _;
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tracing::info;
 
@@ -50,8 +51,28 @@ impl<D: Disk> Driver<D> {
             Ask::Transfer { name } => {
                 let id = self.members.check_transfer(name)?;
                 self.node.transfer_leader(id);
+                if self.node.raft.lead_transferee.is_some() {
+                    self.handed_over = Some(self.node.raft.term);
+                    self.reads.lease_until = 0;
+                    self.lease.store(0, Ordering::Release);
+                }
                 Ok(None)
             }
+        }
+    }
+
+    /// This leader's lease is over: the successor's election waits for none (S5).
+    pub(super) fn has_handed_over(&self) -> bool {
+        self.handed_over == Some(self.node.raft.term)
+    }
+
+    /// A transfer that came to nothing in time may still do so: the message may be under way. In a new term it counts
+    /// for nothing, and whoever leads that has a lease.
+    pub(super) fn end_failed_transfer(&mut self) {
+        let raft = &mut self.node.raft;
+        let leads = raft.state == StateRole::Leader;
+        if leads && self.handed_over == Some(raft.term) && raft.lead_transferee.is_none() {
+            raft.become_follower(raft.term, ::raft::INVALID_ID);
         }
     }
 

@@ -51,8 +51,12 @@ impl<D: Disk> Driver<D> {
     }
 
     /// Followers that answered ignore other candidates for one election timeout; a tick may have been about to pass
-    /// when they answered, and a third of the rest covers drift between their clock and ours.
+    /// when they answered, and a third of the rest covers drift between their clock and ours. They do not ignore the
+    /// one that was told to take over.
     pub(super) fn lease_length(&self) -> Millis {
+        if self.has_handed_over() {
+            return 0;
+        }
         self.tick * (ELECTION_TICKS as Millis - 1) * 2 / 3
     }
 
