@@ -54,7 +54,7 @@ lint: rocksdb
 	cargo clippy --workspace --all-targets -- -D warnings
 
 # The same seed strikes with the same faults. What it finds does not depend on the seed alone: these are real processes.
-# BATON_KEEP=1 leaves the folder of a run that failed. CONTROL=java breaks RocketMQ's own servers and counts what they lose.
+# BATON_KEEP=1 leaves the folder of a run that failed, or that was Java's. CONTROL=java breaks RocketMQ's own servers and counts what they lose.
 chaos: rocksdb
 	cargo build -p baton -p baton-preload
 	BATON_CHAOS_MINUTES=$(or $(MINUTES),10) BATON_CHAOS_SEED=$(SEED) BATON_CHAOS_CONTROL=$(CONTROL) cargo test -p baton-tests --test chaos faults_at_random -- --nocapture

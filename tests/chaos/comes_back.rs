@@ -1,24 +1,19 @@
 //! Supervised brokers: a killed or restarted one is back at its address before anybody is refused, and what a
 //! supervisor does about a broker that cannot come back.
 
+mod stay;
+
 use baton_tests::cluster::{Node, broker_config, free_port};
-use baton_tests::history::body;
 use baton_tests::process::{Process, binary};
-use baton_tests::queries::{self, OK};
+use baton_tests::queries::{self, OK, TEST_GROUP};
 use baton_tests::supervised::tell;
 use baton_tests::wire::{self, Connection};
-use baton_tests::{Cluster, ClusterSpec, History, PATIENCE, SECOND, one_at_a_time, wait_until};
+use baton_tests::{Cluster, ClusterSpec, PATIENCE, SECOND, one_at_a_time, wait_until};
 use rustix::process::{Pid, Signal, test_kill_process};
+use stay::Stay;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-
-const GO_AWAY: i32 = 1500;
-/// Far more than anything takes, on a loaded machine too; a request without an answer is a failure here.
-const SEND_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A supervised broker without controllers and nameserver.
 fn alone(folder: &Path, keys: &[String]) -> Node {
@@ -45,180 +40,11 @@ fn is_gone(pid: i32) -> bool {
     test_kill_process(Pid::from_raw(pid).expect("a process id")).is_err()
 }
 
-/// Clients that stay with one address each, as Java's do between two looks at their routes: a producer, which sends
-/// again what had no answer, and a consumer with long polling. Refused connections, codes that are no success and, as
-/// far as they count as failures in the case at hand, lost connections are what they complain about.
-struct Stay {
-    history: Arc<History>,
-    complaints: Arc<Mutex<Vec<String>>>,
-    lost_connections: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Stay {
-    fn start(topic: &str, addresses: &[String]) -> Stay {
-        let mut stay = Stay {
-            history: Arc::new(History::new(topic, addresses.len())),
-            complaints: Arc::default(),
-            lost_connections: Arc::default(),
-            stop: Arc::default(),
-            threads: Vec::new(),
-        };
-        for (id, address) in addresses.iter().enumerate() {
-            for role in [produce, consume] {
-                let client = Client {
-                    id,
-                    address: address.clone(),
-                    history: stay.history.clone(),
-                    complaints: stay.complaints.clone(),
-                    lost_connections: stay.lost_connections.clone(),
-                    stop: stay.stop.clone(),
-                };
-                stay.threads.push(std::thread::spawn(move || role(&client)));
-            }
-        }
-        stay
-    }
-
-    #[track_caller]
-    fn wait_progress(&self, count: u64) {
-        let before = self.history.acknowledged_each();
-        wait_until("every producer gets messages acknowledged", PATIENCE, || {
-            self.history.acknowledged_each().iter().zip(&before).all(|(now, before)| *now >= before + count)
-        });
-    }
-
-    /// Ends the clients; complaints, lost connections.
-    fn stop(mut self) -> (Arc<History>, Vec<String>, Vec<String>) {
-        self.end();
-        let said = |it: &Mutex<Vec<String>>| it.lock().expect("a client has failed").clone();
-        (self.history.clone(), said(&self.complaints), said(&self.lost_connections))
-    }
-
-    fn end(&mut self) {
-        self.stop.store(true, Relaxed);
-        for thread in self.threads.drain(..) {
-            assert!(thread.join().is_ok() || std::thread::panicking(), "a client has failed");
-        }
-    }
-}
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-struct Client {
-    id: usize,
-    address: String,
-    history: Arc<History>,
-    complaints: Arc<Mutex<Vec<String>>>,
-    lost_connections: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Client {
-    fn complain(&self, what: String) {
-        self.complaints.lock().expect("another client has failed").push(format!("{}: {what}", self.address));
-    }
-
-    /// Asks until there is an answer other than GO_AWAY, on new connections where needed; `before` each attempt.
-    fn ask(
-        &self,
-        connection: &mut Option<Connection>,
-        request: &proto::Command,
-        before: impl Fn(),
-    ) -> Option<proto::Command> {
-        while !self.stop.load(Relaxed) {
-            let Some(open) = connection else {
-                match Connection::open(&self.address, SEND_TIMEOUT) {
-                    Ok(open) => *connection = Some(open),
-                    Err(error) => {
-                        self.complain(format!("connection refused: {error}"));
-                        std::thread::sleep(std::time::Duration::from_millis(10));
-                    }
-                }
-                continue;
-            };
-            before();
-            match open.call(request.clone(), SEND_TIMEOUT) {
-                Ok(answer) if answer.code == GO_AWAY => *connection = None,
-                Ok(answer) => return Some(answer),
-                Err(error) => {
-                    let what = format!("{}: request {} had no answer: {error}", self.address, request.code);
-                    self.lost_connections.lock().expect("another client has failed").push(what);
-                    *connection = None;
-                }
-            }
-        }
-        None
-    }
-}
-
-fn produce(client: &Client) {
-    let (mut connection, mut sequence) = (None, 1);
-    while !client.stop.load(Relaxed) {
-        let request = queries::send_request(&client.history.topic, client.id as i32, body(client.id, sequence, 256));
-        match client.ask(&mut connection, &request, || client.history.sending(client.id, sequence)) {
-            Some(answer) if answer.code == OK => {
-                client.history.acknowledged(client.id, sequence);
-                sequence += 1;
-            }
-            Some(answer) => {
-                client.complain(format!("send: {} {:?}", answer.code, answer.remark));
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
-            None => return,
-        }
-    }
-}
-
-fn consume(client: &Client) {
-    let (mut connection, mut offset) = (None, 0);
-    while !client.stop.load(Relaxed) {
-        let request = pull_request(&client.history.topic, client.id as i32, offset);
-        match client.ask(&mut connection, &request, || ()) {
-            // Found, not found, try again at once.
-            Some(answer) if [OK, 19, 20].contains(&answer.code) => {
-                let next = answer.ext.get("nextBeginOffset").and_then(|it| it.parse::<i64>().ok());
-                let next = next.expect("a pull answer says where to go on");
-                if next < offset {
-                    client.complain(format!("pull: sent back from {offset} to {next}"));
-                }
-                offset = next;
-            }
-            Some(answer) => {
-                client.complain(format!("pull at {offset}: {} {:?}", answer.code, answer.remark));
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
-            None => return,
-        }
-    }
-}
-
-/// With long polling, as Java's consumers pull.
-fn pull_request(topic: &str, queue_id: i32, offset: i64) -> proto::Command {
-    proto::Command::request(11)
-        .with_ext("consumerGroup", "test-consumer")
-        .with_ext("topic", topic)
-        .with_ext("queueId", queue_id)
-        .with_ext("queueOffset", offset)
-        .with_ext("maxMsgNums", 32)
-        .with_ext("sysFlag", 6)
-        .with_ext("commitOffset", 0)
-        .with_ext("suspendTimeoutMillis", 1000)
-        .with_ext("subscription", "*")
-        .with_ext("subVersion", 0)
-        .with_ext("expressionType", "TAG")
-}
-
 #[track_caller]
 fn create_topic(address: &str, topic: &str, queues: i32) {
     let answer = queries::create_topic(address, topic, queues).expect("the broker answers");
     assert_eq!(answer.code, OK, "{:?}", answer.remark);
-    let answer = queries::create_group(address, "test-consumer").expect("the broker answers");
+    let answer = queries::create_group(address, TEST_GROUP).expect("the broker answers");
     assert_eq!(answer.code, OK, "{:?}", answer.remark);
 }
 
@@ -267,7 +93,7 @@ fn a_rolling_restart_of_supervised_brokers_fails_no_send_and_no_pull() {
     cluster.wait_whole();
     cluster.create_topic("orders", 3);
     let master = cluster.brokers[cluster.wait_master()].address.clone();
-    assert_eq!(queries::create_group(&master, "test-consumer").expect("the master answers").code, OK);
+    assert_eq!(queries::create_group(&master, TEST_GROUP).expect("the master answers").code, OK);
     let addresses: Vec<_> = cluster.brokers.iter().map(|it| it.address.clone()).collect();
     wait_until("every replica knows topic and group", PATIENCE, || {
         addresses.iter().all(|it| queries::knows_topic(it, "orders"))
@@ -295,7 +121,7 @@ fn a_killed_master_serves_at_its_address_again_as_a_slave() {
     cluster.launch_all();
     cluster.create_topic("orders", 1);
     let first = cluster.wait_whole();
-    assert_eq!(queries::create_group(&first.master_address, "test-consumer").expect("an answer").code, OK);
+    assert_eq!(queries::create_group(&first.master_address, TEST_GROUP).expect("an answer").code, OK);
     let stay = Stay::start("orders", std::slice::from_ref(&first.master_address));
     stay.wait_progress(10);
     let master = cluster.wait_master();

@@ -1,6 +1,6 @@
 //! Delayed messages and messages that were sent back, through the death of the master that has them.
 
-use baton_tests::wire::{Connection, call};
+use baton_tests::wire::call;
 use baton_tests::{Cluster, ClusterSpec, PATIENCE, one_at_a_time, queries, wait_for, wait_until};
 use proto::Command;
 use std::collections::BTreeSet;
@@ -26,17 +26,8 @@ fn send(cluster: &Cluster, body: &str, level: i32) {
 
 /// Every body in queue 0 of the topic, in its order. `None` while nobody can be asked.
 fn bodies(cluster: &Cluster, topic: &str) -> Option<Vec<String>> {
-    let master = cluster.master()?;
-    let mut connection = Connection::open(&cluster.brokers[master].address, PROMPT).ok()?;
-    let (mut all, mut offset) = (Vec::new(), 0);
-    loop {
-        let (records, next) = queries::pull(&mut connection, topic, 0, offset).ok()?;
-        if records.is_empty() {
-            return Some(all);
-        }
-        all.extend(records.into_iter().map(|it| String::from_utf8_lossy(&it.body).into_owned()));
-        offset = next;
-    }
+    let all = queries::read_queue(&cluster.brokers[cluster.master()?].address, topic, 0)?;
+    Some(all.into_iter().map(|it| String::from_utf8_lossy(&it.body).into_owned()).collect())
 }
 
 /// Waits until all of these are there; returns everything that is.

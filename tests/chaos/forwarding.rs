@@ -30,16 +30,8 @@ fn keyed(topic: &str, queue: i32, key: &str) -> Command {
 
 /// Every record of a queue, as the master serves it.
 fn read_all(cluster: &Cluster, topic: &str, queue: i32) -> Vec<Record> {
-    let mut connection = open(&cluster.brokers[cluster.wait_master()]);
-    let (mut all, mut next) = (Vec::new(), 0);
-    loop {
-        let (records, after) = queries::pull(&mut connection, topic, queue, next).expect("a pull");
-        if records.is_empty() {
-            return all;
-        }
-        all.extend(records);
-        next = after;
-    }
+    let master = &cluster.brokers[cluster.wait_master()].address;
+    queries::read_queue(master, topic, queue).expect("the master serves the queue")
 }
 
 #[test]

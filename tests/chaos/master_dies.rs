@@ -1,6 +1,6 @@
 //! `kill -9` of the master under load, again and again.
 
-use baton_tests::{Cluster, ClusterSpec, Load, SECOND, logs, one_at_a_time, queries, wait_until};
+use baton_tests::{Cluster, ClusterSpec, Load, SECOND, one_at_a_time, queries, wait_until};
 use std::collections::BTreeSet;
 
 /// The killed one comes back as a slave between rounds, so that each round starts with a whole set.
@@ -28,8 +28,7 @@ fn thirty_masters_killed_in_a_row_lose_nothing_acknowledged() {
     let account = history.check(cluster.nameserver());
     println!("30 rounds: {account:?}, longest gap between two acknowledgements {:?}", history.longest_gap());
     assert!(masters.len() > 1, "mastership must have moved");
-    let epochs = cluster.wait_equal_logs();
-    logs::assert_identical(&cluster.brokers, epochs[0].max_offset);
+    cluster.assert_one_log();
 }
 
 /// A single failover in detail: who is master, what the nameserver says, and where the old one ends up.
@@ -58,9 +57,7 @@ fn a_killed_master_returns_as_a_slave_of_its_successor() {
             && route.values().any(|it| *it == cluster.brokers[old].address)
     });
     load.stop().check(cluster.nameserver());
-    let epochs = cluster.wait_equal_logs();
-    assert!(epochs.iter().all(|it| it.entries == epochs[0].entries), "one history on all replicas: {epochs:?}");
-    logs::assert_identical(&cluster.brokers, epochs[0].max_offset);
+    cluster.assert_one_history();
 }
 
 /// Our own client follows by itself: its callers see slow sends, never failed ones.

@@ -6,7 +6,7 @@
 use baton_tests::cluster::{BROKER_SET, Cluster, ClusterSpec};
 use baton_tests::netns::Network;
 use baton_tests::wire::Connection;
-use baton_tests::{Load, PATIENCE, SECOND, logs, loudly, one_at_a_time, queries, wait_for, wait_until};
+use baton_tests::{Load, PATIENCE, SECOND, loudly, one_at_a_time, queries, wait_for, wait_until};
 use std::sync::Arc;
 
 /// A cluster on a network with two topics: `orders` for producers that ask where the master is, `faithful` for those
@@ -63,9 +63,7 @@ impl Apart {
         for load in loads {
             load.stop().check(self.cluster.nameserver());
         }
-        let epochs = self.cluster.wait_equal_logs();
-        assert!(epochs.iter().all(|it| it.entries == epochs[0].entries), "one history on all replicas: {epochs:?}");
-        logs::assert_identical(&self.cluster.brokers, epochs[0].max_offset);
+        self.cluster.assert_one_history();
     }
 }
 

@@ -16,13 +16,6 @@ fn send(cluster: &Cluster, topic: &str, count: u64) {
     load.stop().check(cluster.nameserver());
 }
 
-#[track_caller]
-fn assert_one_log(cluster: &Cluster) {
-    let epochs = cluster.wait_equal_logs();
-    assert!(epochs.iter().all(|it| it.entries == epochs[0].entries), "one history on all replicas: {epochs:?}");
-    logs::assert_identical(&cluster.brokers, epochs[0].max_offset);
-}
-
 /// A whole cluster, and brokers that were prepared with the others and are not started yet.
 fn holding_back(spec: &ClusterSpec, late: usize) -> (Cluster, Vec<Node>) {
     let mut cluster = Cluster::prepare(spec);
@@ -59,7 +52,7 @@ fn c2_a_slave_follows_a_killed_master_which_returns_as_its_slave() {
     cluster.brokers[old].start();
     let whole = cluster.wait_whole();
     assert_eq!(whole.master_id, after.master_id);
-    assert_one_log(&cluster);
+    cluster.assert_one_history();
     wait_until("the nameserver shows the old master as a slave", PATIENCE, || {
         let route = queries::route(cluster.nameserver(), "after", "broker-a").unwrap_or_default();
         route.get(&0) == Some(&after.master_address) && route.get(&before.master_id) == Some(&before.master_address)
@@ -111,7 +104,7 @@ fn c4_sends_and_replication_go_on_without_controllers() {
     let before = cluster.wait_whole();
     cluster.controllers[0].kill();
     send(&cluster, "orders", 50);
-    assert_one_log(&cluster);
+    cluster.assert_one_history();
     cluster.controllers[0].start();
     let after = cluster.wait_whole();
     assert_eq!((after.master_id, after.master_epoch), (before.master_id, before.master_epoch));
@@ -130,7 +123,7 @@ fn c5_a_third_broker_joins_and_gets_what_was_and_what_comes() {
     assert_eq!(cluster.wait_whole().in_sync.len(), 3);
     load.wait_progress(50);
     load.stop().check(cluster.nameserver());
-    assert_one_log(&cluster);
+    cluster.assert_one_history();
 }
 
 /// The log's first file and the beginning of the history are gone; a new replica gets the rest and counts.

@@ -19,19 +19,7 @@ fn send(cluster: &Cluster, queue_id: i32, body: &str) {
 }
 
 fn pull(queue_id: i32, offset: i64, hold: Duration) -> Command {
-    const SUSPEND: i32 = 2;
-    const SUBSCRIPTION: i32 = 4;
-    Command::request(11)
-        .with_ext("consumerGroup", "readers")
-        .with_ext("topic", "orders")
-        .with_ext("queueId", queue_id)
-        .with_ext("queueOffset", offset)
-        .with_ext("maxMsgNums", 32)
-        .with_ext("sysFlag", SUBSCRIPTION | if hold.is_zero() { 0 } else { SUSPEND })
-        .with_ext("commitOffset", 0)
-        .with_ext("suspendTimeoutMillis", hold.as_millis())
-        .with_ext("subscription", "*")
-        .with_ext("subVersion", 0)
+    queries::pull_request("readers", "orders", queue_id, offset, hold)
 }
 
 fn number(answer: &Command, field: &str) -> i64 {

@@ -2,7 +2,7 @@
 
 use crate::java::Java;
 use crate::process::Process;
-use crate::{PATIENCE, queries, wire};
+use crate::queries;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -199,27 +199,19 @@ impl Stored {
 #[track_caller]
 pub fn stored(master: &str, topic: &str, queues: i32) -> Stored {
     let mut stored = Stored::default();
-    let mut connection = wire::Connection::open(master, PATIENCE).expect("the master takes connections");
     for queue in 0..queues {
         let mut highest: BTreeMap<usize, u64> = BTreeMap::new();
-        let (mut offset, mut in_order) = (0, Vec::new());
-        loop {
-            let (records, next) = queries::pull(&mut connection, topic, queue, offset).expect("the queue is readable");
-            if records.is_empty() {
-                break;
+        let mut in_order = Vec::new();
+        for record in queries::read_queue(master, topic, queue).expect("the queue is readable") {
+            let (lane, number) = parse(&record.body);
+            in_order.push((lane, number));
+            if !stored.numbers.insert((lane, number)) {
+                stored.repeated += 1;
+                continue;
             }
-            for record in records {
-                let (lane, number) = parse(&record.body);
-                in_order.push((lane, number));
-                if !stored.numbers.insert((lane, number)) {
-                    stored.repeated += 1;
-                    continue;
-                }
-                let highest = highest.entry(lane).or_default();
-                stored.out_of_order += u64::from(number < *highest);
-                *highest = number.max(*highest);
-            }
-            offset = next;
+            let highest = highest.entry(lane).or_default();
+            stored.out_of_order += u64::from(number < *highest);
+            *highest = number.max(*highest);
         }
         stored.queues.push(in_order);
     }

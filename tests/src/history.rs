@@ -5,15 +5,15 @@
 //! 2, 3 … without a gap, and every acknowledged number must be among them. Repetitions are allowed as often as a
 //! number was sent, and counted.
 
-use crate::cluster::BROKER_SET;
-use crate::queries;
-use crate::record::Record;
-use crate::wire::Connection;
+mod contents;
+
 use crate::{PATIENCE, holds_within};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+pub use contents::Contents;
 
 /// A producer that rests a few milliseconds between two sends stands still when it rests so long.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -53,15 +53,6 @@ pub struct Account {
     pub duplicated: u64,
     /// Came for the first time after a later one.
     pub out_of_order: u64,
-}
-
-/// A queue as a consumer reads it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Contents {
-    /// In queue order.
-    pub numbers: Vec<u64>,
-    /// What no consumer should find.
-    pub wrong: Vec<String>,
 }
 
 impl History {
@@ -125,9 +116,22 @@ impl History {
         (0..self.producers()).map(|it| self.track(it).acknowledged).sum()
     }
 
-    /// Every producer's count, to see that each of them goes on.
-    pub fn acknowledged_each(&self) -> Vec<u64> {
+    fn acknowledged_each(&self) -> Vec<u64> {
         (0..self.producers()).map(|it| self.track(it).acknowledged).collect()
+    }
+
+    /// Whether every producer has had `count` more messages acknowledged when that time is up.
+    pub fn progresses_within(&self, count: u64, patience: Duration) -> bool {
+        let before = self.acknowledged_each();
+        holds_within(patience, || {
+            self.acknowledged_each().iter().zip(&before).all(|(now, before)| *now >= before + count)
+        })
+    }
+
+    /// The same for those who rely on it.
+    #[track_caller]
+    pub fn wait_progress(&self, count: u64, patience: Duration) {
+        assert!(self.progresses_within(count, patience), "not every producer got {count} acknowledged in {patience:?}");
     }
 
     pub fn longest_gap(&self) -> Duration {
@@ -146,22 +150,27 @@ impl History {
         account
     }
 
-    /// The same for those who want to know everything: the counts, and every complaint.
+    /// The same for those who want to know everything: the counts, and every complaint. A queue that nobody serves is a
+    /// complaint and counts for nothing: what is in it is not known to be lost.
     pub fn judge(&self, nameserver: &str) -> (Account, Vec<String>) {
         let (mut all, mut complaints) = (Account::default(), Vec::new());
         for producer in 0..self.producers() {
             let track = self.track(producer).clone();
-            let contents = self.read_all(nameserver, producer, track.acknowledged);
-            let (of_queue, wrong) = judge(&contents.numbers, &track);
-            let wrong = contents.wrong.into_iter().chain(wrong);
-            complaints.extend(wrong.map(|it| format!("{}: producer {producer}: {it}", self.topic)));
-            all.add(of_queue);
+            let wrong = match self.read_all(nameserver, producer, track.acknowledged) {
+                Some(contents) => {
+                    let (of_queue, wrong) = judge(&contents.numbers, &track);
+                    all.add(of_queue);
+                    contents.complaint().into_iter().chain(wrong).collect()
+                }
+                None => vec!["the queue cannot be read".to_owned()],
+            };
+            complaints.extend(wrong.iter().map(|it| format!("{}: producer {producer}: {it}", self.topic)));
         }
         (all, complaints)
     }
 
     /// What can be read when everything acknowledged should be: at once, or when patience has ended.
-    fn read_all(&self, nameserver: &str, producer: usize, acknowledged: u64) -> Contents {
+    fn read_all(&self, nameserver: &str, producer: usize, acknowledged: u64) -> Option<Contents> {
         let mut last = None;
         holds_within(PATIENCE, || {
             let contents = self.read(nameserver, producer);
@@ -171,31 +180,12 @@ impl History {
             last = contents.or(last.take());
             is_whole
         });
-        last.unwrap_or_else(|| Contents { numbers: Vec::new(), wrong: vec!["the queue cannot be read".to_owned()] })
+        last
     }
 
-    /// A producer's queue from its beginning to where it ends now. What is not there is stepped over and noted. `None`
-    /// while the master cannot be read.
+    /// A producer's queue. `None` while the master cannot be read.
     pub fn read(&self, nameserver: &str, producer: usize) -> Option<Contents> {
-        let queue_id = producer as i32;
-        let master = queries::master_address(nameserver, &self.topic, BROKER_SET)?;
-        let end = queries::queue_end(&master, &self.topic, queue_id)?;
-        let mut connection = Connection::open(&master, Duration::from_secs(1)).ok()?;
-        let (mut contents, mut offset, mut missing) = (Contents::default(), 0, BTreeSet::new());
-        while offset < end {
-            let (records, next) = queries::pull(&mut connection, &self.topic, queue_id, offset).ok()?;
-            if records.is_empty() {
-                let next = next.clamp(offset + 1, end);
-                missing.extend((offset..next).map(|it| it as u64));
-                offset = next;
-            }
-            for record in records {
-                contents.take(&record, &self.topic, producer, offset);
-                offset = record.queue_offset.max(offset) + 1;
-            }
-        }
-        contents.wrong.extend(complaint(&format!("places below {end} with nothing to read"), &missing));
-        Some(contents)
+        Contents::read(nameserver, &self.topic, producer)
     }
 }
 
@@ -206,21 +196,6 @@ impl Account {
         self.lost += other.lost;
         self.duplicated += other.duplicated;
         self.out_of_order += other.out_of_order;
-    }
-}
-
-impl Contents {
-    /// The message that stands at `offset`, or so it should.
-    fn take(&mut self, record: &Record, topic: &str, producer: usize, offset: i64) {
-        let place = (record.topic.as_str(), record.queue_id, record.queue_offset);
-        if place != (topic, producer as i32, offset) {
-            self.wrong.push(format!("{place:?} at {offset}"));
-        }
-        match parse(&record.body) {
-            Ok((by, number)) if by == producer => self.numbers.push(number),
-            Ok((by, number)) => self.wrong.push(format!("message {number} of producer {by} at {offset}")),
-            Err(why) => self.wrong.push(format!("at {offset}: {why}")),
-        }
     }
 }
 
@@ -286,90 +261,4 @@ pub(crate) fn parse(got: &[u8]) -> Result<(usize, u64), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn track(sent: u64, acknowledged: u64, repeated: &[(u64, u64)]) -> Track {
-        Track { sent, acknowledged, repeated: repeated.iter().copied().collect(), ..Track::default() }
-    }
-
-    fn complaints(numbers: &[u64], track: &Track) -> String {
-        judge(numbers, track).1.join("; ")
-    }
-
-    #[test]
-    fn a_whole_queue_passes_and_repetitions_are_counted() {
-        let (account, wrong) = judge(&[1, 2, 2, 3, 2, 3, 4], &track(5, 4, &[(2, 2), (3, 1)]));
-        assert_eq!(account, Account { acknowledged: 4, delivered: 4, duplicated: 3, ..Account::default() });
-        assert!(wrong.is_empty(), "{wrong:?}");
-    }
-
-    #[test]
-    fn a_missing_acknowledged_message_is_a_loss() {
-        assert_eq!(complaints(&[1, 2], &track(3, 3, &[])), "1 acknowledged and lost: [3]");
-        assert_eq!(complaints(&[1, 3], &track(3, 3, &[])), "1 acknowledged and lost: [2]");
-        assert_eq!(complaints(&[1, 2], &track(3, 2, &[])), "");
-    }
-
-    #[test]
-    fn a_message_that_was_never_sent_is_found() {
-        assert_eq!(complaints(&[1, 2, 3], &track(2, 2, &[])), "1 delivered and never sent: [3]");
-    }
-
-    #[test]
-    fn a_message_that_is_there_more_often_than_it_was_sent_is_found() {
-        assert_eq!(complaints(&[1, 2, 2, 2], &track(2, 2, &[(2, 1)])), "1 delivered more often than sent: [2]");
-    }
-
-    #[test]
-    fn a_late_first_occurrence_is_out_of_order() {
-        let (account, wrong) = judge(&[2, 1], &track(2, 2, &[]));
-        assert!(account.out_of_order == 1 && wrong[0].ends_with("out of order: [1]"), "{wrong:?}");
-    }
-
-    #[test]
-    fn everything_that_is_wrong_is_said() {
-        let (account, wrong) = judge(&[1, 4, 4, 2, 9], &track(6, 5, &[]));
-        let want = Account { acknowledged: 5, delivered: 4, lost: 2, duplicated: 1, out_of_order: 1 };
-        assert_eq!((account, wrong.len()), (want, 4), "{wrong:?}");
-    }
-
-    #[test]
-    fn attempts_are_counted() {
-        let history = History::new("t", 1);
-        [1, 1, 2].iter().for_each(|it| history.sending(0, *it));
-        history.repeated(0, 2, 3);
-        history.repeated(0, 2, 0);
-        assert_eq!(history.track(0).repeated, [(1, 1), (2, 3)].into());
-    }
-
-    #[test]
-    fn what_stands_in_a_wrong_place_is_found() {
-        let record = |queue_offset: i64, body: Vec<u8>| Record {
-            queue_id: 0,
-            queue_offset,
-            physical_offset: 0,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            body,
-            topic: "t".into(),
-            properties: String::new(),
-        };
-        let mut contents = Contents::default();
-        contents.take(&record(0, body(0, 1, 50)), "t", 0, 0);
-        assert_eq!(contents, Contents { numbers: vec![1], wrong: Vec::new() });
-        contents.take(&record(2, body(0, 2, 50)), "t", 0, 1);
-        contents.take(&record(3, body(1, 3, 50)), "t", 0, 3);
-        contents.take(&record(4, b"x".to_vec()), "t", 0, 4);
-        assert_eq!((contents.numbers, contents.wrong.len()), (vec![1, 2], 3));
-    }
-
-    #[test]
-    fn a_damaged_body_is_found() {
-        let mut bytes = body(3, 77, 100);
-        assert_eq!(parse(&bytes), Ok((3, 77)));
-        bytes[99] ^= 1;
-        assert!(parse(&bytes).unwrap_err().contains("damaged"));
-        assert!(parse(&body(3, 77, 100)[..50]).is_ok(), "filling does not depend on the size");
-        assert!(parse(b"garbage").is_err());
-    }
-}
+mod tests;

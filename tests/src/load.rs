@@ -5,11 +5,11 @@
 //! which must follow by itself: each send that it reports as failed is counted.
 
 use crate::History;
+use crate::PATIENCE;
 use crate::cluster::BROKER_SET;
 use crate::history::body;
 use crate::queries::{self, OK};
 use crate::wire::Connection;
-use crate::{PATIENCE, holds_within};
 use client::{Message, MessageQueue, Producer, ProducerOptions, SendError, SendResult, SendStatus};
 use std::io::Result;
 use std::sync::Arc;
@@ -68,21 +68,7 @@ impl Load {
     /// Waits until every producer has had `count` more messages acknowledged.
     #[track_caller]
     pub fn wait_progress(&self, count: u64) {
-        self.wait_progress_within(count, PATIENCE);
-    }
-
-    /// The same for more than a minute's work.
-    #[track_caller]
-    pub fn wait_progress_within(&self, count: u64, patience: Duration) {
-        assert!(self.progresses_within(count, patience), "not every producer got {count} acknowledged in {patience:?}");
-    }
-
-    /// Whether every producer has had `count` more messages acknowledged when that time is up.
-    pub fn progresses_within(&self, count: u64, patience: Duration) -> bool {
-        let before = self.history.acknowledged_each();
-        holds_within(patience, || {
-            self.history.acknowledged_each().iter().zip(&before).all(|(now, before)| *now >= before + count)
-        })
+        self.history.wait_progress(count, PATIENCE);
     }
 
     /// Ends the producers and hands over what they were told.

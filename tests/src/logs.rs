@@ -1,6 +1,7 @@
 //! Commit logs as bytes on disk: what the replicas of a set must agree on.
 
-use crate::cluster::Node;
+use crate::cluster::{Cluster, Node};
+use crate::queries::Epochs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -25,11 +26,23 @@ pub fn read(commit_log: &Path, from: i64, to: i64) -> Vec<u8> {
     bytes
 }
 
-/// Panics at the first byte below `end` in which two logs differ.
-#[track_caller]
-pub fn assert_identical(nodes: &[Node], end: i64) {
-    if let Some(difference) = difference(nodes, end) {
-        panic!("{difference} (both end at {end})");
+impl Cluster {
+    /// Waits until all replicas' logs end alike, and panics at the first byte in which they differ. Only without load.
+    #[track_caller]
+    pub fn assert_one_log(&self) -> Vec<Epochs> {
+        let epochs = self.wait_equal_logs();
+        let end = epochs[0].max_offset;
+        if let Some(difference) = difference(&self.brokers, end) {
+            panic!("{difference} (both end at {end})");
+        }
+        epochs
+    }
+
+    /// The same, and all replicas tell the same of who wrote what.
+    #[track_caller]
+    pub fn assert_one_history(&self) {
+        let epochs = self.assert_one_log();
+        assert!(epochs.iter().all(|it| it.entries == epochs[0].entries), "one history on all replicas: {epochs:?}");
     }
 }
 

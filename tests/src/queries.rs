@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub const OK: i32 = 0;
+/// The consumer group of whoever needs no other.
+pub const TEST_GROUP: &str = "test-consumer";
 /// How long one question may take: short, because the asked one may be stopped and there are others.
 const PROMPT: Duration = Duration::from_millis(500);
 
@@ -170,19 +172,12 @@ pub fn pull(
     queue_id: i32,
     offset: i64,
 ) -> Result<(Vec<Record>, i64), String> {
-    let request = Command::request(11)
-        .with_ext("consumerGroup", "test-consumer")
-        .with_ext("topic", topic)
-        .with_ext("queueId", queue_id)
-        .with_ext("queueOffset", offset)
-        .with_ext("maxMsgNums", 32)
-        .with_ext("sysFlag", 4)
-        .with_ext("commitOffset", 0)
-        .with_ext("suspendTimeoutMillis", 0)
-        .with_ext("subscription", "*")
-        .with_ext("subVersion", 0)
-        .with_ext("expressionType", "TAG");
-    let answer = connection.call(request, Duration::from_secs(5)).map_err(|error| error.to_string())?;
+    let request = pull_request(TEST_GROUP, topic, queue_id, offset, Duration::ZERO);
+    pulled(&connection.call(request, Duration::from_secs(5)).map_err(|error| error.to_string())?)
+}
+
+/// The messages of a pull's answer, and where to go on.
+pub fn pulled(answer: &Command) -> Result<(Vec<Record>, i64), String> {
     let next = answer.ext.get("nextBeginOffset").and_then(|it| it.parse().ok());
     let next: i64 = next.ok_or_else(|| format!("pull answered {}: {:?}", answer.code, answer.remark))?;
     match answer.code {
@@ -190,6 +185,40 @@ pub fn pull(
         19..=21 => Ok((Vec::new(), next)),
         code => Err(format!("pull answered {code}: {:?}", answer.remark)),
     }
+}
+
+/// Every message of a queue, as that broker serves it. `None` while it does not.
+pub fn read_queue(broker: &str, topic: &str, queue_id: i32) -> Option<Vec<Record>> {
+    let mut connection = wire::Connection::open(broker, Duration::from_secs(5)).ok()?;
+    let (mut all, mut offset) = (Vec::new(), 0);
+    loop {
+        let (records, next) = pull(&mut connection, topic, queue_id, offset).ok()?;
+        if records.is_empty() {
+            return Some(all);
+        }
+        all.extend(records);
+        offset = next;
+    }
+}
+
+/// Flags of a pull: a subscription comes with it; it may be held.
+const SUBSCRIPTION: i32 = 4;
+const SUSPEND: i32 = 2;
+
+/// 11: up to 32 messages from `offset`. Where there is none the broker waits so long for one.
+pub fn pull_request(group: &str, topic: &str, queue_id: i32, offset: i64, wait: Duration) -> Command {
+    Command::request(11)
+        .with_ext("consumerGroup", group)
+        .with_ext("topic", topic)
+        .with_ext("queueId", queue_id)
+        .with_ext("queueOffset", offset)
+        .with_ext("maxMsgNums", 32)
+        .with_ext("sysFlag", SUBSCRIPTION | if wait.is_zero() { 0 } else { SUSPEND })
+        .with_ext("commitOffset", 0)
+        .with_ext("suspendTimeoutMillis", wait.as_millis())
+        .with_ext("subscription", "*")
+        .with_ext("subVersion", 0)
+        .with_ext("expressionType", "TAG")
 }
 
 /// 30: where a queue ends.

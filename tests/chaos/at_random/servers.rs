@@ -71,7 +71,7 @@ impl Chaos {
         }
         for attempt in 0.. {
             let whole = self.cluster.whole_within(JAVA_PATIENCE);
-            if whole.is_ok() && self.loads.iter().all(|it| it.progresses_within(5, PATIENCE)) {
+            if whole.is_ok() && self.loads.iter().all(|it| it.history.progresses_within(5, PATIENCE)) {
                 return;
             }
             assert!(attempt < 3, "started anew three times, and nothing is served: {whole:?}");
