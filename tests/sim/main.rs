@@ -153,7 +153,7 @@ impl Row {
         let (seeds, by) = self.found.as_ref().map_or(("-".to_owned(), "not found".to_owned()), |(seed, by)| {
             (seed.to_string(), format!("{}: {}", by.rule, by.what))
         });
-        format!("{:<14} {:<72} {seeds:>6}  {by}\n", self.from, self.what)
+        format!("{:<15} {:<72} {seeds:>6}  {by}\n", self.from, self.what)
     }
 }
 
@@ -178,7 +178,7 @@ fn planted_bugs_are_found() {
         let (flaw, from, what) = *of_store[at as usize];
         Row { from, what, found: storage::hunt(flaw, first, 10 * most) }
     }));
-    let mut table = format!("{:<14} {:<72} {:>6}  by\n", "from", "planted bug", "seeds");
+    let mut table = format!("{:<15} {:<72} {:>6}  by\n", "from", "planted bug", "seeds");
     rows.iter().for_each(|it| table += &it.text());
     table += &format!("{} of {} planted bugs found\n", rows.iter().filter(|it| it.found.is_some()).count(), rows.len());
     print!("{table}");
