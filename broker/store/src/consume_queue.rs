@@ -19,6 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tracing::warn;
 
+/// No queue gets this far; positions in bytes stay far from the end of their type. A damaged header may say anything.
+pub(crate) const MOST_ENTRIES: i64 = 1 << 56;
+
 pub(crate) struct ConsumeQueue {
     pub topic: Arc<str>,
     pub id: i32,

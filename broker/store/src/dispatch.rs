@@ -1,7 +1,7 @@
 //! From the log to the consume queues: whole records below the confirm offset only (S3), in log order, off the append
 //! path.
 
-use crate::consume_queue::{ConsumeQueue, Staged};
+use crate::consume_queue::{ConsumeQueue, MOST_ENTRIES, Staged};
 use crate::queue_table::is_directory_name;
 use crate::scan::{Step, Verify};
 use crate::{DelayLevels, Shared, StoreError};
@@ -124,12 +124,13 @@ impl Shared {
         if !sys_flag::is_indexed(record.sys_flag) {
             return Ok(Indexed::Done);
         }
-        if !is_directory_name(record.topic) || record.queue_id < 0 {
+        if !is_directory_name(record.topic) || record.queue_id < 0 || record.queue_offset >= MOST_ENTRIES {
             warn!(
                 topic = record.topic,
                 queue = record.queue_id,
                 offset = record.physical_offset,
-                "record of an impossible queue; not indexed"
+                queue_offset = record.queue_offset,
+                "record of an impossible queue or place in it; not indexed"
             );
             return Ok(Indexed::Done);
         }

@@ -4,7 +4,7 @@ use crate::append::QueueOffsets;
 use crate::checkpoint::Checkpoint;
 use crate::durable::At;
 use crate::mapped_file::{MappedFile, file_name};
-use crate::scan::{Step, Verify, may_lack_queue_offset};
+use crate::scan::{Step, Verify, may_lack_queue_offset, record_size};
 use crate::{Shared, StoreError};
 use proto::Offset;
 use proto::message::{Record, sys_flag};
@@ -26,7 +26,7 @@ impl Shared {
             return min;
         }
         let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
-        let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Checksum) {
+        let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Whole) {
             Step::Record(first) if unclean => {
                 first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
             }
@@ -36,14 +36,17 @@ impl Shared {
         self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
     }
 
-    /// Verifies record after record from `begin`, a record boundary. What ends at `on_disk` or before was flushed; if
-    /// that is not everything, the consume queues hold what is below `begin`, and nothing else.
-    pub fn find_end(&self, begin: Offset, on_disk: Offset) -> LogEnd {
+    /// Verifies record after record from `begin`, a record boundary. What ends at `flushed` or before was on disk whole.
+    /// What ends at `on_disk` or before cannot have lost its queue offset; if that is not everything, the consume queues
+    /// hold what is below `begin`, and nothing else.
+    pub fn find_end(&self, begin: Offset, flushed: Offset, on_disk: Offset) -> LogEnd {
         let mut at = begin;
         let mut next = QueueOffsets::default();
         loop {
             let Some(file) = self.log.find(at) else { return LogEnd { at, why: None } };
-            let why = match file.step(at, file.size(), Verify::Checksum) {
+            let size = record_size(file.bytes(file.position(at)..file.size())).unwrap_or(0);
+            let verify = if at + size as Offset <= flushed { Verify::Checksum } else { Verify::Whole };
+            let why = match file.step(at, file.size(), verify) {
                 Step::Record(record) => {
                     let end = at + record.size as Offset;
                     if sys_flag::is_indexed(record.sys_flag) {
@@ -54,7 +57,7 @@ impl Shared {
                             let why = format!("record with queue offset {}: not all was written", record.queue_offset);
                             return LogEnd { at, why: Some(why) };
                         }
-                        next.set(record.topic, record.queue_id, record.queue_offset + 1);
+                        next.set(record.topic, record.queue_id, record.queue_offset.saturating_add(1));
                     }
                     at = end;
                     continue;
@@ -101,8 +104,7 @@ impl Shared {
                 if end.at == self.log.min() {
                     return Err(StoreError::Unusable(format!(
                         "{}: commit log {name} is damaged at its very start ({why}) and intact at {next}; restore it \
-                         from another replica, \
-                         or move the store away to copy everything from the master",
+                         from another replica, or move the store away to copy everything from the master",
                         self.log.dir.display()
                     )));
                 }
@@ -131,7 +133,7 @@ impl Shared {
     fn intact_behind(&self, at: Offset) -> Option<Offset> {
         let is_record = |at: Offset| {
             let Some(file) = self.log.find(at) else { return false };
-            matches!(file.step(at, file.size(), Verify::Checksum), Step::Record(_))
+            matches!(file.step(at, file.size(), Verify::Whole), Step::Record(_))
         };
         let file = self.log.find(at)?;
         let size = file.bytes(file.position(at)..file.size()).first_chunk().map_or(0, |size| i32::from_be_bytes(*size));

@@ -69,7 +69,7 @@ impl Shared {
                 if verified.is_some() { min } else { self.first_to_verify(&saved, unclean) }
             }
         };
-        let end = self.find_end(begin, on_disk);
+        let end = self.find_end(begin, flushed, on_disk);
         let lost_flushed = self.look_for_losses(&saved, end.at, host_restarted)?;
         let cut = self.cut_after(&end)?;
         // A process may have died of a flush that failed, with pages that no flush writes any more.

@@ -17,8 +17,10 @@ const SECTOR: usize = 512;
 pub(crate) enum Verify {
     /// Layout and physical offset: enough for bytes this process has written or received.
     Layout,
-    /// The body's checksum as well: bytes that survived a restart (S12).
+    /// The body's checksum as well: bytes that were on disk when the process before ended (S12).
     Checksum,
+    /// And that nothing is missing that the checksum does not cover: bytes that may not have been.
+    Whole,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +67,13 @@ pub(crate) fn step(file: &[u8], position: usize, readable: usize, at: Offset, ve
              replicas?"
         ));
     }
-    if verify == Verify::Checksum
+    if verify != Verify::Layout
         && let RecordCheck::Invalid { why } = check(buf)
     {
         return Step::Invalid(why);
     }
     match Record::decode(buf) {
-        Ok(record) if verify == Verify::Checksum && is_torn(&record, buf, position) => {
+        Ok(record) if verify == Verify::Whole && is_torn(&record, buf, position) => {
             Step::Invalid(format!("record of {} bytes has zeroes for text: not all of it was written", record.size))
         }
         Ok(record) if record.physical_offset == at => Step::Record(record),

@@ -182,10 +182,10 @@ impl Shared {
         let mut at = d.position.max(self.log.min()).min(max);
         while at < max {
             let Some(file) = self.log.find(at) else { break };
-            match file.step(at, (max - at) as usize, Verify::Checksum) {
+            match file.step(at, (max - at) as usize, Verify::Whole) {
                 Step::Record(record) => {
                     if sys_flag::is_indexed(record.sys_flag) {
-                        next.set(record.topic, record.queue_id, record.queue_offset + 1);
+                        next.set(record.topic, record.queue_id, record.queue_offset.saturating_add(1));
                     }
                     at += record.size as i64;
                 }
