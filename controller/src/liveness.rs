@@ -78,7 +78,7 @@ pub enum Input {
     Returned {
         broker_set: String,
     },
-    /// A proposal of ours was decided and did not change the set.
+    /// What became of one [`Output::Elect`] or [`Output::RemoveDead`] is known, whatever it is.
     Settled {
         broker_set: String,
     },
@@ -209,6 +209,8 @@ struct Watched {
     witnesses: Witnesses,
     patience: Patience,
     wish: Option<Wish>,
+    /// Proposals of this controller's own that may still commit, whatever was proposed or seen after them.
+    undecided: usize,
     /// Planned changes under way, whoever asked for them.
     switching: usize,
 }
@@ -229,8 +231,6 @@ struct Proposed {
     backoff: Millis,
     /// When the reason was first seen.
     detected: Millis,
-    /// The outcome is known and was "no change"; until then the proposal may still commit.
-    decided: bool,
 }
 
 impl Liveness {
@@ -445,9 +445,9 @@ impl Liveness {
     }
 
     fn on_settled(&mut self, broker_set: &str) {
-        if let Some(proposed) = self.sets.get_mut(broker_set).and_then(|it| it.proposed.as_mut()) {
-            // Leases may be renewed again; what is still wrong is proposed again when its time comes.
-            proposed.decided = true;
+        // Leases may be renewed again; what is still wrong is proposed again when its time comes.
+        if let Some(set) = self.sets.get_mut(broker_set) {
+            set.undecided = set.undecided.saturating_sub(1);
         }
     }
 

@@ -22,7 +22,7 @@ pub use members::{Ask, Member, MemberRefusal, Members};
 pub use rocks::{Identity, RocksDisk};
 pub use thread::{Event, Options, Outbox, Stepped, start};
 
-use crate::replicas::{Command, Outcome, Replicas};
+use crate::replicas::{Command, Outcome, Promoted, Replicas};
 use ::raft::eraftpb::Message;
 use node::clock::monotonic_ms;
 use proto::Millis;
@@ -37,6 +37,8 @@ use tokio::sync::{oneshot, watch};
 const QUEUE: usize = 16_384;
 /// RocketMQ's processor waits this long for the outcome of a request.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries to learn what became of a proposal.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What the raft thread can be asked.
 enum Input {
@@ -104,6 +106,16 @@ impl Raft {
         let outcome = self.decide(command).await;
         self.metrics.proposed(began.elapsed(), &outcome);
         outcome
+    }
+
+    /// Waits until it is known what became of what was proposed before and has had no answer. The log is in order: once a
+    /// later entry is decided, so is what stands before it. A leader that lost its place decides nothing any more, and
+    /// the next one has applied what there is before it grants a lease.
+    pub(crate) async fn decided(&self, broker_set: &str) {
+        let nothing = || Promoted { broker_set: broker_set.to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
+        while let Err(RaftError::Timeout | RaftError::Busy) = self.propose(Command::Promoted(nothing())).await {
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     async fn decide(&self, command: Command) -> Result<Outcome, RaftError> {

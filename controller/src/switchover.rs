@@ -10,8 +10,8 @@
 use crate::metrics::Metrics;
 use crate::raft::{Raft, RaftError};
 use crate::replicas::{
-    Asked, BrokerSet, Cause, Command as Change, Elect, ElectMode, NoSuccessor, Note, Outcome, Promoted, Refusal,
-    SetSummary, Successor, UncleanElection,
+    Asked, BrokerSet, Cause, Command as Change, Elect, ElectMode, NoSuccessor, Note, Outcome, Refusal, SetSummary,
+    Successor, UncleanElection,
 };
 use crate::watch::Watch;
 use node::clock::wall_ms;
@@ -108,7 +108,7 @@ impl Switchover {
         if matches!(done, Err(SwitchError::Raft(RaftError::Timeout))) {
             let (it, name) = (self.clone(), set.name.clone());
             tokio::spawn(async move {
-                it.decided(&name).await;
+                it.raft.decided(&name).await;
                 it.watch.switched(&name).await;
             });
         } else {
@@ -122,15 +122,6 @@ impl Switchover {
         let note = Note { broker_set: broker_set.to_owned(), asked: Asked::Switchover, why, at_ms: wall_ms() };
         if let Err(e) = self.raft.propose(Change::Note(note)).await {
             info!(broker_set, %e, "a refused switchover is not in the history");
-        }
-    }
-
-    /// The log is in order: once a later entry is decided, so is an election that had no answer. A leader that lost its
-    /// place decides nothing any more, and the next one has applied what there is before it grants a lease.
-    async fn decided(&self, broker_set: &str) {
-        let nothing = || Promoted { broker_set: broker_set.to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
-        while let Err(RaftError::Timeout | RaftError::Busy) = self.raft.propose(Change::Promoted(nothing())).await {
-            tokio::time::sleep(ANSWER_MARGIN).await;
         }
     }
 

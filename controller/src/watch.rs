@@ -7,9 +7,9 @@ use crate::lag::{Lag, Lags};
 use crate::liveness::{Heartbeat, Input, Liveness, Output, Probed, Pulse, Settings};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
-use crate::raft::{Event, Raft};
+use crate::raft::{Event, Raft, RaftError};
 use crate::replicas::{
-    Asked, BrokerSet, Command, Elect, ElectMode, Note, Outcome, Promoted, RemoveDead, RoleChange, UncleanElection,
+    Asked, BrokerSet, Command, Elect, ElectMode, Note, Promoted, RemoveDead, RoleChange, UncleanElection,
 };
 use crate::switchover::{Reason, Switchover};
 use arc_swap::ArcSwap;
@@ -387,7 +387,7 @@ impl Task {
         });
     }
 
-    /// What becomes of it arrives as a view; only "nothing changed" has to be told.
+    /// What becomes of it arrives as a view; that it is decided has to be told.
     fn propose(&self, command: Command) {
         let (raft, queue, metrics) = (self.raft.clone(), self.queue.clone(), self.metrics.clone());
         tokio::spawn(async move {
@@ -399,13 +399,15 @@ impl Task {
             if let Some(outcome) = outcome.as_ref().ok().filter(|_| elects) {
                 metrics.elected(&broker_set, outcome);
             }
-            match outcome {
-                Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::MasterStillAlive(_)) if awaited => {
-                    // When the task is gone the process is ending.
-                    let _ = queue.send(Ask::Settled(broker_set)).await;
+            if let Err(why) = &outcome {
+                warn!(broker_set, %why, "the change was not committed; it is proposed again");
+            }
+            if awaited {
+                if let Err(RaftError::Timeout | RaftError::Busy) = outcome {
+                    raft.decided(&broker_set).await;
                 }
-                Ok(_) => {}
-                Err(why) => warn!(broker_set, %why, "the change was not committed; it is proposed again"),
+                // When the task is gone the process is ending.
+                let _ = queue.send(Ask::Settled(broker_set)).await;
             }
         });
     }

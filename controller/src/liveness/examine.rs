@@ -45,6 +45,7 @@ impl Watched {
             witnesses: Default::default(),
             patience: Default::default(),
             wish: None,
+            undecided: 0,
             switching: 0,
         }
     }
@@ -93,7 +94,7 @@ impl Watched {
     /// S5: only the master has use for a lease, and none is granted by a heartbeat that will not count, or while its
     /// successor is being elected, as planned or not.
     pub(super) fn lease(&self, it: &Heartbeat, settings: &Settings) -> Millis {
-        let deposed = self.view.master != Some(it.id) || self.proposed.is_some_and(|it| !it.decided);
+        let deposed = self.view.master != Some(it.id) || self.undecided > 0;
         let stalled = it.disk_probe_age.is_some_and(|age| age > settings.disk_stall);
         match deposed || stalled || self.switching > 0 || !self.speaks_for_registered(it) {
             true => 0,
@@ -206,7 +207,8 @@ impl Watched {
             Some(it) => ((it.backoff * 2).min(RETRY_LONGEST), it.detected),
             None => (RETRY_FIRST, now),
         };
-        self.proposed = Some(Proposed { retry_at: now + backoff, backoff, detected, decided: false });
+        self.proposed = Some(Proposed { retry_at: now + backoff, backoff, detected });
+        self.undecided += 1;
         detected
     }
 

@@ -278,9 +278,7 @@ impl Controller {
     fn decided(&mut self, ctx: &mut Ctx, decision: Decision, then: Then) {
         match then {
             Then::Own(broker_set) => {
-                if let Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::MasterStillAlive(_)) = decision {
-                    self.step(ctx, Input::Settled { broker_set });
-                }
+                self.step(ctx, Input::Settled { broker_set });
             }
             Then::Nobody => {}
             Then::Switch(it) => self.switched(ctx, *it, decision),

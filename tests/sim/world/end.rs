@@ -143,6 +143,8 @@ impl World {
         let belongs = |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id));
         self.brokers[master].identity() == newest.master
             && newest.set.is_disjoint(&self.ctx.truths[set.0].gone)
+            // What was proposed and not answered may be in the controllers' log, and become the set.
+            && self.brokers[master].is_settled()
             && self.replicas(set).iter().all(|it| self.victims.contains(&it.index) || belongs(it))
     }
 }
