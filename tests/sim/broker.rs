@@ -9,6 +9,7 @@ mod readers;
 
 use crate::ctx::{Ctx, NodeId, Point, Timer};
 use crate::disk::{Identity, StoreDisk};
+use crate::java::{self, Make};
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Port};
 use crate::packet::{Cell, Packet, Sent, SetId};
@@ -37,6 +38,9 @@ pub struct Broker {
     pub node: NodeId,
     pub disk: StoreDisk,
     pub process: Option<Process>,
+    pub make: Make,
+    /// The process of one that is RocketMQ's.
+    java: Option<java::Process>,
 }
 
 /// Of each process another one.
@@ -82,8 +86,22 @@ pub struct Process {
 }
 
 impl Broker {
-    pub fn new(index: usize, set: SetId, node: NodeId) -> Broker {
-        Broker { index, set, node, disk: StoreDisk::default(), process: None }
+    pub fn new(index: usize, set: SetId, node: NodeId, make: Make) -> Broker {
+        Broker { index, set, node, disk: StoreDisk::default(), process: None, make, java: None }
+    }
+
+    /// The process, if it is one of RocketMQ's, and what it has at hand.
+    fn java<'a>(&'a mut self, ctx: &'a mut Ctx) -> Option<(&'a mut java::Process, java::Host<'a>)> {
+        let host = java::Host { ctx, node: self.node, index: self.index, set: self.set, disk: &mut self.disk };
+        Some((self.java.as_mut()?, host))
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.process.is_some() || self.java.is_some()
+    }
+
+    pub fn stop(&mut self) {
+        (self.process, self.java) = (None, None);
     }
 
     /// The epoch that it is master of, as far as it knows.
@@ -95,6 +113,11 @@ impl Broker {
         let now = ctx.now;
         ctx.truth(self.set).process_is(self.index, Some(now));
         self.disk.recover();
+        if self.make == Make::Java {
+            let (node, index, set, disk) = (self.node, self.index, self.set, &mut self.disk);
+            self.java = Some(java::Process::start(&mut java::Host { ctx, node, index, set, disk }));
+            return;
+        }
         let mut promise = Promise::found(self.disk.promise, self.disk.epochs.last_epoch());
         ctx.truth(self.set).process_started(self.index, life, promise.epoch);
         if !ctx.is(Mutant::KeepsEpochsBeyondTheEnd) && self.disk.epochs.trim_to(self.disk.end()) {
@@ -162,6 +185,9 @@ impl Broker {
     }
 
     pub fn on_incoming(&mut self, ctx: &mut Ctx, conn: ConnId, incoming: Incoming) {
+        if let Some((it, mut host)) = self.java(ctx) {
+            return it.on_incoming(&mut host, conn, incoming);
+        }
         match incoming {
             Incoming::Opened(Port::Ha) => self.on_slave_connected(ctx, conn),
             Incoming::Opened(Port::Main) => {}
@@ -173,6 +199,9 @@ impl Broker {
     }
 
     pub fn on_datagram(&mut self, ctx: &mut Ctx, from: NodeId, packet: Packet) {
+        if let Some((it, mut host)) = self.java(ctx) {
+            return it.on_datagram(&mut host, from, packet);
+        }
         match packet {
             Packet::Notify(view) => {
                 if ctx.is(Mutant::BelievesLateNotices) {
@@ -192,6 +221,9 @@ impl Broker {
     }
 
     pub fn on_timer(&mut self, ctx: &mut Ctx, timer: Timer) {
+        if let Some((it, mut host)) = self.java(ctx) {
+            return it.on_timer(&mut host);
+        }
         match timer {
             Timer::Tick => {
                 self.on_tick(ctx);

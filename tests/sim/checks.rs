@@ -12,6 +12,7 @@
 //!             answers_as_leader}
 //! S6, S14   proof::judge_change, moves           only silent or dead masters are replaced unasked
 //! S7        judge_acknowledgement, the end       who is elected has what is acknowledged
+//!           java::judge_java                     one of RocketMQ's, too
 //! S8        failsafe::goes_on                    an undisturbed strict master acknowledges
 //! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
 //!           history::says                        histories say who wrote what, and end where the log does
@@ -28,6 +29,7 @@ mod disks;
 mod end;
 mod failsafe;
 mod history;
+mod java;
 mod moves;
 mod proof;
 mod readers;
@@ -77,6 +79,11 @@ enum Claim {
         id: BrokerId,
         boot_id: Option<String>,
     },
+    /// One of RocketMQ's begins an epoch.
+    JavaLeads {
+        broker: usize,
+        epoch: Epoch,
+    },
     /// It begins an epoch that was planned.
     TakesOver {
         broker: usize,
@@ -125,6 +132,7 @@ pub struct Truth {
     pub readers: readers::Readers,
     proof: proof::Proof,
     proof_of_death: bool,
+    pub java: java::JavaTerms,
     /// When something was acknowledged last.
     acknowledged_at: u64,
 }
@@ -160,6 +168,7 @@ impl Truth {
             readers: readers::Readers::default(),
             proof: proof::Proof::default(),
             proof_of_death: profile.proof_of_death,
+            java: java::JavaTerms::default(),
             acknowledged_at: 0,
         }
     }
@@ -326,6 +335,7 @@ impl Truth {
                     self.top = Some((before.0, broker, before.1.max(end as usize)));
                 }
                 Claim::Died { id, boot_id } => self.judge_death(brokers, id, boot_id.as_deref()),
+                Claim::JavaLeads { broker, epoch } => self.judge_java(&brokers[broker], epoch),
                 Claim::TakesOver { broker, after } => self.judge_move(brokers, broker, after),
             }
         }

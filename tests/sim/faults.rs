@@ -2,6 +2,7 @@
 //! draws is in `draw.rs`.
 
 use crate::ctx::NodeId;
+use crate::java::Make;
 use crate::packet::SetId;
 use crate::rng::Rng;
 use crate::schedule::Act;
@@ -9,6 +10,8 @@ use std::ops::Range;
 
 /// Of a thousand seeds.
 const LONG: u64 = 200;
+/// Of a thousand strict ones.
+const MIXED: u64 = 140;
 
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -32,6 +35,8 @@ pub struct Profile {
     // configuration
     pub heartbeat_ms: u64,
     pub timeout_ms: u64,
+    /// Which brokers are RocketMQ's: some of one set, or none.
+    pub java: Range<usize>,
     /// The brokers' drivers look at their timers so often.
     pub tick_us: u64,
     pub poll_ms: u64,
@@ -199,6 +204,7 @@ impl Profile {
             duplicates: rng.pick(&[0, 10]),
             heartbeat_ms: rng.pick(&[300, 500]),
             timeout_ms,
+            java: 0..0,
             tick_us: 20_000,
             poll_ms: 5_000,
             election_ms: 300,
@@ -222,8 +228,28 @@ impl Profile {
             weights,
             last_blow: rng.pick(&[LastBlow::Killed, LastBlow::Hung]),
         };
-        // The last draw: whether it is long does not change what else a seed has drawn.
-        if rng.chance(LONG) { life.long(rng) } else { life }
+        // The last draws: whether it is long or mixed does not change what else a seed has drawn.
+        let life = if rng.chance(LONG) { life.long(rng) } else { life };
+        if life.copies == 0 && rng.chance(MIXED) { life.mixed(rng) } else { life }
+    }
+
+    /// One or two of a set's brokers are RocketMQ's, the others ours.
+    fn mixed(mut self, rng: &mut Rng) -> Profile {
+        let end = self.brokers_of(SetId(rng.below(self.sets as u64) as usize)).end;
+        let count = if self.replicas > 3 { rng.pick(&[1, 2]) } else { 1 };
+        self.java = end - count..end;
+        // Both ends of a link are as patient as by default: RocketMQ's connect every five seconds.
+        self.ha_silence_ms = 20_000;
+        self
+    }
+
+    pub fn make(&self, broker: usize) -> Make {
+        if self.java.contains(&broker) { Make::Java } else { Make::Baton }
+    }
+
+    /// Is one of the set's replicas RocketMQ's?
+    pub fn is_mixed(&self, set: SetId) -> bool {
+        self.brokers_of(set).any(|it| self.make(it) == Make::Java)
     }
 
     /// Half an hour instead of half a minute, and as far apart as its faults are what clients send and what timers do:
@@ -264,6 +290,7 @@ impl Profile {
             drift_ppm: 0,
             faults_until: 12_000_000,
             weights: Vec::new(),
+            java: 0..0,
             ..Profile::draw(&mut Rng::new(0))
         }
     }

@@ -10,6 +10,7 @@ mod ctx;
 mod disk;
 mod draw;
 mod faults;
+mod java;
 mod mutants;
 mod net;
 mod packet;
@@ -89,21 +90,23 @@ fn no_seed_breaks_a_rule() {
     let (count, first) = (number("BATON_SIM_SEEDS").unwrap_or(SEEDS), number("BATON_SIM_SEED").unwrap_or(1));
     let began = Instant::now();
     let (mut acknowledged, mut elections, mut events, mut virtual_time, mut broken) = (0, 0, 0, 0, Vec::new());
-    let mut stranded = 0;
+    let (mut stranded, mut mixed, mut handed_over) = (0, 0, 0);
     for (seed, it) in (first..).zip(all(first..first + count, watched)) {
         acknowledged += it.acknowledged;
         elections += it.elections;
         events += it.events;
         virtual_time += it.virtual_time;
         stranded += u64::from(it.stranded);
+        mixed += u64::from(it.mixed);
+        handed_over += u64::from(it.handed_over);
         broken.extend(it.violation.map(|_| seed));
     }
     let took = began.elapsed().as_secs_f64();
     let simulated = virtual_time as f64 / 1e6;
     println!(
         "{count} seeds from {first}: {acknowledged} acknowledged messages, {elections} elections, {events} events, \
-         {simulated:.0} s simulated in {took:.1} s, {:.2} years in an hour; {stranded} lost a last disk, {} seeds \
-         broke a rule",
+         {simulated:.0} s simulated in {took:.1} s, {:.2} years in an hour; {stranded} lost a last disk; {mixed} \
+         had RocketMQ's brokers, {handed_over} until one of them led; {} seeds broke a rule",
         simulated / took / HOURS_OF_A_YEAR,
         broken.len()
     );

@@ -47,6 +47,7 @@ pub enum Mutant {
     KeepsOffsetsBeyondTheEnd,
     ShowsUnconfirmed,
     GivesUpTooSoon,
+    TakesJavaSlavesForWhole,
 }
 
 pub struct Planted {
@@ -113,6 +114,7 @@ pub const ALL: &[Planted] = &[
     late(Mutant::KeepsOffsetsBeyondTheEnd, "S13, rmq#4797", "a new master keeps offsets beyond its queues' ends"),
     soon(Mutant::GivesUpTooSoon, "S6, rmq#4800", "a controller waits for half of a master's timeout"),
     soon(Mutant::ShowsUnconfirmed, "S3, rmq#6618", "consumers are shown what is not confirmed"),
+    late(Mutant::TakesJavaSlavesForWhole, "S3", "a slave of RocketMQ's has everything as soon as it connects"),
 ];
 
 /// By its name in this file.

@@ -131,7 +131,8 @@ pub enum Request {
     },
     Register {
         id: BrokerId,
-        boot_id: String,
+        /// Only Baton's processes name themselves.
+        boot_id: Option<String>,
         unclean: bool,
     },
     Elect {

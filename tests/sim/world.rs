@@ -15,6 +15,7 @@ use crate::consumer::Consumer;
 use crate::controller::Controller;
 use crate::ctx::{Clock, Ctx, Event, NodeId, Story, Timer};
 use crate::faults::{Fault, Profile};
+use crate::java::Make;
 use crate::mutants::Mutant;
 use crate::net::{ConnId, Incoming, Net};
 use crate::packet::{Packet, SetId};
@@ -25,6 +26,8 @@ use clients::Client;
 use controller::raft::Ask;
 use operator::Operator;
 use std::collections::VecDeque;
+
+const JAVA_STARTS_US: u64 = 4_000_000;
 
 pub struct Report {
     pub violation: Option<Violation>,
@@ -37,6 +40,10 @@ pub struct Report {
     pub virtual_time: u64,
     /// Ended early: a set had lost its last disk.
     pub stranded: bool,
+    /// A set of it has RocketMQ's brokers.
+    pub mixed: bool,
+    /// Ended early: one of those led.
+    pub handed_over: bool,
 }
 
 /// What a stopped process finds when it goes on.
@@ -108,7 +115,8 @@ impl World {
             events += 1;
             world.handle(event);
             world.ctx.judge(&mut world.brokers);
-            if world.over || world.ctx.violation().is_some() {
+            let handed_over = world.ctx.truths.iter().any(|it| it.java.leads);
+            if world.over || handed_over || world.ctx.violation().is_some() {
                 break;
             }
         }
@@ -122,6 +130,8 @@ impl World {
             events,
             virtual_time: ctx.now,
             stranded,
+            mixed: !ctx.profile.java.is_empty(),
+            handed_over: ctx.truths.iter().any(|it| it.java.leads),
         }
     }
 
@@ -159,7 +169,9 @@ impl World {
             controllers: (0..controllers)
                 .map(|it| Controller::new(it, ctx.controller(it), ctx.profile.founders))
                 .collect(),
-            brokers: (0..brokers).map(|it| Broker::new(it, ctx.profile.set_of_broker(it), ctx.broker(it))).collect(),
+            brokers: (0..brokers)
+                .map(|it| Broker::new(it, ctx.profile.set_of_broker(it), ctx.broker(it), ctx.profile.make(it)))
+                .collect(),
             clients: (0..clients).map(|it| Client::new(SetId(it / ctx.profile.clients))).collect(),
             consumers: (0..ctx.profile.consumers())
                 .map(|it| Consumer::new(ctx.client(clients + it), SetId(it)))
@@ -185,8 +197,12 @@ impl World {
     }
 
     fn begin(&mut self) {
-        for node in 0..self.ctx.profile.controllers + self.brokers.len() {
-            self.start(NodeId(node));
+        for node in (0..self.ctx.profile.controllers + self.brokers.len()).map(NodeId) {
+            match self.broker_index(node).map(|it| self.ctx.profile.make(it)) {
+                // A set's first broker is its first master: RocketMQ's come later.
+                Some(Make::Java) => self.ctx.agenda.put(JAVA_STARTS_US, Event::Fault(Fault::Start(node))),
+                _ => self.start(node),
+            }
         }
         for client in 0..self.clients.len() + self.consumers.len() {
             let node = self.ctx.client(client);

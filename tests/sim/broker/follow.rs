@@ -39,7 +39,7 @@ impl Broker {
         let config = SlaveConfig {
             me: it.me,
             promised: epoch,
-            peer: Peer::Baton,
+            peer: if master.ha_address.is_some() { Peer::Baton } else { Peer::Java },
             sync_from_last_file: false,
             async_learner: false,
             heartbeat_ms: ctx.profile.ha_heartbeat_ms,
@@ -158,6 +158,9 @@ impl Broker {
 
     /// The epoch at which bytes come in.
     pub fn copies_at(&self) -> Option<Epoch> {
+        if let Some(it) = &self.java {
+            return it.copies_at();
+        }
         let it = self.process.as_ref()?.following.as_ref()?;
         (it.connected && it.core.in_transfer()).then_some(it.epoch)
     }

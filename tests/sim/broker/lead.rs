@@ -12,7 +12,7 @@ use ha::in_sync::Outcome;
 use ha::master::{self, Master, MasterConfig};
 use ha::proves_nothing;
 use ha::role;
-use proto::ha::{MasterHandshake, SlaveHandshake, TransferHeader};
+use proto::ha::{MasterHandshake, SlaveHandshake, SlaveKind, TransferHeader};
 use proto::header::HoldWritesRequest;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,7 +232,8 @@ impl Broker {
         let entries = leading.history.entries().to_vec();
         let handshake = MasterHandshake { max_offset: end, last_epoch: leading.history.last_epoch(), entries };
         self.step_master(ctx, master::Input::LinkUp { link, slave: it.slave, kind: it.kind });
-        if ctx.is(Mutant::CountsConnectionsAsCopies) {
+        let whole = ctx.is(Mutant::TakesJavaSlavesForWhole) && it.kind == SlaveKind::Java;
+        if whole || ctx.is(Mutant::CountsConnectionsAsCopies) {
             self.step_master(ctx, master::Input::Ack { link, offset: end, max_offset: end });
         }
         ctx.send(conn, self.node, Packet::MasterHandshake(Box::new(handshake)));

@@ -34,7 +34,7 @@ impl Agreement {
             self.same[it.index][own.index] = self.same[own.index][it.index];
         }
         // A replica that has lost its memory loses its place when it says so; meanwhile nobody elects it.
-        Some(same || it.disk.host_restarted || (it.process.is_none() && it.disk.log.len() == it.disk.flushed))
+        Some(same || it.disk.host_restarted || (!it.is_running() && it.disk.log.len() == it.disk.flushed))
     }
 }
 

@@ -148,9 +148,9 @@ impl Controller {
             }
             Request::Register { id, boot_id, unclean } => {
                 let address = self.peer_name(ctx, conn);
-                let taken_by = it.liveness.taken_by(now, name, id, &address, Some(&boot_id));
-                let ha_address = Some(address.replace('B', "H"));
-                let (broker_set, boot_id) = (name.to_owned(), Some(boot_id));
+                let taken_by = it.liveness.taken_by(now, name, id, &address, boot_id.as_deref());
+                let ha_address = boot_id.is_some().then(|| address.replace('B', "H"));
+                let broker_set = name.to_owned();
                 let change = Register { broker_set, id, address, ha_address, boot_id, unclean, taken_by, at_ms };
                 self.propose(ctx, Command::Register(change), Then::Register(asker));
             }

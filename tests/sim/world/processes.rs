@@ -38,7 +38,7 @@ impl World {
         self.inboxes[node.0].clear();
         match self.broker_index(node) {
             Some(index) => {
-                self.brokers[index].process = None;
+                self.brokers[index].stop();
                 self.ctx.truth(self.brokers[index].set).process_is(index, None);
             }
             None => self.controllers[node.0].process = None,

@@ -3,6 +3,7 @@
 use super::World;
 use crate::ctx::{Event, NodeId};
 use crate::faults::Fault;
+use crate::java::Make;
 use crate::mutants::Mutant;
 use crate::packet::SetId;
 use crate::schedule::{Act, Direction, Group, Way, Who};
@@ -140,6 +141,10 @@ impl World {
     /// Not where nothing is promised: with asynchronous flush one host at a time.
     fn darken(&mut self, node: NodeId, back: u64, kept_percent: u64) {
         if let Some(index) = self.broker_index(node) {
+            // It counts what it has not flushed, and nobody learns that it lost it: nothing is promised then.
+            if self.brokers[index].make == Make::Java {
+                return;
+            }
             let flushed = self.brokers[index].disk.flushed;
             let weak = self.ctx.profile.min_in_sync < 2 || self.ctx.profile.copies > 0;
             let flush = self.ctx.profile.sync_flush;
@@ -159,7 +164,8 @@ impl World {
         match self.broker_index(node) {
             Some(index) => {
                 let (set, id) = (self.brokers[index].set, self.brokers[index].identity());
-                if !self.ctx.truths[set.0].may_lose_disk(&self.brokers, index) {
+                if self.brokers[index].make == Make::Java || !self.ctx.truths[set.0].may_lose_disk(&self.brokers, index)
+                {
                     return;
                 }
                 self.ctx.say(node, format_args!("is killed, and its disk is exchanged for an empty one"));
