@@ -198,10 +198,7 @@ impl Process {
                 self.link.ask_leader(host, Purpose::ApplyId, Request::ApplyId { id, check_code });
             }
             (Stage::Identify, Identity::Known(id)) => (self.me, self.stage) = (id, Stage::Register),
-            (Stage::Register, _) => {
-                let request = Request::Register { id: self.me, boot_id: None, unclean: false };
-                self.link.ask_leader(host, Purpose::Register, request);
-            }
+            (Stage::Register, _) => self.register(host),
             (Stage::Elect, _) => self.run_or_elect(host),
             (Stage::Running, _) => {}
         }
@@ -214,6 +211,12 @@ impl Process {
         } else {
             self.run(host);
         }
+    }
+
+    fn register(&mut self, host: &mut Host<'_>) {
+        let address = host.ctx.names[host.node.0].clone();
+        let request = Request::Register { id: self.me, address, boot_id: None, unclean: false };
+        self.link.ask_leader(host, Purpose::Register, request);
     }
 
     fn run(&mut self, host: &Host<'_>) {
@@ -278,10 +281,7 @@ impl Process {
                 }
             }
             (Purpose::Poll, Reply::View(view)) => self.on_polled(host, *view),
-            (Purpose::Poll, Reply::Unregistered) => {
-                let request = Request::Register { id: self.me, boot_id: None, unclean: false };
-                self.link.ask_leader(host, Purpose::Register, request);
-            }
+            (Purpose::Poll, Reply::Unregistered) => self.register(host),
             (purpose, _) => self.failed(host, purpose),
         }
     }

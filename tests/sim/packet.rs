@@ -131,6 +131,7 @@ pub enum Request {
     },
     Register {
         id: BrokerId,
+        address: String,
         /// Only Baton's processes name themselves.
         boot_id: Option<String>,
         unclean: bool,

@@ -109,7 +109,8 @@ impl Broker {
             Ask::Register => {
                 let lost = self.disk.host_restarted && !ctx.profile.sync_flush;
                 let unclean = lost && !ctx.is(Mutant::HidesHostRestart);
-                let request = Request::Register { id, boot_id: Some(boot_id), unclean };
+                let address = ctx.names[self.node.0].clone();
+                let request = Request::Register { id, address, boot_id: Some(boot_id), unclean };
                 self.errand(ctx, Purpose::Register, request, CALL_US);
             }
             Ask::Elect => {

@@ -146,8 +146,7 @@ impl Controller {
                 let change = ApplyBrokerId { cluster, broker_set, id, check_code, at_ms };
                 self.propose(ctx, Command::ApplyBrokerId(change), Then::Apply(asker));
             }
-            Request::Register { id, boot_id, unclean } => {
-                let address = self.peer_name(ctx, conn);
+            Request::Register { id, address, boot_id, unclean } => {
                 let taken_by = it.liveness.taken_by(now, name, id, &address, boot_id.as_deref());
                 let ha_address = boot_id.is_some().then(|| address.replace('B', "H"));
                 let broker_set = name.to_owned();
@@ -184,10 +183,6 @@ impl Controller {
             }
             _ => {}
         }
-    }
-
-    fn peer_name(&self, ctx: &Ctx, conn: ConnId) -> String {
-        ctx.net.peer(conn, self.node).map(|it| ctx.names[it.0].clone()).unwrap_or_default()
     }
 
     fn elect(&mut self, ctx: &mut Ctx, asker: Asker, set: &str, by: BrokerId) {
