@@ -36,9 +36,9 @@ impl Shared {
         self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
     }
 
-    /// Verifies record after record from `begin`, a record boundary. What ends at `flushed` or before was on disk whole.
-    /// What ends at `on_disk` or before cannot have lost its queue offset; if that is not everything, the consume queues
-    /// hold what is below `begin`, and nothing else.
+    /// Verifies record after record from `begin`, a record boundary. What ends at `flushed` or before was on disk
+    /// whole. What ends at `on_disk` or before cannot have lost its queue offset; if that is not everything, the
+    /// consume queues hold what is below `begin`, and nothing else.
     pub fn find_end(&self, begin: Offset, flushed: Offset, on_disk: Offset) -> LogEnd {
         let mut at = begin;
         let mut next = QueueOffsets::default();
