@@ -108,9 +108,9 @@ impl Raft {
         outcome
     }
 
-    /// Waits until it is known what became of what was proposed before and has had no answer. The log is in order: once a
-    /// later entry is decided, so is what stands before it. A leader that lost its place decides nothing any more, and
-    /// the next one has applied what there is before it grants a lease.
+    /// Waits until it is known what became of what was proposed before and has had no answer. The log is in order: once
+    /// a later entry is decided, so is what stands before it. A leader that lost its place decides nothing any more,
+    /// and the next one has applied what there is before it grants a lease.
     pub(crate) async fn decided(&self, broker_set: &str) {
         let nothing = || Promoted { broker_set: broker_set.to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
         while let Err(RaftError::Timeout | RaftError::Busy) = self.propose(Command::Promoted(nothing())).await {
