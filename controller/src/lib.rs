@@ -59,7 +59,7 @@ impl Running {
         let why = tokio::select! {
             why = &mut ended => why,
             () = stop.cancelled() => {
-                raft.stop();
+                raft.stop().await;
                 ended.await
             }
         };

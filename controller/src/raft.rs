@@ -184,10 +184,14 @@ impl Raft {
         if self.is_leading() { self.lease.load(Ordering::Acquire).saturating_sub(monotonic_ms()) } else { 0 }
     }
 
-    /// Asks the thread to end; it writes nothing more.
-    pub fn stop(&self) {
-        // Full or gone: then the thread is ending or will see that all handles are dropped.
-        let _ = self.queue.try_send(Input::Stop);
+    /// Ends the thread. After this nothing is written any more, and the disk is closed: the process may exit, which
+    /// rocksdb does not survive while somebody uses it.
+    pub async fn stop(&self) {
+        while let Err(RaftError::Busy) = self.enqueue(Input::Stop) {
+            tokio::time::sleep(AGAIN).await;
+        }
+        let mut leadership = self.leadership();
+        while leadership.changed().await.is_ok() {}
     }
 
     fn enqueue(&self, input: Input) -> Result<(), RaftError> {

@@ -56,9 +56,16 @@ impl Network {
         raft
     }
 
-    fn leave(&self, id: u64) {
-        if let Some(raft) = self.0.lock().expect("as above").remove(&id) {
-            raft.stop();
+    async fn leave(&self, id: u64) {
+        let left = self.0.lock().expect("as above").remove(&id);
+        if let Some(raft) = left {
+            raft.stop().await;
+        }
+    }
+
+    async fn leave_all(&self) {
+        for id in 1..=3 {
+            self.leave(id).await;
         }
     }
 
@@ -103,12 +110,12 @@ async fn what_was_committed_survives_the_leader() {
     }
     assert_eq!(network.apply(1).await, Outcome::BrokerIdApplied);
     let (old, _) = network.leader().await;
-    network.leave(old);
+    network.leave(old).await;
     assert_eq!(network.apply(2).await, Outcome::BrokerIdApplied);
     let (new, leader) = network.leader().await;
     assert_ne!(new, old);
     assert_eq!(next_id(&leader).await, Ok(3));
-    (1..=3).for_each(|id| network.leave(id));
+    network.leave_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,12 +126,14 @@ async fn a_leader_without_majority_answers_neither_writes_nor_reads() {
     }
     network.apply(1).await;
     let (id, leader) = network.leader().await;
-    (1..=3).filter(|it| *it != id).for_each(|it| network.leave(it));
+    for other in (1..=3).filter(|it| *it != id) {
+        network.leave(other).await;
+    }
     // Once its lease has run out it cannot know whether it still leads; it then steps down by itself.
     assert_eq!(leader.propose(take_id(2)).await, Err(RaftError::NotLeader));
     assert_eq!(next_id(&leader).await, Err(RaftError::NotLeader));
     assert!(!leader.lease_holds());
-    network.leave(id);
+    network.leave(id).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,10 +148,10 @@ async fn a_follower_that_missed_everything_gets_a_snapshot() {
     network.join(3, MemoryDisk::new(&[1, 2, 3]), 10);
     // With 3 and one other only: what 3 knows decides.
     let (leader, _) = network.leader().await;
-    network.leave(leader);
+    network.leave(leader).await;
     network.apply(51).await;
     assert_eq!(next_id(&network.leader().await.1).await, Ok(52));
-    (1..=3).for_each(|id| network.leave(id));
+    network.leave_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,27 +161,17 @@ async fn a_single_controller_restarts_from_rocksdb_with_everything() {
     let identity = Identity::new("g", "n0", &peers);
     for (first, last) in [(1, 30), (31, 60), (61, 75)] {
         let network = Network::default();
-        let raft = network.join_founders(1, reopen(dir.path(), &identity).await, 20, &["n0"]);
+        let raft = network.join_founders(1, open(dir.path(), &identity), 20, &["n0"]);
         for id in first..=last {
             assert_eq!(network.apply(id).await, Outcome::BrokerIdApplied);
         }
         assert_eq!(next_id(&raft).await, Ok(last + 1));
-        network.leave(1);
+        network.leave(1).await;
     }
-    // Waits until the last life has closed it, too.
-    reopen(dir.path(), &identity).await;
 }
 
-/// The thread of the life before may still hold the directory for a moment.
-async fn reopen(path: &std::path::Path, identity: &Identity) -> RocksDisk {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match RocksDisk::open(path, identity) {
-            Ok(disk) => return disk,
-            Err(why) => assert!(Instant::now() < deadline, "{why:#}"),
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+fn open(path: &std::path::Path, identity: &Identity) -> RocksDisk {
+    RocksDisk::open(path, identity).unwrap_or_else(|why| panic!("{why:#}"))
 }
 
 #[test]
@@ -223,7 +222,7 @@ async fn a_controller_whose_log_is_gone_ends_with_advice() {
         network.apply(id).await;
     }
     let lost = network.leader().await.0 % 3 + 1;
-    network.leave(lost);
+    network.leave(lost).await;
     let (events, mut listening) = mpsc::channel(1024);
     let raft = network.join_telling(lost, MemoryDisk::new(&[1, 2, 3]), 1_000, &["n0", "n1", "n2"], events);
     let why = loop {
@@ -235,5 +234,5 @@ async fn a_controller_whose_log_is_gone_ends_with_advice() {
     };
     assert!(why.contains("its disk was lost or exchanged"), "{why}");
     assert_eq!(raft.propose(take_id(21)).await, Err(RaftError::Stopped));
-    (1..=3).for_each(|id| network.leave(id));
+    network.leave_all().await;
 }

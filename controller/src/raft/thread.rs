@@ -129,6 +129,7 @@ struct Driver<D> {
     outbox: Outbox,
     reports: Vec<Report>,
     events: mpsc::Sender<Event>,
+    /// Dropped after the disk: whoever stops the thread waits for that.
     publish: watch::Sender<Leadership>,
     lease: Arc<AtomicU64>,
     metrics: Arc<RaftMetrics>,

@@ -22,7 +22,7 @@ async fn fifty_thousand_commands_leave_a_small_directory_and_a_short_log() {
     let identity = Identity::new("g", "n0", &["n0".to_owned()]);
     let network = Network::default();
     let (snapshot, snapshots) = watch::channel(0);
-    let disk = Telling { disk: reopen(dir.path(), &identity).await, snapshot };
+    let disk = Telling { disk: open(dir.path(), &identity), snapshot };
     network.join_founders(1, disk, SNAPSHOT_ENTRIES, &["n0"]);
     let raft = network.leader().await.1;
     let sets = (0..SETS as u64).map(|seed| tokio::spawn(toggle(raft.clone(), seed)));
@@ -37,8 +37,8 @@ async fn fifty_thousand_commands_leave_a_small_directory_and_a_short_log() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), late).await.expect("a late snapshot");
-    network.leave(1);
-    let mut disk = reopen(dir.path(), &identity).await;
+    network.leave(1).await;
+    let mut disk = open(dir.path(), &identity);
     let size = folder_size(dir.path());
     assert!(size < MOST_BYTES, "{COMMANDS} commands left {size} bytes");
     let entries = disk.load().expect("reads").entries.len();
@@ -46,13 +46,13 @@ async fn fifty_thousand_commands_leave_a_small_directory_and_a_short_log() {
     drop(disk);
     // Snapshot and entries together are everything that was committed.
     let network = Network::default();
-    network.join_founders(1, reopen(dir.path(), &identity).await, SNAPSHOT_ENTRIES, &["n0"]);
+    network.join_founders(1, open(dir.path(), &identity), SNAPSHOT_ENTRIES, &["n0"]);
     let raft = network.leader().await.1;
     for (seed, epoch) in epochs.into_iter().enumerate() {
         let found = raft.read(move |it| it.get(&name(seed as u64)).map(|it| it.sync_state_set_epoch)).await;
         assert_eq!(found, Ok(Some(epoch)), "{}", name(seed as u64));
     }
-    network.leave(1);
+    network.leave(1).await;
 }
 
 /// Says up to where the newest snapshot on it reaches.
