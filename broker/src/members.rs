@@ -72,10 +72,7 @@ impl Members {
                 }
             }
             changed.borrow_and_update();
-            let why = match self.obstacle(replication, version) {
-                None => return Ok(()),
-                Some(why) => why,
-            };
+            let Some(why) = self.obstacle(replication, version) else { return Ok(()) };
             if tokio::time::Instant::now() >= deadline {
                 return Err(why);
             }

@@ -65,20 +65,16 @@ pub enum Input {
     /// This controller leads and has applied everything committed before its term.
     Leading,
     Following,
-    /// A planned change of this set's master begins: no lease until it is over, since the election is not held back by
-    /// one (S10).
+    /// A planned change of this set's master begins: no lease until it is settled, since the election is not held back
+    /// by one (S10).
     Switching {
-        broker_set: String,
-    },
-    /// It is decided, whatever became of it.
-    Switched {
         broker_set: String,
     },
     /// The move that [`Output::Return`] asked for is over, whatever became of it.
     Returned {
         broker_set: String,
     },
-    /// What became of one [`Output::Elect`] or [`Output::RemoveDead`] is known, whatever it is.
+    /// What became of one [`Output::Elect`], [`Output::RemoveDead`] or planned change is known, whatever it is.
     Settled {
         broker_set: String,
     },
@@ -209,10 +205,9 @@ struct Watched {
     witnesses: Witnesses,
     patience: Patience,
     wish: Option<Wish>,
-    /// Proposals of this controller's own that may still commit, whatever was proposed or seen after them.
+    /// Elections, removals and planned changes of this controller's that may still commit, whatever was proposed or seen
+    /// after them.
     undecided: usize,
-    /// Planned changes under way, whoever asked for them.
-    switching: usize,
 }
 
 /// What a new view brings that brokers should hear of.
@@ -259,8 +254,7 @@ impl Liveness {
             Input::Removed { broker_set } => self.forget(&broker_set),
             Input::Leading => self.on_leading(now, out),
             Input::Following => self.on_following(),
-            Input::Switching { broker_set } => self.on_switching(&broker_set, 1),
-            Input::Switched { broker_set } => self.on_switching(&broker_set, -1),
+            Input::Switching { broker_set } => self.on_switching(&broker_set),
             Input::Returned { broker_set } => self.on_returned(now, &broker_set, out),
             Input::Settled { broker_set } => self.on_settled(&broker_set),
             Input::Tick => self.on_tick(now, out),
@@ -451,9 +445,9 @@ impl Liveness {
         }
     }
 
-    fn on_switching(&mut self, broker_set: &str, change: isize) {
+    fn on_switching(&mut self, broker_set: &str) {
         if let Some(set) = self.sets.get_mut(broker_set) {
-            set.switching = set.switching.saturating_add_signed(change);
+            set.undecided += 1;
         }
     }
 

@@ -109,10 +109,10 @@ impl Switchover {
             let (it, name) = (self.clone(), set.name.clone());
             tokio::spawn(async move {
                 it.raft.decided(&name).await;
-                it.watch.switched(&name).await;
+                it.watch.settled(&name).await;
             });
         } else {
-            self.watch.switched(&set.name).await;
+            self.watch.settled(&set.name).await;
         }
         done
     }

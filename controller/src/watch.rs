@@ -39,7 +39,6 @@ enum Ask {
     Settled(String),
     Returned(String),
     Switching(String, oneshot::Sender<()>),
-    Switched(String),
     Witnessed { broker_set: String, id: BrokerId, heard: Option<(Millis, String)> },
     Look(Look),
 }
@@ -128,7 +127,7 @@ impl Watch {
         }
     }
 
-    /// When this returns no lease is granted to this set's master any more, until [`Watch::switched`] (S10).
+    /// When this returns no lease is granted to this set's master any more, until [`Watch::settled`] (S10).
     pub(crate) async fn switching(&self, broker_set: &str) {
         let (done, noted) = oneshot::channel();
         // When the task is gone the process is ending, and nobody grants anything.
@@ -136,8 +135,9 @@ impl Watch {
         let _ = noted.await;
     }
 
-    pub(crate) async fn switched(&self, broker_set: &str) {
-        let _ = self.queue.send(Ask::Switched(broker_set.to_owned())).await;
+    /// What became of it is known.
+    pub(crate) async fn settled(&self, broker_set: &str) {
+        let _ = self.queue.send(Ask::Settled(broker_set.to_owned())).await;
     }
 
     /// Asks the table; `None` when the process is ending.
@@ -266,7 +266,6 @@ impl Task {
                 // The asker cannot have given up.
                 let _ = done.send(());
             }
-            Ask::Switched(broker_set) => self.step(Input::Switched { broker_set }, None),
             Ask::Returned(broker_set) => self.step(Input::Returned { broker_set }, None),
             Ask::Settled(broker_set) => self.step(Input::Settled { broker_set }, None),
             Ask::Look(question) => question(monotonic_ms(), &self.table),

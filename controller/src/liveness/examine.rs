@@ -46,7 +46,6 @@ impl Watched {
             patience: Default::default(),
             wish: None,
             undecided: 0,
-            switching: 0,
         }
     }
 
@@ -96,7 +95,7 @@ impl Watched {
     pub(super) fn lease(&self, it: &Heartbeat, settings: &Settings) -> Millis {
         let deposed = self.view.master != Some(it.id) || self.undecided > 0;
         let stalled = it.disk_probe_age.is_some_and(|age| age > settings.disk_stall);
-        match deposed || stalled || self.switching > 0 || !self.speaks_for_registered(it) {
+        match deposed || stalled || !self.speaks_for_registered(it) {
             true => 0,
             false => it.timeout * LEASE_TENTHS / 10,
         }

@@ -107,7 +107,6 @@ enum Step {
     },
     /// A planned change begins and ends.
     Switching,
-    Switched,
     /// What `return` asked for is over.
     Returned {
         #[arg(key)]
@@ -244,7 +243,6 @@ impl goldenscript::Runner for Table {
                 Input::View(Arc::new(BrokerSet { name: name.clone(), ..other }))
             }
             Step::Switching => Input::Switching { broker_set },
-            Step::Switched => Input::Switched { broker_set },
             Step::Returned { set } => Input::Returned { broker_set: set.clone().unwrap_or(broker_set) },
             Step::NoProof => {
                 self.liveness.settings.proof_of_death = false;

@@ -148,13 +148,17 @@ impl Controller {
         }
     }
 
-    /// The log is in order: once a later entry is decided, so is an election that had no answer.
     pub(super) fn passed(&mut self, ctx: &mut Ctx, set: SetId, decision: Decision) {
-        if !matches!(decision, Err(RaftError::Timeout | RaftError::Busy)) {
-            return self.over(ctx, set);
+        match decision {
+            Err(RaftError::Timeout | RaftError::Busy) => self.await_decision(ctx, set.name(), Then::Passed(set)),
+            _ => self.over(ctx, set),
         }
-        let nothing = Promoted { broker_set: set.name().to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
-        self.propose(ctx, Command::Promoted(nothing), Then::Passed(set));
+    }
+
+    /// The log is in order: once a later entry is decided, so is a proposal that had no answer.
+    pub(super) fn await_decision(&mut self, ctx: &mut Ctx, broker_set: &str, then: Then) {
+        let nothing = Promoted { broker_set: broker_set.to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
+        self.propose(ctx, Command::Promoted(nothing), then);
     }
 
     fn over(&mut self, ctx: &mut Ctx, set: SetId) {
@@ -162,7 +166,7 @@ impl Controller {
             *count -= 1;
         }
         if !ctx.is(Mutant::GrantsLeasesWhileSwitching) {
-            self.step(ctx, Input::Switched { broker_set: set.name().to_owned() });
+            self.step(ctx, Input::Settled { broker_set: set.name().to_owned() });
         }
     }
 }

@@ -272,9 +272,12 @@ impl Controller {
 
     fn decided(&mut self, ctx: &mut Ctx, decision: Decision, then: Then) {
         match then {
-            Then::Own(broker_set) => {
-                self.step(ctx, Input::Settled { broker_set });
-            }
+            Then::Own(broker_set) => match decision {
+                Err(RaftError::Timeout | RaftError::Busy) => {
+                    self.await_decision(ctx, &broker_set.clone(), Then::Own(broker_set));
+                }
+                _ => drop(self.step(ctx, Input::Settled { broker_set })),
+            },
             Then::Nobody => {}
             Then::Switch(it) => self.switched(ctx, *it, decision),
             Then::Passed(set) => self.passed(ctx, set, decision),

@@ -69,9 +69,9 @@ impl<D: Disk> Driver<D> {
     /// A transfer that came to nothing in time may still do so: the message may be under way. In a new term it counts
     /// for nothing, and whoever leads that has a lease.
     pub(super) fn end_failed_transfer(&mut self) {
+        let has_handed_over = self.has_handed_over();
         let raft = &mut self.node.raft;
-        let leads = raft.state == StateRole::Leader;
-        if leads && self.handed_over == Some(raft.term) && raft.lead_transferee.is_none() {
+        if raft.state == StateRole::Leader && has_handed_over && raft.lead_transferee.is_none() {
             raft.become_follower(raft.term, ::raft::INVALID_ID);
         }
     }
