@@ -191,6 +191,9 @@ pub struct Liveness {
     agenda: BTreeSet<(Millis, String)>,
     hosts: Hosts,
     returns: Returns,
+    /// By set: how many elections, removals and planned changes of this controller's may still commit, whatever was
+    /// proposed or seen after them. No lease is granted meanwhile (S5).
+    undecided: BTreeMap<String, usize>,
 }
 
 /// One set under watch.
@@ -198,16 +201,12 @@ struct Watched {
     view: Arc<BrokerSet>,
     pulses: BTreeMap<BrokerId, Pulse>,
     due: Millis,
-    /// A proposal is under way; a master's lease is not renewed meanwhile (S5).
     proposed: Option<Proposed>,
     /// When the view last changed.
     changed: Millis,
     witnesses: Witnesses,
     patience: Patience,
     wish: Option<Wish>,
-    /// Elections, removals and planned changes of this controller's that may still commit, whatever was proposed or seen
-    /// after them.
-    undecided: usize,
 }
 
 /// What a new view brings that brokers should hear of.
@@ -238,10 +237,12 @@ impl Liveness {
             agenda: BTreeSet::new(),
             hosts: Hosts::default(),
             returns: Returns::default(),
+            undecided: BTreeMap::new(),
         }
     }
 
     pub fn step(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        let before = out.len();
         match input {
             Input::Heartbeat(it) => self.on_heartbeat(now, it, out),
             Input::Closed { connection } => self.on_closed(now, connection, out),
@@ -254,10 +255,15 @@ impl Liveness {
             Input::Removed { broker_set } => self.forget(&broker_set),
             Input::Leading => self.on_leading(now, out),
             Input::Following => self.on_following(),
-            Input::Switching { broker_set } => self.on_switching(&broker_set),
+            Input::Switching { broker_set } => self.may_commit(&broker_set),
             Input::Returned { broker_set } => self.on_returned(now, &broker_set, out),
             Input::Settled { broker_set } => self.on_settled(&broker_set),
             Input::Tick => self.on_tick(now, out),
+        }
+        for output in &out[before..] {
+            if let Output::Elect { broker_set, .. } | Output::RemoveDead { broker_set, .. } = output {
+                self.may_commit(broker_set);
+            }
         }
     }
 
@@ -320,7 +326,11 @@ impl Liveness {
             let (lease, registered) = (None, true);
             return out.push(Output::Answer { lease, registered, master_epoch: None, sync_state_set_epoch: None });
         };
-        let lease = self.leading.filter(|_| it.raft_lease == RaftLease::Held).map(|_| set.lease(&it, &self.settings));
+        let lease = self.leading.filter(|_| it.raft_lease == RaftLease::Held);
+        let lease = lease.map(|_| match self.undecided.contains_key(&it.broker_set) {
+            true => 0,
+            false => set.lease(&it, &self.settings),
+        });
         let (master_epoch, sync_state_set_epoch) = (Some(set.view.master_epoch), Some(set.view.sync_state_set_epoch));
         let registered = lease.is_none() || !set.knows_another_process(&it);
         out.push(Output::Answer { lease, registered, master_epoch, sync_state_set_epoch });
@@ -438,16 +448,17 @@ impl Liveness {
         }
     }
 
-    fn on_settled(&mut self, broker_set: &str) {
-        // Leases may be renewed again; what is still wrong is proposed again when its time comes.
-        if let Some(set) = self.sets.get_mut(broker_set) {
-            set.undecided = set.undecided.saturating_sub(1);
-        }
+    fn may_commit(&mut self, broker_set: &str) {
+        *self.undecided.entry(broker_set.to_owned()).or_default() += 1;
     }
 
-    fn on_switching(&mut self, broker_set: &str) {
-        if let Some(set) = self.sets.get_mut(broker_set) {
-            set.undecided += 1;
+    /// After the last one leases are renewed again; what is still wrong is proposed again when its time comes.
+    fn on_settled(&mut self, broker_set: &str) {
+        if let Some(count) = self.undecided.get_mut(broker_set) {
+            *count -= 1;
+            if *count == 0 {
+                self.undecided.remove(broker_set);
+            }
         }
     }
 

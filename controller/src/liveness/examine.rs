@@ -45,11 +45,10 @@ impl Watched {
             witnesses: Default::default(),
             patience: Default::default(),
             wish: None,
-            undecided: 0,
         }
     }
 
-    /// A new view: proposals are decided, and pulses of replaced processes are worth nothing.
+    /// A new view: what is wrong is seen anew, and pulses of replaced processes are worth nothing.
     pub(super) fn renew(&mut self, now: Millis, view: Arc<BrokerSet>) -> News {
         let old = &self.view;
         let news = match (view.master, view.master_epoch) != (old.master, old.master_epoch) {
@@ -90,10 +89,9 @@ impl Watched {
         pulse.or_insert_with(|| Pulse::unheard(now, &it.address, it.timeout)).beat(now, it, settings)
     }
 
-    /// S5: only the master has use for a lease, and none is granted by a heartbeat that will not count, or while its
-    /// successor is being elected, as planned or not.
+    /// S5: only the master has use for a lease, and none is granted by a heartbeat that will not count.
     pub(super) fn lease(&self, it: &Heartbeat, settings: &Settings) -> Millis {
-        let deposed = self.view.master != Some(it.id) || self.undecided > 0;
+        let deposed = self.view.master != Some(it.id);
         let stalled = it.disk_probe_age.is_some_and(|age| age > settings.disk_stall);
         match deposed || stalled || !self.speaks_for_registered(it) {
             true => 0,
@@ -207,7 +205,6 @@ impl Watched {
             None => (RETRY_FIRST, now),
         };
         self.proposed = Some(Proposed { retry_at: now + backoff, backoff, detected });
-        self.undecided += 1;
         detected
     }
 

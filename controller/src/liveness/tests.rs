@@ -105,7 +105,8 @@ enum Step {
         #[arg(key)]
         on: BrokerId,
     },
-    /// A planned change begins and ends.
+    Removed,
+    /// A planned change begins.
     Switching,
     /// What `return` asked for is over.
     Returned {
@@ -242,6 +243,7 @@ impl goldenscript::Runner for Table {
                 let other = view(&[1, 2], Some(*on), 1, Some("b"), None);
                 Input::View(Arc::new(BrokerSet { name: name.clone(), ..other }))
             }
+            Step::Removed => Input::Removed { broker_set },
             Step::Switching => Input::Switching { broker_set },
             Step::Returned { set } => Input::Returned { broker_set: set.clone().unwrap_or(broker_set) },
             Step::NoProof => {
