@@ -22,7 +22,7 @@ pub use members::{Ask, Member, MemberRefusal, Members};
 pub use rocks::{Identity, RocksDisk};
 pub use thread::{Event, Options, Outbox, Stepped, start};
 
-use crate::replicas::{Command, Outcome, Promoted, Replicas};
+use crate::replicas::{Command, Outcome, Replicas};
 use ::raft::eraftpb::Message;
 use node::clock::monotonic_ms;
 use proto::Millis;
@@ -96,6 +96,8 @@ pub struct Raft {
     /// Monotonic milliseconds until which no other controller can have become leader.
     lease: Arc<AtomicU64>,
     pub metrics: Arc<metrics::RaftMetrics>,
+    /// Closes when the thread has ended and its disk is closed; nothing is ever sent.
+    ended: watch::Receiver<()>,
 }
 
 impl Raft {
@@ -112,8 +114,7 @@ impl Raft {
     /// a later entry is decided, so is what stands before it. A leader that lost its place decides nothing any more,
     /// and the next one has applied what there is before it grants a lease.
     pub(crate) async fn decided(&self, broker_set: &str) {
-        let nothing = || Promoted { broker_set: broker_set.to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
-        while let Err(RaftError::Timeout | RaftError::Busy) = self.propose(Command::Promoted(nothing())).await {
+        while let Err(RaftError::Timeout | RaftError::Busy) = self.decide(Command::nothing(broker_set)).await {
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -190,8 +191,8 @@ impl Raft {
         while let Err(RaftError::Busy) = self.enqueue(Input::Stop) {
             tokio::time::sleep(AGAIN).await;
         }
-        let mut leadership = self.leadership();
-        while leadership.changed().await.is_ok() {}
+        // The error is what is waited for.
+        let _ = self.ended.clone().changed().await;
     }
 
     fn enqueue(&self, input: Input) -> Result<(), RaftError> {

@@ -105,15 +105,10 @@ impl Switchover {
         if let Err(SwitchError::Failed(why)) = &done {
             self.note(&set.name, why.clone()).await;
         }
-        if matches!(done, Err(SwitchError::Raft(RaftError::Timeout))) {
-            let (it, name) = (self.clone(), set.name.clone());
-            tokio::spawn(async move {
-                it.raft.decided(&name).await;
-                it.watch.settled(&name).await;
-            });
-        } else {
-            self.watch.settled(&set.name).await;
-        }
+        let in_doubt = matches!(done, Err(SwitchError::Raft(RaftError::Timeout)));
+        let (it, name) = (self.clone(), set.name.clone());
+        // Whoever asked for the change does not wait for that.
+        tokio::spawn(async move { it.watch.settle(&it.raft, &name, in_doubt).await });
         done
     }
 

@@ -127,7 +127,7 @@ impl Watch {
         }
     }
 
-    /// When this returns no lease is granted to this set's master any more, until [`Watch::settled`] (S10).
+    /// When this returns no lease is granted to this set's master any more, until [`Watch::settle`] (S10).
     pub(crate) async fn switching(&self, broker_set: &str) {
         let (done, noted) = oneshot::channel();
         // When the task is gone the process is ending, and nobody grants anything.
@@ -135,8 +135,13 @@ impl Watch {
         let _ = noted.await;
     }
 
-    /// What became of it is known.
-    pub(crate) async fn settled(&self, broker_set: &str) {
+    /// Says that it is known what became of a change, once it is. `in_doubt`: its proposal had no answer, and may still
+    /// be committed.
+    pub(crate) async fn settle(&self, raft: &Raft, broker_set: &str, in_doubt: bool) {
+        if in_doubt {
+            raft.decided(broker_set).await;
+        }
+        // When the task is gone the process is ending.
         let _ = self.queue.send(Ask::Settled(broker_set.to_owned())).await;
     }
 
@@ -367,10 +372,14 @@ impl Task {
         });
     }
 
+    fn handle(&self) -> Watch {
+        Watch { queue: self.queue.clone() }
+    }
+
     fn switchover(&self) -> Switchover {
         Switchover {
             raft: self.raft.clone(),
-            watch: Watch { queue: self.queue.clone() },
+            watch: self.handle(),
             client: self.notifier.client.clone(),
             metrics: self.metrics.clone(),
         }
@@ -388,7 +397,7 @@ impl Task {
 
     /// What becomes of it arrives as a view; that it is decided has to be told.
     fn propose(&self, command: Command) {
-        let (raft, queue, metrics) = (self.raft.clone(), self.queue.clone(), self.metrics.clone());
+        let (raft, watch, metrics) = (self.raft.clone(), self.handle(), self.metrics.clone());
         tokio::spawn(async move {
             let broker_set = command.broker_set().to_owned();
             let elects = matches!(command, Command::Elect(_));
@@ -399,14 +408,10 @@ impl Task {
                 metrics.elected(&broker_set, outcome);
             }
             if let Err(why) = &outcome {
-                warn!(broker_set, %why, "the change was not committed; it is proposed again");
+                warn!(broker_set, %why, "a change of this controller's own has no outcome");
             }
             if awaited {
-                if let Err(RaftError::Timeout | RaftError::Busy) = outcome {
-                    raft.decided(&broker_set).await;
-                }
-                // When the task is gone the process is ending.
-                let _ = queue.send(Ask::Settled(broker_set)).await;
+                watch.settle(&raft, &broker_set, outcome == Err(RaftError::Timeout)).await;
             }
         });
     }

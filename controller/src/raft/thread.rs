@@ -94,16 +94,18 @@ pub fn start(
     let lease = driver.lease.clone();
     let members = driver.publish_to.subscribe();
     let metrics = driver.metrics.clone();
+    let (running, ended) = watch::channel(());
     let life = move || {
         let events = driver.events.clone();
         let why = driver.run(&inputs);
         // The disk is closed before anybody hears of the end: the process may exit, or open it again.
         drop(driver);
+        drop(running);
         // Nobody listens any more when the whole process is going down.
         let _ = events.blocking_send(Event::Stopped(why));
     };
     std::thread::Builder::new().name("raft".into()).spawn(life).context("cannot start the raft thread")?;
-    Ok(Raft { queue, leadership, members, lease, metrics })
+    Ok(Raft { queue, leadership, members, lease, metrics, ended })
 }
 
 struct Driver<D> {
@@ -129,7 +131,6 @@ struct Driver<D> {
     outbox: Outbox,
     reports: Vec<Report>,
     events: mpsc::Sender<Event>,
-    /// Dropped after the disk: whoever stops the thread waits for that.
     publish: watch::Sender<Leadership>,
     lease: Arc<AtomicU64>,
     metrics: Arc<RaftMetrics>,
@@ -234,6 +235,8 @@ impl<D: Disk> Driver<D> {
         if let Err(why) = &ended {
             error!("the raft thread ended: {why:#}");
         }
+        // When nobody listens, nobody grants a lease either.
+        let _ = self.tell(Event::Following);
         self.lose_leadership();
         self.publish.send_replace(Leadership::default());
         ended.err().map(|it| format!("{it:#}"))

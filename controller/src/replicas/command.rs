@@ -159,6 +159,13 @@ pub struct Note {
 }
 
 impl Command {
+    /// Changes nothing, as no change of a master has this epoch. Once it is decided, so is what stands before it in the
+    /// log.
+    pub fn nothing(broker_set: &str) -> Command {
+        let broker_set = broker_set.to_owned();
+        Command::Promoted(Promoted { broker_set, epoch: -1, committed_ms: 0, promoted_ms: 0 })
+    }
+
     /// The one broker set that a command can change.
     pub fn broker_set(&self) -> &str {
         match self {

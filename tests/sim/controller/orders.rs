@@ -8,7 +8,7 @@ use crate::mutants::Mutant;
 use crate::packet::{Packet, Request, SetId};
 use controller::liveness::Input;
 use controller::raft::RaftError;
-use controller::replicas::{Cause, Clean, CleanLiving, Command, Elect, ElectMode, Outcome, Promoted, UncleanElection};
+use controller::replicas::{Cause, Clean, CleanLiving, Command, Elect, ElectMode, Outcome, UncleanElection};
 use node::clock::wall_ms;
 use proto::header::HoldWritesRequest;
 use proto::{BrokerId, Epoch, Offset};
@@ -157,8 +157,7 @@ impl Controller {
 
     /// The log is in order: once a later entry is decided, so is a proposal that had no answer.
     pub(super) fn await_decision(&mut self, ctx: &mut Ctx, broker_set: &str, then: Then) {
-        let nothing = Promoted { broker_set: broker_set.to_owned(), epoch: -1, committed_ms: 0, promoted_ms: 0 };
-        self.propose(ctx, Command::Promoted(nothing), then);
+        self.propose(ctx, Command::nothing(broker_set), then);
     }
 
     fn over(&mut self, ctx: &mut Ctx, set: SetId) {

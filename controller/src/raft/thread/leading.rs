@@ -67,8 +67,9 @@ impl<D: Disk> Driver<D> {
         }
         info!(leader = now.leader, leading, term = now.term, "raft leadership");
         if before.leading && (!leading || before.term != now.term) {
-            self.lose_leadership();
+            // Before the askers hear that nothing came of it: no lease may be granted for that any more (S5).
             self.tell(Event::Following)?;
+            self.lose_leadership();
         }
         self.publish.send_replace(now);
         if leading && (!before.leading || before.term != now.term) {
@@ -80,6 +81,7 @@ impl<D: Disk> Driver<D> {
 
     /// What was proposed may still commit, under another leader: askers are sent to it.
     pub(super) fn lose_leadership(&mut self) {
+        self.lease.store(0, Ordering::Release);
         for (_, done) in std::mem::take(&mut self.pending.waiting) {
             // The asker may have given up meanwhile.
             let _ = done.send(Err(RaftError::NotLeader));
@@ -88,7 +90,6 @@ impl<D: Disk> Driver<D> {
             let _ = asker.send(Err(RaftError::NotLeader));
         }
         self.abandon_reads();
-        self.lease.store(0, Ordering::Release);
     }
 
     pub(super) fn abandon_reads(&mut self) {
