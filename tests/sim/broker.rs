@@ -26,7 +26,6 @@ use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::VecDeque;
 use tokio::sync::oneshot;
 
-/// As in `ha/driver.rs`.
 /// Asynchronous flush.
 const FLUSH_US: u64 = 500_000;
 
@@ -94,10 +93,6 @@ impl Broker {
     fn java<'a>(&'a mut self, ctx: &'a mut Ctx) -> Option<(&'a mut java::Process, java::Host<'a>)> {
         let host = java::Host { ctx, node: self.node, index: self.index, set: self.set, disk: &mut self.disk };
         Some((self.java.as_mut()?, host))
-    }
-
-    pub fn is_running(&self) -> bool {
-        self.process.is_some() || self.java.is_some()
     }
 
     pub fn stop(&mut self) {

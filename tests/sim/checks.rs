@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! S1        committed, leads                     one master per epoch, epochs grow, controllers agree
-//! S2        promised, leads, copied, confirms    nothing older than a promise, no epoch twice
+//! S2        promised, leads, copied, confirms,   nothing older than a promise, no epoch twice
+//!           process_started
 //!           acts_upon                            promises are on disk first
 //! S3        judge_acknowledgement                every member of the set has it
 //!           judge_confirm, readers::consumed     what may be read, and is, is the same for ever
@@ -11,15 +12,15 @@
 //! S5        proof::{trusts_lease,                no lease is longer than its controller waits, or of a deposed one
 //!             answers_as_leader}
 //! S6, S14   proof::judge_change, moves           only silent or dead masters are replaced unasked
-//! S7        judge_acknowledgement, the end       who is elected has what is acknowledged
+//! S7        committed, the end                   who is elected may be, and has what is acknowledged
 //!           java::judge_java                     one of RocketMQ's, too
 //! S8        failsafe::goes_on                    an undisturbed strict master acknowledges
 //! S9        judge_the_end; broker/follow.rs      bytes come where the log ends, logs are the same
 //!           history::says                        histories say who wrote what, and end where the log does
 //! S10       moves::judge_move                    a target that leads as planned has everything; S3, S5 meanwhile
 //!           moves::may_move; requests.rs         meanwhile a lease counts for nothing, and none is granted
-//! S11, S12  judge_acknowledgement, judge_confirm what counts is on disk, readers see whole messages
-//! S13       readers::serves, offset_clamped
+//! S11, S12  judge_flush, judge_confirm           what counts is on disk, readers see whole messages
+//! S13       readers::serves, offset_told
 //! S14       world/end.rs: judge_healing          a master in time, a whole set in time
 //! the end   judge_the_end, readers::judge_delivery
 //! ```
@@ -280,6 +281,7 @@ impl Truth {
             }
             if before.is_none() {
                 self.claim_reason(set);
+                self.judge_elected(master, it.epoch);
             }
         }
         if let Some(newest) = self.newest.as_ref().filter(|newest| newest.revision < it.revision) {
@@ -296,6 +298,16 @@ impl Truth {
             self.newest = Some(it.clone());
         }
         self.revisions.insert(it.revision, it);
+    }
+
+    /// S7: whoever is elected was a member, or is known to lack nothing.
+    fn judge_elected(&mut self, master: BrokerId, epoch: Epoch) {
+        let Some(before) = self.newest.as_ref().filter(|it| it.epoch > 0) else { return };
+        if !before.set.contains(&master) && !before.eligible.contains(&master) {
+            let why =
+                format!("replica {master} is elected at epoch {epoch}, of {:?} and {:?}", before.set, before.eligible);
+            self.fail("S7", why);
+        }
     }
 
     pub fn found_dead(&mut self, ids: &BTreeSet<BrokerId>) {
@@ -331,8 +343,11 @@ impl Truth {
                     self.judge_flush(brokers, broker, epoch, end);
                     self.judge_acknowledgement(brokers, broker, epoch, end);
                     self.acknowledged.push(message);
-                    let before = self.top.filter(|it| it.0 >= epoch).map_or((epoch, 0), |it| (it.0, it.2));
-                    self.top = Some((before.0, broker, before.1.max(end as usize)));
+                    // A late one of an older epoch is nothing that a planned change of this one hands over.
+                    if self.top.is_none_or(|it| it.0 <= epoch) {
+                        let before = self.top.filter(|it| it.0 == epoch).map_or(0, |it| it.2);
+                        self.top = Some((epoch, broker, before.max(end as usize)));
+                    }
                 }
                 Claim::Died { id, boot_id } => self.judge_death(brokers, id, boot_id.as_deref()),
                 Claim::JavaLeads { broker, epoch } => self.judge_java(&brokers[broker], epoch),

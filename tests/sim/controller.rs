@@ -354,7 +354,8 @@ impl Controller {
                 };
                 self.propose(ctx, Command::Elect(elect), own);
             }
-            _ => {}
+            // No replica is preferred, and no set is restrained: see `settings`.
+            Output::Return { .. } | Output::Flapping { .. } => unreachable!("{output:?}"),
         }
     }
 

@@ -5,23 +5,12 @@ use crate::ctx::Point;
 use crate::faults::{Kind, Profile, Theme};
 use crate::packet::SetId;
 use crate::rng::Rng;
-use crate::schedule::{Act, Direction, Group, Order, Timed, Way, Who};
+use crate::schedule::{Act, Direction, Group, Order, POINTS, Timed, Way, Who};
 
 /// When the first one may strike: the set has a master by then.
 const FIRST_US: u64 = 2_000_000;
 /// Links that were clogged together are released in random order.
 const HEALING_US: u64 = 20_000;
-const POINTS: [Point; 9] = [
-    Point::Proposal,
-    Point::Joining,
-    Point::Handshake,
-    Point::Epoch,
-    Point::Promise,
-    Point::Cut,
-    Point::Drained,
-    Point::Election,
-    Point::Heartbeat,
-];
 
 pub fn acts(profile: &Profile, rng: &mut Rng) -> Vec<Timed> {
     let mut draw = Draw { profile, rng, quiet_us: 0, later: Vec::new() };
@@ -251,7 +240,7 @@ impl Draw<'_> {
 
     fn point(&mut self) -> Point {
         match self.profile.theme {
-            Theme::Everything => self.rng.pick(&POINTS),
+            Theme::Everything => self.rng.pick(&POINTS).0,
             Theme::Failovers => self.rng.pick(&[
                 Point::Epoch,
                 Point::Epoch,

@@ -55,11 +55,11 @@ pub struct Planted {
     /// What was taken away, or where it happened.
     pub from: &'static str,
     pub what: &'static str,
-    /// A handful of seeds finds it, wherever one begins.
+    /// Thirty seeds find it, wherever one begins.
     pub soon: bool,
 }
 
-/// A bug that shows within a handful of seeds.
+/// A bug that shows soon.
 const fn soon(mutant: Mutant, from: &'static str, what: &'static str) -> Planted {
     Planted { mutant, from, what, soon: true }
 }

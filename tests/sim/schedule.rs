@@ -17,6 +17,7 @@ use crate::faults::Profile;
 use crate::packet::SetId;
 use crate::rng::Rng;
 use std::collections::BTreeSet;
+pub use text::{POINTS, TROUBLES};
 
 /// Whom an act strikes. Names are resolved when it strikes, so that a schedule keeps its sense when acts before it are
 /// taken away.
@@ -26,6 +27,7 @@ pub enum Who {
     Controller(usize),
     Broker(usize),
     Client(usize),
+    Consumer(usize),
     /// The controllers' leader.
     Leader,
     /// Of a broker set.
@@ -155,8 +157,6 @@ pub enum Trouble {
     SlowPackets,
     Drift,
 }
-
-pub const TROUBLES: [Trouble; 4] = [Trouble::Loss, Trouble::Duplicates, Trouble::SlowPackets, Trouble::Drift];
 
 /// Where the profile comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

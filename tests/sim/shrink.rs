@@ -84,7 +84,7 @@ impl Shrinker {
 
     fn take_troubles(&mut self) -> bool {
         let mut any = false;
-        for trouble in TROUBLES {
+        for (trouble, _) in TROUBLES {
             let mut candidate = self.best.schedule.clone();
             any |= candidate.without.insert(trouble) && self.try_out(candidate);
         }

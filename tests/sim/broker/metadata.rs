@@ -43,6 +43,8 @@ pub struct Metadata {
     term: Option<(Role, Epoch)>,
     /// The log's end at the promotion; until queues reach it no offset is corrected.
     promoted_at: Option<Offset>,
+    /// A reader has committed an offset beyond the queue's end since: it has read of another master.
+    told_beyond: bool,
     publish_at: Millis,
     save_at: Millis,
 }
@@ -86,6 +88,7 @@ impl Metadata {
             following: None,
             term: None,
             promoted_at: None,
+            told_beyond: false,
             publish_at: 0,
             save_at: 0,
         }
@@ -104,9 +107,13 @@ impl Metadata {
     pub fn is_clamped(&self) -> bool {
         self.promoted_at.is_none()
     }
+
+    /// All that it knows of offsets it had before it was elected, or has been told within its queue.
+    pub fn has_true_offsets(&self) -> bool {
+        self.is_clamped() && !self.told_beyond
+    }
 }
 
-/// The tables as they are on the disk, under a name that people can read.
 pub fn topic_name(topic: u32) -> String {
     format!("topic-{topic}")
 }
@@ -308,7 +315,7 @@ impl Broker {
     fn settle_changes(&mut self, ctx: &mut Ctx) {
         let now = self.now(ctx);
         let alone = ctx.is(Mutant::AcknowledgesTopicsAlone);
-        let Some(it) = &mut self.process else { return };
+        let Some(it) = self.process.as_mut().filter(|it| !it.metadata.unsettled.is_empty()) else { return };
         let meta = &mut it.metadata;
         let leading = it.leading.as_ref().map(|it| (it.epoch, it.core.others().collect(), it.core.in_sync_count()));
         let (holders, least) = (&meta.holders, lead::least(ctx));
@@ -333,8 +340,10 @@ impl Broker {
     }
 
     pub(super) fn on_commit(&mut self, offset: Offset) {
+        let end = self.queue_end();
         if let Some(it) = self.process.as_mut().filter(|it| it.leading.is_some()) {
             it.metadata.offsets.commit(GROUP, TOPIC, 0, offset);
+            it.metadata.told_beyond |= offset > end;
         }
     }
 
@@ -352,12 +361,10 @@ impl Broker {
             self.disk.offsets = meta.offsets.to_file().offset_table;
         }
         if leads && meta.promoted_at.is_some_and(|at| confirm >= at) {
-            meta.promoted_at = None;
+            (meta.promoted_at, meta.told_beyond) = (None, false);
             if !ctx.is(Mutant::KeepsOffsetsBeyondTheEnd) {
                 meta.offsets.clamp(|_, _| Some(end));
             }
-            let offset = meta.committed().unwrap_or(0);
-            ctx.truth(self.set).offset_clamped(self.index, offset, end);
         }
         if leads {
             self.answer_polls(ctx);

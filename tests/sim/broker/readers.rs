@@ -47,6 +47,9 @@ impl Broker {
     pub(super) fn on_query(&mut self, ctx: &mut Ctx, from: NodeId) {
         let Some(it) = &self.process else { return };
         let (offset, master) = (it.metadata.committed(), it.leading.is_some());
+        if master && it.metadata.has_true_offsets() {
+            ctx.truth(self.set).offset_told(self.index, offset.unwrap_or(0), self.queue_end());
+        }
         ctx.datagram(self.node, from, Packet::Committed { offset, master });
     }
 }

@@ -23,8 +23,9 @@ impl Agreement {
         }
     }
 
-    /// Whether this replica's log is the same as `own` up to `end`. Nothing if nobody is that replica.
-    fn holds(&mut self, replicas: &[Broker], own: &Broker, id: BrokerId, end: usize) -> Option<bool> {
+    /// Whether this replica's log is the same as `own` up to `end`, on its disk where that is what counts. Nothing if
+    /// nobody is that replica.
+    fn holds(&mut self, replicas: &[Broker], own: &Broker, id: BrokerId, end: usize, on_disk: bool) -> Option<bool> {
         let it = replicas.iter().find(|it| it.identity() == Some(id))?;
         let (log, expected) = (&it.disk.log, &own.disk.log);
         let known = self.same[own.index][it.index].min(end);
@@ -34,7 +35,7 @@ impl Agreement {
             self.same[it.index][own.index] = self.same[own.index][it.index];
         }
         // A replica that has lost its memory loses its place when it says so; meanwhile nobody elects it.
-        Some(same || it.disk.host_restarted || (!it.is_running() && it.disk.log.len() == it.disk.flushed))
+        Some(same && (!on_disk || it.disk.flushed >= end) || it.disk.host_restarted)
     }
 }
 
@@ -42,11 +43,8 @@ impl Truth {
     /// S3: what readers may see is the same everywhere and for ever.
     pub(super) fn judge_confirm(&mut self, broker: &Broker, end: Offset) {
         let log = &broker.disk.log;
-        let mut end = (end.max(0) as usize).min(log.len());
         // Readers see whole messages only.
-        while end > 0 && log[end - 1].part + 1 != log[end - 1].parts {
-            end -= 1;
-        }
+        let end = broker.disk.whole_end_below(end);
         let from = self.compared[broker.index].min(end);
         let known = end.min(self.confirmed.len());
         if let Some(at) = (from..known).find(|at| log[*at] != self.confirmed[*at]) {
@@ -101,10 +99,12 @@ impl Truth {
         let Some(newest) = &self.newest else { return };
         let moves = newest.epoch == epoch && self.may_move(epoch);
         let (own, replicas, end) = (&brokers[broker], &brokers[self.replicas.clone()], end as usize);
+        // Of all members of a strict set `judge_flush` says it.
+        let on_disk = self.sync_flush && !self.strict;
         let mut holds = |id: BrokerId| match self.gone.contains(&id) {
             // What it had was lost later, or is somebody's fault who may not lose it.
             true => Some(true),
-            false => self.agreement.holds(replicas, own, id, end),
+            false => self.agreement.holds(replicas, own, id, end, on_disk),
         };
         if self.strict {
             let lacking = match newest.epoch == epoch {

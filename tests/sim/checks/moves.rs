@@ -5,9 +5,9 @@ use crate::broker::Broker;
 use controller::replicas::{BrokerSet, Cause};
 use proto::{BrokerId, Epoch};
 
-/// For so long an election that was planned may still be committed, whatever its master hears; less than `DOUBT_MS`,
-/// which a slow clock counts.
-const MAY_MOVE_US: u64 = 9_000_000;
+/// For so long an election that was planned may still be committed, whatever its master hears: what a slow clock counts
+/// until the master trusts a lease again.
+const MAY_MOVE_US: u64 = ha::master::DOUBT_MS * 900;
 
 impl Truth {
     /// A master has told a controller that it is drained, which may elect another one from now on.

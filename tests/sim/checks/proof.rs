@@ -1,5 +1,6 @@
 //! S6 and S14: a master is replaced without being asked only after it was silent for its whole timeout, or when its
-//! process really was gone; so the death of a follower never changes the master.
+//! process really was gone; so the death of a follower never changes the master. And S5: no lease is longer than that,
+//! or comes from a controller that leads no more.
 
 use super::Truth;
 use crate::broker::boot_id;
@@ -78,8 +79,7 @@ impl Truth {
         if elect.alive.iter().any(|it| it.id == master) {
             return;
         }
-        let stalled = matches!(elect.cause, Cause::DiskStalled { .. });
-        if stalled || self.was_silent(controller, now, master) || self.was_gone(controller, master) {
+        if self.was_silent(controller, now, master) || self.was_gone(controller, master) {
             self.proof.justified.insert((set.master_epoch, master));
         }
     }

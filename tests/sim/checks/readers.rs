@@ -35,10 +35,10 @@ impl Truth {
 
     // ---- S13, offsets
 
-    /// A new master knows where its queue ends, and goes on with this offset.
-    pub fn offset_clamped(&mut self, broker: usize, offset: Offset, end: Offset) {
+    /// A master that knows where its queue ends says that its group has read up to here.
+    pub fn offset_told(&mut self, broker: usize, offset: Offset, end: Offset) {
         if offset > end {
-            let why = format!("B{} goes on with offset {offset} of its group, its queue ends at {end}", broker + 1);
+            let why = format!("B{} says that its group is at {offset}, its queue ends at {end}", broker + 1);
             self.fail("S13", why);
         }
     }

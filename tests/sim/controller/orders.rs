@@ -1,4 +1,4 @@
-//! What an operator orders: a planned change of master (S10), as in `controller/rpc/planned.rs`; an election, as in
+//! What an operator orders: a planned change of master (S10), as in `controller/switchover.rs`; an election, as in
 //! `rpc/election.rs`; and that replicas be forgotten, as in `rpc/admin.rs`.
 
 use super::requests::Then;

@@ -99,12 +99,11 @@ impl Controller {
         }
     }
 
-    /// For the judge: a heartbeat of a healthy replica.
+    /// For the judge: a heartbeat of a replica.
     fn note_heartbeat(&self, ctx: &mut Ctx, conn: ConnId, set: SetId, it: &Heartbeat) {
         let broker = ctx.net.peer(conn, self.node).map(|it| it.0 - ctx.profile.controllers);
         let now = ctx.now;
-        let stalled = it.disk_probe_age.is_some_and(|age| age > super::settings(ctx).disk_stall);
-        if let Some(broker) = broker.filter(|_| !stalled) {
+        if let Some(broker) = broker {
             ctx.truth(set).heard_by(self.index, now, broker, it);
         }
     }

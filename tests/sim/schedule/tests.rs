@@ -11,7 +11,7 @@ seed 17; network 3; calm at 9000 ms; without loss; without slow packets
 3000.125 ms: crash B2 after 7 outputs for 500 ms
 3001 ms: power off leader for 3000 ms keeping 30 %
 3001 ms: pause b.slave for 14000 ms
-3002 ms: cut B1 > C1+C2, a.master <> all-C3-K1 for 400 ms healing over 20 ms
+3002 ms: cut B1 > C1+C2, a.master <> all-C3-K1-R1 for 400 ms healing over 20 ms
 3003 ms: break controllers and a
 3004 ms: switch b
 3004 ms: elect a

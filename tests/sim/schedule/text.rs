@@ -23,7 +23,8 @@ fn bad<T>(text: &str, want: &str) -> Read<T> {
     Err(BadSchedule(format!("`{}`: want {want}", text.trim())))
 }
 
-const POINTS: [(Point, &str); 9] = [
+/// By their names; what is drawn and left out is one of these.
+pub const POINTS: [(Point, &str); 9] = [
     (Point::Proposal, "proposal"),
     (Point::Joining, "joining"),
     (Point::Handshake, "handshake"),
@@ -35,7 +36,7 @@ const POINTS: [(Point, &str); 9] = [
     (Point::Heartbeat, "heartbeat"),
 ];
 
-const TROUBLES: [(Trouble, &str); 4] = [
+pub const TROUBLES: [(Trouble, &str); 4] = [
     (Trouble::Loss, "loss"),
     (Trouble::Duplicates, "duplicates"),
     (Trouble::SlowPackets, "slow packets"),
@@ -43,7 +44,7 @@ const TROUBLES: [(Trouble, &str); 4] = [
 ];
 
 fn name_of<T: Copy + PartialEq>(of: T, among: &[(T, &'static str)]) -> &'static str {
-    among.iter().find(|it| it.0 == of).map_or("?", |it| it.1)
+    among.iter().find(|it| it.0 == of).expect("all have names").1
 }
 
 fn named<T: Copy>(text: &str, among: &[(T, &'static str)]) -> Read<T> {
@@ -83,6 +84,7 @@ impl Display for Who {
             Who::Controller(it) => write!(f, "C{}", it + 1),
             Who::Broker(it) => write!(f, "B{}", it + 1),
             Who::Client(it) => write!(f, "K{}", it + 1),
+            Who::Consumer(it) => write!(f, "R{}", it + 1),
             Who::Leader => f.write_str("leader"),
             Who::Master(it) => write!(f, "{}.master", it.name()),
             Who::Slave(it) => write!(f, "{}.slave", it.name()),
@@ -112,9 +114,10 @@ impl FromStr for Who {
             _ if text.starts_with('C') => number(text).map(Who::Controller),
             _ if text.starts_with('B') => number(text).map(Who::Broker),
             _ if text.starts_with('K') => number(text).map(Who::Client),
+            _ if text.starts_with('R') => number(text).map(Who::Consumer),
             _ => SetId::named(text).map(Who::Set),
         };
-        let want = "C1, B1, K1, leader, a.master, a.slave, it, controllers, a, servers or all";
+        let want = "C1, B1, K1, R1, leader, a.master, a.slave, it, controllers, a, servers or all";
         found.map_or_else(|| bad(text, want), Ok)
     }
 }

@@ -24,7 +24,7 @@ macro_rules! ensure {
 }
 
 /// Up to here everything has to be there.
-fn promised(model: &Model, end: End) -> Offset {
+pub fn promised(model: &Model, end: End) -> Offset {
     let limit = if end == End::PowerLost { model.flushed } else { model.end() };
     let whole = model.whole_end(limit);
     let damaged = model.damage.iter().map(|it| it.0).min();

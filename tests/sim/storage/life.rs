@@ -512,6 +512,9 @@ impl Life {
         if end == End::PowerLost
             && let Some(at) = models.iter().find_map(|it| judge::torn_unseen(&store, it))
         {
+            if !models.iter().any(|it| max >= judge::promised(it, end)) {
+                return Err(("S12", format!("the log ends at {max}, and more was on disk")));
+            }
             // What such a record says of its queue is served and replicated: there is nothing to compare with any more.
             self.say(format_args!("the record at {at} is torn where nothing tells"));
             self.counts.torn += 1;

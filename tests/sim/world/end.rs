@@ -9,7 +9,7 @@ use crate::ctx::{Event, NodeId};
 use crate::faults::{Fault, LastBlow};
 use crate::packet::SetId;
 
-/// After the faults: until a message is acknowledged, and until all replicas are the same.
+/// After the faults: until a message is acknowledged, and until all replicas are members.
 const ELECTED_WITHIN_US: u64 = 20_000_000;
 const HEALED_WITHIN_US: u64 = 60_000_000;
 /// Once everybody has stopped sending, a consumer that has not everything yet gets something.
@@ -93,10 +93,12 @@ impl World {
     fn judge_the_end(&mut self) {
         let clients = self.clients.len() as u32;
         for set in self.ctx.sets() {
-            if let Some(master) = self.master(set) {
-                self.ctx.truth(set).judge_delivery();
-                self.ctx.truth(set).judge_the_end(&self.brokers, master, |it| (it % clients) as usize);
-            }
+            let Some(master) = self.master(set) else {
+                self.ctx.truth(set).fail("S14", "nobody is master in the end".to_owned());
+                continue;
+            };
+            self.ctx.truth(set).judge_delivery();
+            self.ctx.truth(set).judge_the_end(&self.brokers, master, |it| (it % clients) as usize);
         }
     }
 

@@ -36,7 +36,7 @@ impl World {
 
     pub(super) fn meant(&self, who: Who, it: Option<NodeId>) -> Vec<NodeId> {
         let (controllers, brokers) = (self.controllers.len(), self.brokers.len());
-        let clients = self.clients.len() + self.consumers.len();
+        let (clients, consumers) = (self.clients.len(), self.consumers.len());
         let one = |index: usize, count: usize, first: usize| match index < count {
             true => vec![NodeId(first + index)],
             false => Vec::new(),
@@ -46,6 +46,7 @@ impl World {
             Who::Controller(index) => one(index, controllers, 0),
             Who::Broker(index) => one(index, brokers, controllers),
             Who::Client(index) => one(index, clients, controllers + brokers),
+            Who::Consumer(index) => one(index, consumers, controllers + brokers + clients),
             Who::Leader => self.leader().into_iter().collect(),
             Who::Master(set) if self.has(set) => self.master(set).map(|it| self.ctx.broker(it)).into_iter().collect(),
             Who::Slave(set) if self.has(set) => self.last_slave(set).into_iter().collect(),
@@ -54,7 +55,7 @@ impl World {
             Who::Set(set) if self.has(set) => self.replicas(set).iter().map(|it| it.node).collect(),
             Who::Master(_) | Who::Slave(_) | Who::Set(_) => Vec::new(),
             Who::Servers => some(0..controllers + brokers),
-            Who::All => some(0..controllers + brokers + clients),
+            Who::All => some(0..controllers + brokers + clients + consumers),
         }
     }
 
