@@ -268,10 +268,8 @@ impl Driver {
             // S13: what was said of slaves before this moment counts before anybody is proposed, and whoever is
             // proposed counts before anything else is said.
             let mut metadata = self.shared.metadata.lock();
-            for (slave, (of, synced)) in std::mem::take(&mut metadata.notes) {
-                if of == *epoch {
-                    core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
-                }
+            for (slave, synced) in metadata.notes.take(*epoch) {
+                core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
             }
             core.step(now, input, &mut out);
             metadata.set_members(*epoch, core);

@@ -257,7 +257,7 @@ impl Replication {
     /// S13: whether this slave has all topics, groups and settings of the mastership of `epoch`. A slave that calls
     /// itself Baton's joins the SyncStateSet only once it has; a Java slave is not held back.
     pub fn set_metadata_synced(&self, epoch: Epoch, slave: BrokerId, synced: bool) {
-        self.shared.metadata.lock().notes.insert(slave, (epoch, synced));
+        self.shared.metadata.lock().notes.add(epoch, slave, synced);
     }
 
     /// S13: who has to have a change of topics or groups before it may be acknowledged. None: this replica is not, or

@@ -3,6 +3,7 @@
 use crate::epoch_file::EpochFile;
 use crate::frontier::Frontier;
 use crate::master;
+use crate::notes::Notes;
 use crate::{Admission, HaConfig, HaStatus, Refusal, RoleState};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -35,9 +36,8 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 pub(crate) struct Metadata {
-    /// What the broker said about its slaves, each for one mastership: what a slave confirmed to an earlier one proves
-    /// nothing. The replication task takes it before each step.
-    pub notes: BTreeMap<BrokerId, (Epoch, bool)>,
+    /// What the broker said about its slaves. The replication task takes it before each step.
+    pub notes: Notes,
     /// Of the mastership that is on.
     pub members: Option<Members>,
 }

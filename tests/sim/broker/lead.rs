@@ -112,10 +112,8 @@ impl Broker {
         let Some(it) = &mut self.process else { return };
         let Some(leading) = &mut it.leading else { return };
         let mut out = Vec::new();
-        for (slave, (epoch, synced)) in std::mem::take(&mut it.metadata.notes) {
-            if epoch == leading.epoch {
-                leading.core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
-            }
+        for (slave, synced) in it.metadata.notes.take(leading.epoch) {
+            leading.core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
         }
         leading.core.step(now, input, &mut out);
         for output in out {

@@ -9,10 +9,10 @@ use crate::packet::{Packet, Sync};
 use broker::meta::custody::{newer_than, take_offsets};
 use broker::meta::{Change, Custody, Holders, OffsetTable, topics};
 use broker::{SyncBody, SyncVersion};
+use ha::notes::Notes;
 use ha::{Master, Role, RoleState};
 use node::clock::wall_ms;
 use proto::{BrokerId, Epoch, Millis, Offset};
-use std::collections::BTreeMap;
 
 /// As in `metadata_sync.rs`, `members.rs` and `duties.rs`.
 const WAIT_MS: Millis = 5_000;
@@ -33,7 +33,7 @@ pub struct Metadata {
     version: SyncVersion,
     holders: Holders,
     /// Which slaves have all of it, in which epoch: for the master's core.
-    pub(super) notes: BTreeMap<BrokerId, (Epoch, bool)>,
+    pub(super) notes: Notes,
     /// Polls that nothing new has answered yet.
     held: Vec<Held>,
     /// Changes that wait for the members.
@@ -80,7 +80,7 @@ impl Metadata {
             offsets,
             version: SyncVersion::default(),
             holders: Holders::default(),
-            notes: BTreeMap::new(),
+            notes: Notes::default(),
             held: Vec::new(),
             unsettled: Vec::new(),
             following: None,
@@ -250,7 +250,7 @@ impl Broker {
         let (current, meta) = (it.metadata.version, &mut it.metadata);
         let synced = meta.holders.note(slave, has, current);
         meta.held.push(Held { conn, has, until: now + WAIT_MS });
-        meta.notes.insert(slave, (current.master_epoch, synced));
+        meta.notes.add(current.master_epoch, slave, synced);
         self.settle_changes(ctx);
         self.answer_polls(ctx);
     }
@@ -298,7 +298,7 @@ impl Broker {
         let version = meta.version;
         meta.unsettled.push(Unsettled { topic, version, until: now + DEADLINE_MS });
         for slave in meta.holders.changed(version) {
-            meta.notes.insert(slave, (version.master_epoch, false));
+            meta.notes.add(version.master_epoch, slave, false);
         }
         self.answer_polls(ctx);
         self.settle_changes(ctx);
