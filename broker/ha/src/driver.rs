@@ -111,6 +111,7 @@ pub(crate) struct Driver {
     me: BrokerId,
     /// Counts uninterrupted masterships of this process.
     term: u64,
+    /// The newest lease that was granted: also one that came before this replica had heard that it is master.
     lease_until: Millis,
     heart: Arc<Heart>,
 }
@@ -234,8 +235,7 @@ impl Driver {
         // S5: from when it was sent, not from when the answer came.
         if let Some(lease) = answer.lease_mills.and_then(|it| u64::try_from(it).ok()) {
             self.lease_until = self.lease_until.max(sent + lease);
-            self.shared.lease_until.store(self.lease_until, Ordering::Relaxed);
-            self.step_master(master::Input::Lease { until: self.lease_until });
+            self.step_lease(master::Input::Lease { until: self.lease_until });
         }
         if answer.registered == Some(false) {
             self.role_inputs.push_back(role::Input::Unregistered);
@@ -276,6 +276,14 @@ impl Driver {
         }
         for output in out {
             self.perform_master(output);
+        }
+    }
+
+    /// What changes the lease is seen by those who watch.
+    fn step_lease(&mut self, input: master::Input) {
+        self.step_master(input);
+        if let Some(it) = &self.leading {
+            *self.shared.lease.lock() = it.core.lease();
         }
     }
 
@@ -352,11 +360,9 @@ impl Driver {
         self.shared.set_gate(Gate::Held);
         self.shared.store.close_writes("another replica is about to be master");
         let drain = Drain::new(monotonic_ms(), request, self.shared.store.max_offset());
-        // What was granted before counts as well: the leader that switches over grants nothing more.
-        let until = drain.trust_lease_from().max(self.lease_until);
+        let until = drain.trust_lease_from();
         leading.held = Some(Held { drain, done: None });
-        self.shared.trust_lease_from.fetch_max(until, Ordering::Relaxed);
-        self.step_master(master::Input::DistrustLease { until });
+        self.step_lease(master::Input::DistrustLease { until });
         Ok(())
     }
 
@@ -503,13 +509,12 @@ impl Driver {
             self.term += 1;
         }
         self.shared.frontier.open(self.term, core.confirm_offset());
-        // What was planned against an older epoch cannot be committed any more.
-        self.shared.trust_lease_from.store(0, Ordering::Relaxed);
+        // Without any distrust: what was planned against an older epoch cannot be committed any more.
         self.leading = Some(Leading { core, epoch, links: BTreeMap::new(), held: None });
         self.listener.open(Term::new(epoch, history));
         self.shared.store.open_writes(epoch);
         info!(epoch, start = epoch_start, ?set, set_epoch, "this replica is master");
-        self.step_master(master::Input::Lease { until: self.lease_until });
+        self.step_lease(master::Input::Lease { until: self.lease_until });
         self.open_gate();
     }
 

@@ -1,13 +1,14 @@
 //! Replication and roles: epochs and truncation, SyncStateSet and confirm offset, who may be acknowledged, each side of
 //! an HA connection, and which role this replica has.
 //!
-//! Pure cores (`epochs`, `in_sync`, `master`, `notes`, `slave`, `role`) decide; drivers (`epoch_file`, `master_io`,
-//! `slave_io`, `controllers`) own files, sockets and timers. The broker sees one handle: [`Replication`].
+//! Pure cores (`epochs`, `in_sync`, `lease`, `master`, `notes`, `slave`, `role`) decide; drivers (`epoch_file`,
+//! `master_io`, `slave_io`, `controllers`) own files, sockets and timers. The broker sees one handle: [`Replication`].
 
 pub mod drain;
 pub mod epochs;
 pub mod frontier;
 pub mod in_sync;
+pub mod lease;
 pub mod master;
 pub mod notes;
 pub mod role;
@@ -25,7 +26,7 @@ mod replication;
 mod shared;
 mod slave_io;
 
-pub use replication::{Replication, proves_nothing};
+pub use replication::Replication;
 pub use shared::Members;
 
 use proto::{BrokerId, Epoch, Offset};

@@ -10,6 +10,7 @@
 
 use crate::Acknowledgement;
 use crate::in_sync::{InSync, Outcome};
+use crate::lease::Lease;
 use proto::ha::SlaveKind;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,8 +73,8 @@ pub enum Input {
     Lease {
         until: Millis,
     },
-    /// A planned change was begun, and may be committed until then: the controllers may elect in spite of the lease
-    /// (S10).
+    /// A planned change was begun, and may be committed until then: the controllers may elect in spite of the lease, and
+    /// of all that was granted before (S10).
     DistrustLease {
         until: Millis,
     },
@@ -135,9 +136,7 @@ pub struct Master {
     started: Millis,
     own_end: Offset,
     confirm: Offset,
-    lease_until: Millis,
-    /// Before this moment a lease proves nothing (S10).
-    trust_lease_from: Millis,
+    lease: Lease,
     propose_after: Millis,
     /// When the last change was proposed.
     proposed_at: Millis,
@@ -173,8 +172,7 @@ impl Master {
             started: now,
             own_end,
             confirm: confirm.min(own_end),
-            lease_until: 0,
-            trust_lease_from: 0,
+            lease: Lease::default(),
             propose_after: now,
             proposed_at: now,
             fence: Fence::Untried,
@@ -189,8 +187,8 @@ impl Master {
             Input::Ack { link, offset, max_offset } => self.on_ack(now, link, offset, max_offset, out),
             Input::Committed { set, epoch } => self.on_committed(now, set, epoch, out),
             Input::Proposed(outcome) => self.on_outcome(now, outcome, out),
-            Input::Lease { until } => self.lease_until = self.lease_until.max(until),
-            Input::DistrustLease { until } => self.trust_lease_from = self.trust_lease_from.max(until),
+            Input::Lease { until } => self.lease.grant(until),
+            Input::DistrustLease { until } => self.lease.distrust(until),
             Input::MetadataSynced { slave, synced: true } => drop(self.synced_metadata.insert(slave)),
             Input::MetadataSynced { slave, synced: false } => drop(self.synced_metadata.remove(&slave)),
             Input::Tick => {}
@@ -216,6 +214,11 @@ impl Master {
 
     pub fn confirm_offset(&self) -> Offset {
         self.confirm
+    }
+
+    /// What the controllers have granted this mastership.
+    pub fn lease(&self) -> Lease {
+        self.lease
     }
 
     /// Acknowledged offset per connected slave.
@@ -335,7 +338,7 @@ impl Master {
         }
         let reached = match self.config.acknowledgement {
             Acknowledgement::AllInSyncStateSet => self.held_by_all(),
-            Acknowledgement::InSyncReplicas(copies) if (self.trust_lease_from..self.lease_until).contains(&now) => {
+            Acknowledgement::InSyncReplicas(copies) if self.lease.holds(now) => {
                 self.held_by(copies, self.in_sync.certain())
             }
             // S8: without a lease the whole set must have it, and the asked-for number of copies exist. Whoever is

@@ -21,7 +21,6 @@ use proto::header::{HoldWritesRequest, NotifyBrokerRoleChangedRequest};
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -226,15 +225,14 @@ impl Replication {
     /// What is left of the lease that the controllers gave this master (S5); 0 without one.
     pub fn lease_left_ms(&self) -> Millis {
         let is_master = self.shared.state.borrow().role == Role::Master;
-        let until = if is_master { self.shared.lease_until.load(Ordering::Relaxed) } else { 0 };
+        let until = if is_master { self.shared.lease.lock().until() } else { 0 };
         until.saturating_sub(monotonic_ms())
     }
 
     /// Whether another replica may be master by now: the controllers grant leases, and this one's has run out (S5), or
     /// they may elect in spite of it (S10).
     pub fn may_be_deposed(&self) -> bool {
-        let read = |it: &AtomicU64| it.load(Ordering::Relaxed);
-        proves_nothing(read(&self.shared.lease_until), read(&self.shared.trust_lease_from), monotonic_ms())
+        self.shared.lease.lock().may_be_deposed(monotonic_ms())
     }
 
     pub fn epochs(&self) -> Vec<EpochSpan> {
@@ -316,8 +314,7 @@ impl Shared {
             gate_moved: tokio::sync::Notify::new(),
             state: watch::Sender::new(unassigned()),
             status: ArcSwap::from_pointee(HaStatus::default()),
-            lease_until: AtomicU64::new(0),
-            trust_lease_from: AtomicU64::new(0),
+            lease: Mutex::default(),
             metadata: Mutex::default(),
         }
     }
@@ -417,32 +414,5 @@ async fn flush(shared: Arc<Shared>) {
         } else if max.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// Whether a lease that was granted until then says nothing about who is master now: it has run out, or a planned
-/// change may have been committed in spite of it (S10). 0: nobody has ever granted one, as Java's controllers never do;
-/// silence of theirs proves nothing.
-pub fn proves_nothing(lease_until: Millis, trust_lease_from: Millis, now: Millis) -> bool {
-    (lease_until > 0 && lease_until <= now) || now < trust_lease_from
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_has_had_a_lease_can_outlive_it() {
-        assert_eq!(
-            [(0, 5_000), (5_001, 5_000), (5_000, 5_000)].map(|it| proves_nothing(it.0, 0, it.1)),
-            [false, false, true]
-        );
-    }
-
-    #[test]
-    fn a_planned_change_may_have_been_made_in_spite_of_a_lease() {
-        let during = |now| proves_nothing(9_000, 6_000, now);
-        assert_eq!([5_999, 6_000, 8_999, 9_000].map(during), [true, false, false, true]);
-        assert!(proves_nothing(0, 6_000, 5_999), "nor does it need one to be made");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::epoch_file::EpochFile;
 use crate::frontier::Frontier;
+use crate::lease::Lease;
 use crate::master;
 use crate::notes::Notes;
 use crate::{Admission, HaConfig, HaStatus, Refusal, RoleState};
@@ -11,7 +12,6 @@ use proto::ha::SlaveKind;
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use store::Store;
 use tokio::sync::watch;
 
@@ -25,10 +25,8 @@ pub(crate) struct Shared {
     pub gate_moved: tokio::sync::Notify,
     pub state: watch::Sender<RoleState>,
     pub status: ArcSwap<HaStatus>,
-    /// Monotonic milliseconds until which the controllers' lease for this master holds (S5); for those who watch.
-    pub lease_until: AtomicU64,
-    /// Before this moment the lease proves nothing: a planned change is under way, or may still be (S10).
-    pub trust_lease_from: AtomicU64,
+    /// What the present or last mastership has of the controllers' lease, in monotonic milliseconds (S5).
+    pub lease: Mutex<Lease>,
     /// Topics and groups (S13). One lock: who is said to lack something is not proposed after that, and whoever was
     /// proposed before is seen to count.
     pub metadata: Mutex<Metadata>,
