@@ -9,7 +9,7 @@ use crate::meta::{Change, ClientTable, QueueLocks};
 use crate::metadata::{Applied, Metadata, MetadataError};
 use crate::metrics::Metrics;
 use crate::statistics::Statistics;
-use ha::{Refusal, Replication, Role, RoleState};
+use ha::{Replication, Role, RoleState, TooFewInSync};
 use node::clock::{monotonic_ms, wall_ms};
 use node::remoting::Connection;
 use parking_lot::Mutex;
@@ -66,7 +66,7 @@ pub enum ChangeError {
     NotSettled(#[from] NotSettled),
     /// Nothing was changed.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    TooFew(#[from] TooFewInSync),
 }
 
 impl ChangeError {

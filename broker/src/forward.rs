@@ -222,7 +222,7 @@ fn standing(broker: &Broker) -> Standing {
     match broker.replication.admit() {
         _ if !is_master => Standing::Nobody { epoch },
         _ if stopping => Standing::Leaving { epoch },
-        Ok(_) | Err(Refusal::InSyncReplicasNotEnough { .. }) => Standing::Here { epoch },
+        Ok(_) | Err(Refusal::TooFewInSync(_)) => Standing::Here { epoch },
         Err(Refusal::NotMaster(_)) if broker.replication.is_held() => Standing::Pausing { epoch },
         Err(Refusal::NotMaster(_)) => Standing::Nobody { epoch },
     }

@@ -2,7 +2,7 @@
 
 use crate::meta::Holders;
 use crate::sync_wire::SyncVersion;
-use ha::{Refusal, Replication, Role, RoleState};
+use ha::{Replication, Role, RoleState, TooFewInSync};
 use parking_lot::Mutex;
 use proto::BrokerId;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub enum NotSettled {
     #[error("applied here, but replica {0} has not confirmed it; it may not survive a change of the master, try again")]
     Lacking(BrokerId),
     #[error("applied here, but {0}; it may not survive a change of the master, try again")]
-    TooFew(Refusal),
+    TooFew(TooFewInSync),
     #[error("this replica stopped being the master; whether its successor has the change is unknown")]
     Deposed,
 }

@@ -220,7 +220,7 @@ impl From<ChangeError> for Command {
             | ChangeError::NotSettled(NotSettled::Deposed) => response::SERVICE_NOT_AVAILABLE,
             ChangeError::Metadata(MetadataError::NotWritten(_))
             | ChangeError::NotSettled(NotSettled::Lacking(_) | NotSettled::TooFew(_))
-            | ChangeError::Refused(_) => response::SYSTEM_ERROR,
+            | ChangeError::TooFew(_) => response::SYSTEM_ERROR,
         };
         refuse(code, error.to_string())
     }

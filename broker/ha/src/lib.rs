@@ -120,8 +120,16 @@ pub enum Refusal {
     #[error("not the master: {0}")]
     NotMaster(String),
     /// Answer SYSTEM_ERROR (1) with remark "in-sync replicas not enough".
-    #[error("in-sync replicas not enough: {have} of {want}")]
-    InSyncReplicasNotEnough { have: usize, want: usize },
+    #[error(transparent)]
+    TooFewInSync(#[from] TooFewInSync),
+}
+
+/// S7: the committed set is smaller than `minInSyncReplicas`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("in-sync replicas not enough: {have} of {want}")]
+pub struct TooFewInSync {
+    pub have: usize,
+    pub want: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::master_io::Listener;
 use crate::promise_file::PromiseFile;
 use crate::role::{Promise, Role as RoleCore, RoleConfig};
 use crate::shared::{Gate, Members, Shared};
-use crate::{Ack, Admission, EpochSpan, HaConfig, HaError, HaStatus, Refusal, Role, RoleState};
+use crate::{Ack, Admission, EpochSpan, HaConfig, HaError, HaStatus, Refusal, Role, RoleState, TooFewInSync};
 use arc_swap::ArcSwap;
 use node::clock::monotonic_ms;
 use node::listener::BindError;
@@ -269,7 +269,7 @@ impl Replication {
 
     /// S7: below `minInSyncReplicas` nothing is acknowledged, neither messages nor topics: whoever left the set lately
     /// may still be elected.
-    pub fn enough(&self, members: &Members) -> Result<(), Refusal> {
+    pub fn enough(&self, members: &Members) -> Result<(), TooFewInSync> {
         self.shared.enough(members.in_sync)
     }
 

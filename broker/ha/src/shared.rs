@@ -5,7 +5,7 @@ use crate::frontier::Frontier;
 use crate::lease::Lease;
 use crate::master;
 use crate::notes::Notes;
-use crate::{Admission, HaConfig, HaStatus, Refusal, RoleState};
+use crate::{Admission, HaConfig, HaStatus, Refusal, RoleState, TooFewInSync};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use proto::ha::SlaveKind;
@@ -85,13 +85,16 @@ impl Shared {
         match &**self.gate.load() {
             Gate::Closed(why) => Err(Refusal::NotMaster(why.clone())),
             Gate::Held => Err(Refusal::NotMaster("another replica is about to be master".to_owned())),
-            Gate::Open { in_sync, term } => self.enough(*in_sync).map(|()| Admission { term: *term }),
+            Gate::Open { in_sync, term } => {
+                self.enough(*in_sync)?;
+                Ok(Admission { term: *term })
+            }
         }
     }
 
-    pub(crate) fn enough(&self, have: usize) -> Result<(), Refusal> {
+    pub(crate) fn enough(&self, have: usize) -> Result<(), TooFewInSync> {
         let want = self.config.min_in_sync_replicas;
-        if have < want { Err(Refusal::InSyncReplicasNotEnough { have, want }) } else { Ok(()) }
+        if have < want { Err(TooFewInSync { have, want }) } else { Ok(()) }
     }
 
     pub(crate) fn close_gate(&self, why: &str) {
