@@ -9,7 +9,7 @@ use crate::meta::{Change, ClientTable, QueueLocks};
 use crate::metadata::{Applied, Metadata, MetadataError};
 use crate::metrics::Metrics;
 use crate::statistics::Statistics;
-use ha::{Replication, Role, RoleState, TooFewInSync};
+use ha::{Awaited, Replication, Role, RoleState, TooFewInSync};
 use node::clock::{monotonic_ms, wall_ms};
 use node::remoting::Connection;
 use parking_lot::Mutex;
@@ -126,9 +126,10 @@ impl Broker {
     /// Applies settings here and waits until every member of the set that has to has them (S13). A set that is too
     /// small to acknowledge anything changes nothing, as it takes no message.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Applied, ChangeError> {
-        let epoch = self.role.borrow().master_epoch;
-        if let Some(members) = self.replication.members(epoch).filter(|_| !changes.is_empty()) {
-            self.replication.enough(&members)?;
+        if let Some(Awaited::Set(set)) = &*self.replication.awaited().borrow()
+            && !changes.is_empty()
+        {
+            self.replication.enough(set)?;
         }
         let mut versions = self.metadata.versions();
         let applied = loop {

@@ -2,7 +2,7 @@
 
 use crate::meta::Holders;
 use crate::sync_wire::SyncVersion;
-use ha::{Replication, Role, RoleState, TooFewInSync};
+use ha::{Awaited, Replication, Role, RoleState, TooFewInSync};
 use parking_lot::Mutex;
 use proto::BrokerId;
 use std::time::Duration;
@@ -85,9 +85,14 @@ impl Members {
     }
 
     fn obstacle(&self, replication: &Replication, version: SyncVersion) -> Option<NotSettled> {
-        let Some(members) = replication.members(version.master_epoch) else { return Some(NotSettled::Deposed) };
-        let lacking = self.table.lock().lacking(&members.others, version);
-        let too_few = || replication.enough(&members).err().map(NotSettled::TooFew);
+        let awaited = replication.awaited().borrow().clone();
+        let set = match awaited {
+            Some(Awaited::Nobody) => return None,
+            Some(Awaited::Set(set)) if set.epoch == version.master_epoch => set,
+            _ => return Some(NotSettled::Deposed),
+        };
+        let lacking = self.table.lock().lacking(&set.others, version);
+        let too_few = || replication.enough(&set).err().map(NotSettled::TooFew);
         lacking.map(NotSettled::Lacking).or_else(too_few)
     }
 }

@@ -9,6 +9,7 @@ use crate::drain::{Drain, Progress};
 use crate::in_sync::Outcome;
 use crate::master::{self, LinkId, MasterConfig};
 use crate::master_io::{LinkHandle, Listener, Term};
+use crate::maximal_set::{Awaited, MaximalSet};
 use crate::promise_file::PromiseFile;
 use crate::role::{self, Answer, Ask, Role, View};
 use crate::shared::{Gate, Shared};
@@ -267,12 +268,13 @@ impl Driver {
         {
             // S13: what was said of slaves before this moment counts before anybody is proposed, and whoever is
             // proposed counts before anything else is said.
-            let mut metadata = self.shared.metadata.lock();
-            for (slave, synced) in metadata.notes.take(*epoch) {
+            let mut notes = self.shared.notes.lock();
+            for (slave, synced) in notes.take(*epoch) {
                 core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
             }
             core.step(now, input, &mut out);
-            metadata.set_members(*epoch, core);
+            let set = Some(Awaited::Set(MaximalSet::of(*epoch, core)));
+            self.shared.awaited.send_if_modified(|it| *it != set && { *it = set; true });
         }
         for output in out {
             self.perform_master(output);
@@ -466,7 +468,7 @@ impl Driver {
         self.shared.close_gate("another replica is master");
         self.shared.store.close_writes("another replica is master");
         self.leading = None;
-        self.shared.metadata.lock().members = None;
+        self.shared.awaited.send_replace(None);
         self.shared.frontier.depose();
     }
 

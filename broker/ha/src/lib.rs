@@ -10,6 +10,7 @@ pub mod frontier;
 pub mod in_sync;
 pub mod lease;
 pub mod master;
+pub mod maximal_set;
 pub mod notes;
 pub mod role;
 pub mod slave;
@@ -26,8 +27,8 @@ mod replication;
 mod shared;
 mod slave_io;
 
+pub use maximal_set::{Awaited, MaximalSet};
 pub use replication::Replication;
-pub use shared::Members;
 
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeSet;

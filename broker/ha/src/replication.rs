@@ -7,9 +7,10 @@ use crate::epochs::EpochHistory;
 use crate::frontier::{Frontier, Standing};
 use crate::identity::IdentityFile;
 use crate::master_io::Listener;
+use crate::maximal_set::{Awaited, MaximalSet};
 use crate::promise_file::PromiseFile;
 use crate::role::{Promise, Role as RoleCore, RoleConfig};
-use crate::shared::{Gate, Members, Shared};
+use crate::shared::{Gate, Shared};
 use crate::{Ack, Admission, EpochSpan, HaConfig, HaError, HaStatus, Refusal, Role, RoleState, TooFewInSync};
 use arc_swap::ArcSwap;
 use node::clock::monotonic_ms;
@@ -19,7 +20,7 @@ use parking_lot::Mutex;
 use proto::body::SyncStateSet;
 use proto::header::{HoldWritesRequest, NotifyBrokerRoleChangedRequest};
 use proto::{BrokerId, Epoch, Millis, Offset};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -100,7 +101,8 @@ impl Replication {
         store.open_writes(0);
         let ha_address = config.ha_address.clone();
         let shared = Arc::new(Shared::new(config, store, epochs));
-        shared.set_gate(Gate::Open { term: 1, in_sync: usize::MAX });
+        shared.set_gate(Gate::Alone);
+        shared.awaited.send_replace(Some(Awaited::Nobody));
         shared.state.send_replace(RoleState { role: Role::Master, ..unassigned() });
         let end = CancellationToken::new();
         close_gate_on(stop, end.clone(), shared.clone());
@@ -255,22 +257,19 @@ impl Replication {
     /// S13: whether this slave has all topics, groups and settings of the mastership of `epoch`. A slave that calls
     /// itself Baton's joins the SyncStateSet only once it has; a Java slave is not held back.
     pub fn set_metadata_synced(&self, epoch: Epoch, slave: BrokerId, synced: bool) {
-        self.shared.metadata.lock().notes.add(epoch, slave, synced);
+        self.shared.notes.lock().add(epoch, slave, synced);
     }
 
-    /// S13: who has to have a change of topics or groups before it may be acknowledged. None: this replica is not, or
-    /// not yet, master of `epoch`.
-    pub fn members(&self, epoch: Epoch) -> Option<Members> {
-        match self.events {
-            Some(_) => self.shared.metadata.lock().members.clone().filter(|it| it.epoch == epoch),
-            None => Some(Members { epoch, others: BTreeMap::new(), in_sync: usize::MAX }),
-        }
+    /// S13: who has to have a change of topics or groups before it may be acknowledged; changes before the outcome of a
+    /// proposal is known, and before anybody reads that the mastership is over. `None`: this replica is not the master.
+    pub fn awaited(&self) -> watch::Receiver<Option<Awaited>> {
+        self.shared.awaited.subscribe()
     }
 
     /// S7: below `minInSyncReplicas` nothing is acknowledged, neither messages nor topics: whoever left the set lately
     /// may still be elected.
-    pub fn enough(&self, members: &Members) -> Result<(), TooFewInSync> {
-        self.shared.enough(members.in_sync)
+    pub fn enough(&self, set: &MaximalSet) -> Result<(), TooFewInSync> {
+        self.shared.enough(set.committed)
     }
 
     /// Shutdown in order: stop writes, let those under way be acknowledged, leave the controllers, close connections.
@@ -315,7 +314,8 @@ impl Shared {
             state: watch::Sender::new(unassigned()),
             status: ArcSwap::from_pointee(HaStatus::default()),
             lease: Mutex::default(),
-            metadata: Mutex::default(),
+            notes: Mutex::default(),
+            awaited: watch::Sender::new(None),
         }
     }
 }
