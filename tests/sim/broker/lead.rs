@@ -5,6 +5,7 @@ use crate::ctx::{Ctx, NodeId, Point};
 use crate::mutants::Mutant;
 use crate::net::ConnId;
 use crate::packet::{Packet, Reply, Request};
+use broker::verdict::Tenure;
 use ha::Acknowledgement;
 use ha::drain::{Drain, Progress};
 use ha::epochs::EpochHistory;
@@ -178,9 +179,10 @@ impl Broker {
     }
 
     /// Whether another replica may be master by now (`Replication::may_be_deposed`).
-    pub(super) fn may_be_deposed(&self, ctx: &Ctx) -> bool {
+    pub(super) fn tenure(&self, ctx: &Ctx) -> Tenure {
         let leading = self.process.as_ref().and_then(|it| it.leading.as_ref());
-        leading.is_none_or(|it| it.core.lease().may_be_deposed(self.now(ctx)))
+        let doubtful = leading.is_none_or(|it| it.core.lease().may_be_deposed(self.now(ctx)));
+        if doubtful { Tenure::Doubtful } else { Tenure::Certain }
     }
 
     /// The epoch of this mastership and everybody who counts in it, if writes are admitted.

@@ -8,11 +8,13 @@ use crate::net::{ConnId, Port};
 use crate::packet::{Packet, Sync};
 use broker::meta::custody::{newer_than, take_offsets};
 use broker::meta::{Change, Custody, Holders, OffsetTable, topics};
+use broker::verdict::Queues;
 use broker::{SyncBody, SyncVersion};
 use ha::notes::Notes;
 use ha::{Master, Role, RoleState};
 use node::clock::wall_ms;
 use proto::{BrokerId, Epoch, Millis, Offset};
+use std::collections::BTreeSet;
 
 /// As in `metadata_sync.rs`, `members.rs` and `duties.rs`.
 const WAIT_MS: Millis = 5_000;
@@ -41,6 +43,7 @@ pub struct Metadata {
     following: Option<Following>,
     /// The role acted upon.
     term: Option<(Role, Epoch)>,
+    set: BTreeSet<BrokerId>,
     /// The log's end at the promotion; until queues reach it no offset is corrected.
     promoted_at: Option<Offset>,
     publish_at: Millis,
@@ -85,6 +88,7 @@ impl Metadata {
             unsettled: Vec::new(),
             following: None,
             term: None,
+            set: BTreeSet::new(),
             promoted_at: None,
             publish_at: 0,
             save_at: 0,
@@ -100,9 +104,14 @@ impl Metadata {
         self.offsets.get(GROUP, TOPIC, 0)
     }
 
-    /// No offset is beyond the queue's end any more.
-    pub fn is_clamped(&self) -> bool {
-        self.promoted_at.is_none()
+    /// Complete: no offset is beyond the queue's end any more.
+    pub fn queues(&self) -> Queues {
+        if self.promoted_at.is_none() { Queues::Complete } else { Queues::Growing }
+    }
+
+    /// As it was published last.
+    pub fn set(&self) -> &BTreeSet<BrokerId> {
+        &self.set
     }
 }
 
@@ -120,6 +129,7 @@ impl Broker {
         let Some(it) = &mut self.process else { return };
         let meta = &mut it.metadata;
         let term = (state.role, state.master_epoch);
+        meta.set = state.sync_state_set;
         if meta.term.as_ref() != Some(&term) {
             meta.term = Some(term.clone());
             if let Some(conn) = meta.following.take().and_then(|it| it.conn) {
