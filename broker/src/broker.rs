@@ -150,7 +150,7 @@ impl Broker {
         // A change that changed nothing is acknowledged too: that of an earlier, unanswered attempt may still be on its
         // way.
         if !self.metadata.is_settled(applied.version.settings) || applied.touched.any() {
-            self.members.settled(&self.replication, self.role.clone(), applied.version).await?;
+            self.members.settled(&self.replication, applied.version).await?;
             self.metadata.set_settled(applied.version.settings);
         }
         Ok(applied)

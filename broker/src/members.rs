@@ -2,7 +2,7 @@
 
 use crate::meta::Holders;
 use crate::sync_wire::SyncVersion;
-use ha::{Awaited, Replication, Role, RoleState, TooFewInSync};
+use ha::{Awaited, Replication, TooFewInSync};
 use parking_lot::Mutex;
 use proto::BrokerId;
 use std::time::Duration;
@@ -10,8 +10,6 @@ use tokio::sync::watch;
 
 /// How long a change waits for the members before it is answered with an error that names who lacks it.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// How often it is looked again while waiting: who counts may change without anybody telling.
-const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSettled {
@@ -56,40 +54,36 @@ impl Members {
 
     /// Waits until every member of the maximal SyncStateSet, as it is at that moment, has settings `version` of this
     /// mastership, and the set is large enough for anything to be acknowledged: like a message (S3, S7).
-    pub async fn settled(
-        &self,
-        replication: &Replication,
-        mut role: watch::Receiver<RoleState>,
-        version: SyncVersion,
-    ) -> Result<(), NotSettled> {
+    pub async fn settled(&self, replication: &Replication, version: SyncVersion) -> Result<(), NotSettled> {
         let deadline = tokio::time::Instant::now() + DEADLINE;
-        let mut changed = self.changed.subscribe();
+        let (mut changed, mut awaited) = (self.changed.subscribe(), replication.awaited());
         loop {
-            {
-                let role = role.borrow_and_update();
-                if role.role != Role::Master || role.master_epoch != version.master_epoch {
-                    return Err(NotSettled::Deposed);
-                }
-            }
             changed.borrow_and_update();
-            let Some(why) = self.obstacle(replication, version) else { return Ok(()) };
-            if tokio::time::Instant::now() >= deadline {
-                return Err(why);
+            let now_awaited = awaited.borrow_and_update().clone();
+            match self.obstacle(replication, now_awaited, version) {
+                None => return Ok(()),
+                Some(NotSettled::Deposed) => return Err(NotSettled::Deposed),
+                Some(why) if tokio::time::Instant::now() >= deadline => return Err(why),
+                Some(_) => {}
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                _ = role.changed() => {}
-                () = tokio::time::sleep(TICK) => {}
+                _ = awaited.changed() => {}
+                () = tokio::time::sleep_until(deadline) => {}
             }
         }
     }
 
-    fn obstacle(&self, replication: &Replication, version: SyncVersion) -> Option<NotSettled> {
-        let awaited = replication.awaited().borrow().clone();
+    fn obstacle(
+        &self,
+        replication: &Replication,
+        awaited: Option<Awaited>,
+        version: SyncVersion,
+    ) -> Option<NotSettled> {
         let set = match awaited {
             Some(Awaited::Nobody) => return None,
             Some(Awaited::Set(set)) if set.epoch == version.master_epoch => set,
-            _ => return Some(NotSettled::Deposed),
+            Some(Awaited::Set(_)) | None => return Some(NotSettled::Deposed),
         };
         let lacking = self.table.lock().lacking(&set.others, version);
         let too_few = || replication.enough(&set).err().map(NotSettled::TooFew);

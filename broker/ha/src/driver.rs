@@ -274,7 +274,12 @@ impl Driver {
             }
             core.step(now, input, &mut out);
             let set = Some(Awaited::Set(MaximalSet::of(*epoch, core)));
-            self.shared.awaited.send_if_modified(|it| *it != set && { *it = set; true });
+            self.shared.awaited.send_if_modified(|it| {
+                *it != set && {
+                    *it = set;
+                    true
+                }
+            });
         }
         for output in out {
             self.perform_master(output);
