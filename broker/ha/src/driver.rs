@@ -87,6 +87,8 @@ struct Leading {
     links: BTreeMap<LinkId, LinkHandle>,
     /// Appends are held for a planned change (S10). Ends with the mastership, or the mastership goes on.
     held: Option<Held>,
+    /// Which version of the core's set others know.
+    told: Option<u64>,
 }
 
 /// A planned change that drains, or has drained and waits for the election.
@@ -263,7 +265,7 @@ impl Driver {
     }
 
     fn step_master(&mut self, input: master::Input) {
-        let Some(Leading { core, epoch, .. }) = &mut self.leading else { return };
+        let Some(Leading { core, epoch, told, .. }) = &mut self.leading else { return };
         let (now, mut out) = (monotonic_ms(), Vec::new());
         {
             // S13: what was said of slaves before this moment counts before anybody is proposed, and whoever is
@@ -273,13 +275,9 @@ impl Driver {
                 core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
             }
             core.step(now, input, &mut out);
-            let set = Some(Awaited::Set(MaximalSet::of(*epoch, core)));
-            self.shared.awaited.send_if_modified(|it| {
-                *it != set && {
-                    *it = set;
-                    true
-                }
-            });
+            if told.replace(core.members_version()) != Some(core.members_version()) {
+                self.shared.awaited.send_replace(Some(Awaited::Set(MaximalSet::of(*epoch, core))));
+            }
         }
         for output in out {
             self.perform_master(output);
@@ -517,7 +515,7 @@ impl Driver {
         }
         self.shared.frontier.open(self.term, core.confirm_offset());
         // Without any distrust: what was planned against an older epoch cannot be committed any more.
-        self.leading = Some(Leading { core, epoch, links: BTreeMap::new(), held: None });
+        self.leading = Some(Leading { core, epoch, links: BTreeMap::new(), held: None, told: None });
         self.listener.open(Term::new(epoch, history));
         self.shared.store.open_writes(epoch);
         info!(epoch, start = epoch_start, ?set, set_epoch, "this replica is master");

@@ -130,6 +130,8 @@ pub struct Master {
     in_sync: InSync,
     slaves: BTreeMap<BrokerId, Slave>,
     links: BTreeMap<LinkId, BrokerId>,
+    /// Moves on whenever `others` or `in_sync_count` may have become another.
+    members_version: u64,
     /// Baton slaves that have confirmed all metadata of this mastership. It outlives their connections: what was
     /// confirmed is on their disks.
     synced_metadata: BTreeSet<BrokerId>,
@@ -168,6 +170,7 @@ impl Master {
             config,
             slaves: BTreeMap::new(),
             links: BTreeMap::new(),
+            members_version: 0,
             synced_metadata: BTreeSet::new(),
             started: now,
             own_end,
@@ -212,6 +215,11 @@ impl Master {
         others.map(|id| (id, self.slaves.get(&id).map(|it| it.kind)))
     }
 
+    /// While it stays the same, so do [`Master::others`] and [`Master::in_sync_count`].
+    pub fn members_version(&self) -> u64 {
+        self.members_version
+    }
+
     pub fn confirm_offset(&self) -> Offset {
         self.confirm
     }
@@ -245,6 +253,7 @@ impl Master {
             out.push(Output::CloseLink { link: old, why: format!("replica {id} has connected anew") });
         }
         slave.kind = kind;
+        self.members_version += 1;
         slave.forget_acknowledged();
         // It missed nothing. Who was behind before gets no new time: a slave that cannot write might connect for ever.
         if slave.furthest >= Some(self.own_end) {
@@ -284,6 +293,7 @@ impl Master {
 
     fn on_committed(&mut self, now: Millis, set: BTreeSet<BrokerId>, epoch: i32, out: &mut Vec<Output>) {
         if self.in_sync.adopt(set, epoch) {
+            self.members_version += 1;
             self.fence = Fence::Untried;
             self.close_outsiders(now, out);
             out.push(Output::SetChanged);
@@ -293,6 +303,7 @@ impl Master {
             && now >= self.proposed_at + DOUBT_MS
         {
             self.in_sync.settle();
+            self.members_version += 1;
         }
     }
 
@@ -320,6 +331,7 @@ impl Master {
         }
         let before = self.in_sync.epoch();
         self.in_sync.on_outcome(outcome);
+        self.members_version += 1;
         if before != self.in_sync.epoch() {
             self.fence = Fence::Untried;
             out.push(Output::SetChanged);
@@ -392,6 +404,7 @@ impl Master {
             false => self.proposed_at = now,
         }
         self.in_sync.propose(set.clone());
+        self.members_version += 1;
         out.push(Output::Propose { set, epoch: self.in_sync.epoch() });
     }
 
