@@ -49,8 +49,8 @@ pub struct Broker {
     /// Changes whenever the nameservers should hear from us before the period is over.
     pub registration: watch::Sender<u64>,
     connections: Mutex<BTreeMap<ConnectionId, Arc<Connection>>>,
-    /// Log end when this replica became master; until the queues reach it, an offset beyond a queue's end may still be
-    /// right.
+    /// Log end when this replica became master; until the queues reach it, an offset beyond a queue's end may
+    /// still be right.
     promoted_at: AtomicI64,
     /// Wall clock of that moment.
     promoted_ms: AtomicI64,
@@ -147,8 +147,8 @@ impl Broker {
         if applied.touched.topics {
             self.register_soon();
         }
-        // A change that changed nothing is acknowledged too: that of an earlier, unanswered attempt may still be on its
-        // way.
+        // A change that changed nothing is acknowledged too: that of an earlier, unanswered attempt may still be
+        // on its way.
         if !self.metadata.is_settled(applied.version.settings) || applied.touched.any() {
             self.members.settled(&self.replication, applied.version).await?;
             self.metadata.set_settled(applied.version.settings);
@@ -181,8 +181,7 @@ impl Broker {
     }
 
     /// Request 40 to every consumer of these groups, unless the group does not want it. A consumer whose queue is full
-    /// looks again by
-    /// itself every 20 s.
+    /// looks again by itself every 20 s.
     pub fn tell_to_rebalance(&self, changed: impl IntoIterator<Item = Rebalance>) {
         for rebalance in changed {
             let settings = self.metadata.settings();

@@ -34,8 +34,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
-/// Requests on their way to the driver, which takes all there are at once. What it may keep is bounded by the
-/// configuration.
+/// Requests on their way to the driver, which takes all there are at once. What it may keep is bounded
+/// by the configuration.
 const ENTRANCE: usize = 4096;
 /// The lane of what this replica sends by itself.
 const OWN_LANE: Lane = 0;

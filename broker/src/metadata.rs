@@ -1,5 +1,5 @@
-//! Topics, groups and consumer offsets of this broker: who may change them, in which order, and when a change is
-//! durable.
+//! Topics, groups and consumer offsets of this broker: who may change them, in which order, and when a
+//! change is durable.
 //!
 //! One thread ("metadata") owns the settings: it applies changes in order, writes `topics.json` and
 //! `subscriptionGroup.json`, and publishes
@@ -48,8 +48,8 @@ pub struct Applied {
 pub struct Metadata {
     settings: Arc<ArcSwap<Settings>>,
     offsets: Arc<Mutex<OffsetTable>>,
-    /// What a slave of this master can have. Changes with each change of the settings, and some 20 times a second with
-    /// the offsets.
+    /// What a slave of this master can have. Changes with each change of the settings, and some 20 times a second
+    /// with the offsets.
     versions: watch::Sender<SyncVersion>,
     /// Settings version that every member of the set is known to have (S13).
     settled: AtomicU64,

@@ -1,8 +1,7 @@
 //! Requests on the broker's port: each code to its family. A handler decodes, does one thing, encodes.
 //!
-//! Handlers run in order of arrival on their connection and must not block; what waits for disks, replicas or time goes
-//! into
-//! [`Reply::Later`].
+//! Handlers run in order of arrival on their connection and must not block; what waits for disks, replicas or time
+//! goes into [`Reply::Later`].
 
 mod clients;
 mod groups;

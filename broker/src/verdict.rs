@@ -14,8 +14,8 @@ use store::GetStatus;
 pub enum Standing {
     /// Every message that the log had at the promotion is in its queue.
     Master,
-    /// Not so yet (S13); or the controllers are silent, or about to move mastership, and another may be master and have
-    /// confirmed more.
+    /// Not so yet (S13); or the controllers are silent, or about to move mastership, and another may be master and
+    /// have confirmed more.
     UnsureMaster,
     Slave,
     /// Behind others, cut off, or of no role yet.
