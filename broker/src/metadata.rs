@@ -128,10 +128,10 @@ impl Metadata {
     }
 
     /// What was applied so far is served as it is, under a DataVersion that is newer than any older master's. No send
-    /// waits for the slaves to have what came from another master or a file: mostly they have it from where this replica
-    /// has it, and they get it now. Sends do wait for a topic that this process itself made in an earlier mastership if
-    /// nobody has confirmed it since, and so does whoever asks for a change that is there already: it may have reached
-    /// this replica alone (S13).
+    /// waits for the slaves to have what came from another master or a file: mostly they have it from where this
+    /// replica has it, and they get it now. Sends do wait for a topic that this process itself made in an earlier
+    /// mastership if nobody has confirmed it since, and so does whoever asks for a change that is there already: it may
+    /// have reached this replica alone (S13).
     pub async fn become_master(&self, epoch: Epoch) -> Result<SyncVersion, MetadataError> {
         let (done, version) = oneshot::channel();
         self.ask(Command::BecomeMaster { epoch, done }).await?;

@@ -73,8 +73,8 @@ pub enum Input {
     Lease {
         until: Millis,
     },
-    /// A planned change was begun, and may be committed until then: the controllers may elect in spite of the lease, and
-    /// of all that was granted before (S10).
+    /// A planned change was begun, and may be committed until then: the controllers may elect in spite of the lease,
+    /// and of all that was granted before (S10).
     DistrustLease {
         until: Millis,
     },
