@@ -9,7 +9,7 @@ use crate::meta::{Change, ClientTable, QueueLocks};
 use crate::metadata::{Applied, Metadata, MetadataError};
 use crate::metrics::Metrics;
 use crate::statistics::Statistics;
-use ha::{Refusal, Replication, Role, RoleState};
+use ha::{Awaited, Replication, Role, RoleState, TooFewInSync};
 use node::clock::{monotonic_ms, wall_ms};
 use node::remoting::Connection;
 use parking_lot::Mutex;
@@ -49,8 +49,8 @@ pub struct Broker {
     /// Changes whenever the nameservers should hear from us before the period is over.
     pub registration: watch::Sender<u64>,
     connections: Mutex<BTreeMap<ConnectionId, Arc<Connection>>>,
-    /// Log end when this replica became master; until the queues reach it, an offset beyond a queue's end may still be
-    /// right.
+    /// Log end when this replica became master; until the queues reach it, an offset beyond a queue's end may
+    /// still be right.
     promoted_at: AtomicI64,
     /// Wall clock of that moment.
     promoted_ms: AtomicI64,
@@ -66,7 +66,7 @@ pub enum ChangeError {
     NotSettled(#[from] NotSettled),
     /// Nothing was changed.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    TooFew(#[from] TooFewInSync),
 }
 
 impl ChangeError {
@@ -126,9 +126,10 @@ impl Broker {
     /// Applies settings here and waits until every member of the set that has to has them (S13). A set that is too
     /// small to acknowledge anything changes nothing, as it takes no message.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Applied, ChangeError> {
-        let epoch = self.role.borrow().master_epoch;
-        if let Some(members) = self.replication.members(epoch).filter(|_| !changes.is_empty()) {
-            self.replication.enough(&members)?;
+        if let Some(Awaited::Set(set)) = &*self.replication.awaited().borrow()
+            && !changes.is_empty()
+        {
+            self.replication.enough(set)?;
         }
         let mut versions = self.metadata.versions();
         let applied = loop {
@@ -146,10 +147,10 @@ impl Broker {
         if applied.touched.topics {
             self.register_soon();
         }
-        // A change that changed nothing is acknowledged too: that of an earlier, unanswered attempt may still be on its
-        // way.
+        // A change that changed nothing is acknowledged too: that of an earlier, unanswered attempt may still be
+        // on its way.
         if !self.metadata.is_settled(applied.version.settings) || applied.touched.any() {
-            self.members.settled(&self.replication, self.role.clone(), applied.version).await?;
+            self.members.settled(&self.replication, applied.version).await?;
             self.metadata.set_settled(applied.version.settings);
         }
         Ok(applied)
@@ -180,8 +181,7 @@ impl Broker {
     }
 
     /// Request 40 to every consumer of these groups, unless the group does not want it. A consumer whose queue is full
-    /// looks again by
-    /// itself every 20 s.
+    /// looks again by itself every 20 s.
     pub fn tell_to_rebalance(&self, changed: impl IntoIterator<Item = Rebalance>) {
         for rebalance in changed {
             let settings = self.metadata.settings();

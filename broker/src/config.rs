@@ -49,8 +49,7 @@ pub struct Config {
     /// ignored. Default 0.
     pub broker_id: i64,
     /// Address that clients, nameservers and controllers are told. Wrong: clients cannot connect. Default: this host's
-    /// address on the
-    /// way to other hosts, or `bindAddress` when that is a single address.
+    /// address on the way to other hosts, or `bindAddress` when that is a single address.
     #[serde(rename = "brokerIP1")]
     pub broker_ip1: Option<String>,
     /// Address that slaves are told for replication. Default: `brokerIP1`.
@@ -92,8 +91,7 @@ pub struct Config {
     /// Controllers, `host:port` separated by `;`. Default none.
     pub controller_addr: String,
     /// Acknowledge only what every member of the SyncStateSet has (S3). Default: true in controller mode when
-    /// `inSyncReplicas` is not set
-    /// either; otherwise false.
+    /// `inSyncReplicas` is not set either; otherwise false.
     pub all_ack_in_sync_state_set: Option<bool>,
     /// Copies, the master's included, that an acknowledged message has (S4). Default 1.
     pub in_sync_replicas: Option<usize>,

@@ -1,5 +1,5 @@
-//! Delayed messages: while this replica is the master, what is due in the delay topic is appended to the topics it was
-//! for.
+//! Delayed messages: while this replica is the master, what is due in the delay topic is appended to the topics
+//! it was for.
 //!
 //! ```text
 //! send, DELAY=3 ──▶ SCHEDULE_TOPIC_XXXX queue 2 ──10 s──▶ the real topic ──confirmed──▶ delayOffset.json, slaves

@@ -34,8 +34,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
-/// Requests on their way to the driver, which takes all there are at once. What it may keep is bounded by the
-/// configuration.
+/// Requests on their way to the driver, which takes all there are at once. What it may keep is bounded
+/// by the configuration.
 const ENTRANCE: usize = 4096;
 /// The lane of what this replica sends by itself.
 const OWN_LANE: Lane = 0;
@@ -222,7 +222,7 @@ fn standing(broker: &Broker) -> Standing {
     match broker.replication.admit() {
         _ if !is_master => Standing::Nobody { epoch },
         _ if stopping => Standing::Leaving { epoch },
-        Ok(_) | Err(Refusal::InSyncReplicasNotEnough { .. }) => Standing::Here { epoch },
+        Ok(_) | Err(Refusal::TooFewInSync(_)) => Standing::Here { epoch },
         Err(Refusal::NotMaster(_)) if broker.replication.is_held() => Standing::Pausing { epoch },
         Err(Refusal::NotMaster(_)) => Standing::Nobody { epoch },
     }

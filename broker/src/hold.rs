@@ -1,8 +1,7 @@
 //! Long polling: pulls that wait until their queue grows.
 //!
 //! A waiting pull parks a one-shot under its queue; the driver wakes all whose offset the queue has passed. A pull that
-//! is answered,
-//! times out or loses its connection takes its own entry out again.
+//! is answered, times out or loses its connection takes its own entry out again.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;

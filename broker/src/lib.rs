@@ -3,8 +3,7 @@
 //! ([`store`]) and replication ([`ha`]).
 //!
 //! Who is master is decided elsewhere; this crate follows [`ha::RoleState`]: it serves what the role allows, takes its
-//! settings from the
-//! master while it is a slave, and tells the nameservers when anything changes.
+//! settings from the master while it is a slave, and tells the nameservers when anything changes.
 
 mod alias;
 mod broker;

@@ -2,7 +2,7 @@
 
 use crate::meta::Holders;
 use crate::sync_wire::SyncVersion;
-use ha::{Refusal, Replication, Role, RoleState};
+use ha::{Awaited, Replication, TooFewInSync};
 use parking_lot::Mutex;
 use proto::BrokerId;
 use std::time::Duration;
@@ -10,15 +10,13 @@ use tokio::sync::watch;
 
 /// How long a change waits for the members before it is answered with an error that names who lacks it.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// How often it is looked again while waiting: who counts may change without anybody telling.
-const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSettled {
     #[error("applied here, but replica {0} has not confirmed it; it may not survive a change of the master, try again")]
     Lacking(BrokerId),
     #[error("applied here, but {0}; it may not survive a change of the master, try again")]
-    TooFew(Refusal),
+    TooFew(TooFewInSync),
     #[error("this replica stopped being the master; whether its successor has the change is unknown")]
     Deposed,
 }
@@ -56,38 +54,39 @@ impl Members {
 
     /// Waits until every member of the maximal SyncStateSet, as it is at that moment, has settings `version` of this
     /// mastership, and the set is large enough for anything to be acknowledged: like a message (S3, S7).
-    pub async fn settled(
-        &self,
-        replication: &Replication,
-        mut role: watch::Receiver<RoleState>,
-        version: SyncVersion,
-    ) -> Result<(), NotSettled> {
+    pub async fn settled(&self, replication: &Replication, version: SyncVersion) -> Result<(), NotSettled> {
         let deadline = tokio::time::Instant::now() + DEADLINE;
-        let mut changed = self.changed.subscribe();
+        let (mut changed, mut awaited) = (self.changed.subscribe(), replication.awaited());
         loop {
-            {
-                let role = role.borrow_and_update();
-                if role.role != Role::Master || role.master_epoch != version.master_epoch {
-                    return Err(NotSettled::Deposed);
-                }
-            }
             changed.borrow_and_update();
-            let Some(why) = self.obstacle(replication, version) else { return Ok(()) };
-            if tokio::time::Instant::now() >= deadline {
-                return Err(why);
+            let now_awaited = awaited.borrow_and_update().clone();
+            match self.obstacle(replication, now_awaited, version) {
+                None => return Ok(()),
+                Some(NotSettled::Deposed) => return Err(NotSettled::Deposed),
+                Some(why) if tokio::time::Instant::now() >= deadline => return Err(why),
+                Some(_) => {}
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                _ = role.changed() => {}
-                () = tokio::time::sleep(TICK) => {}
+                _ = awaited.changed() => {}
+                () = tokio::time::sleep_until(deadline) => {}
             }
         }
     }
 
-    fn obstacle(&self, replication: &Replication, version: SyncVersion) -> Option<NotSettled> {
-        let Some(members) = replication.members(version.master_epoch) else { return Some(NotSettled::Deposed) };
-        let lacking = self.table.lock().lacking(&members.others, version);
-        let too_few = || replication.enough(&members).err().map(NotSettled::TooFew);
+    fn obstacle(
+        &self,
+        replication: &Replication,
+        awaited: Option<Awaited>,
+        version: SyncVersion,
+    ) -> Option<NotSettled> {
+        let set = match awaited {
+            Some(Awaited::Nobody) => return None,
+            Some(Awaited::Set(set)) if set.epoch == version.master_epoch => set,
+            Some(Awaited::Set(_)) | None => return Some(NotSettled::Deposed),
+        };
+        let lacking = self.table.lock().lacking(&set.others, version);
+        let too_few = || replication.enough(&set).err().map(NotSettled::TooFew);
         lacking.map(NotSettled::Lacking).or_else(too_few)
     }
 }

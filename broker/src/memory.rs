@@ -1,5 +1,5 @@
-//! Whether a message is likely still in this machine's page cache, as RocketMQ guesses it: by its distance from the
-//! log's end.
+//! Whether a message is likely still in this machine's page cache, as RocketMQ guesses it: by its distance from
+//! the log's end.
 
 use std::sync::OnceLock;
 

@@ -1,5 +1,5 @@
-//! Topics, groups and consumer offsets of this broker: who may change them, in which order, and when a change is
-//! durable.
+//! Topics, groups and consumer offsets of this broker: who may change them, in which order, and when a
+//! change is durable.
 //!
 //! One thread ("metadata") owns the settings: it applies changes in order, writes `topics.json` and
 //! `subscriptionGroup.json`, and publishes
@@ -48,8 +48,8 @@ pub struct Applied {
 pub struct Metadata {
     settings: Arc<ArcSwap<Settings>>,
     offsets: Arc<Mutex<OffsetTable>>,
-    /// What a slave of this master can have. Changes with each change of the settings, and some 20 times a second with
-    /// the offsets.
+    /// What a slave of this master can have. Changes with each change of the settings, and some 20 times a second
+    /// with the offsets.
     versions: watch::Sender<SyncVersion>,
     /// Settings version that every member of the set is known to have (S13).
     settled: AtomicU64,
@@ -128,8 +128,10 @@ impl Metadata {
     }
 
     /// What was applied so far is served as it is, under a DataVersion that is newer than any older master's. No send
-    /// waits for the slaves to have it: they had it from the same master, or get it now. Whoever asks for a change that
-    /// is there already does wait: its first attempt may have reached this replica alone (S13).
+    /// waits for the slaves to have what came from another master or a file: mostly they have it from where this
+    /// replica has it, and they get it now. Sends do wait for a topic that this process itself made in an earlier
+    /// mastership if nobody has confirmed it since, and so does whoever asks for a change that is there already: it may
+    /// have reached this replica alone (S13).
     pub async fn become_master(&self, epoch: Epoch) -> Result<SyncVersion, MetadataError> {
         let (done, version) = oneshot::channel();
         self.ask(Command::BecomeMaster { epoch, done }).await?;

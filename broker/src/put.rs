@@ -26,8 +26,8 @@ pub struct Put {
 }
 
 impl Put {
-    /// Whether both belong to one uninterrupted mastership: only then the later one's confirmation speaks for the
-    /// earlier one.
+    /// Whether both belong to one uninterrupted mastership: only then the later one's confirmation speaks for
+    /// the earlier one.
     pub fn same_term(&self, other: &Put) -> bool {
         self.admission.term == other.admission.term
     }

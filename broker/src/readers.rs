@@ -5,6 +5,7 @@
 //! replica falls behind, only its queues move, and they come back to it.
 
 use crate::broker::Broker;
+use crate::verdict::{Link, Pace, SLACK};
 use ha::Role;
 use proto::body::SubscriptionGroupConfig;
 use proto::{BrokerId, MASTER_ID};
@@ -29,9 +30,6 @@ pub struct Reader<'a> {
     pub cold: bool,
 }
 
-/// Bytes that a member of the set may be behind: what arrives between two looks at a replication link under full load.
-const SLACK: i64 = 16 << 20;
-
 impl View {
     /// What this replica knows now. A slave knows only whether it keeps up itself, and takes the set's word for others.
     pub fn of(broker: &Broker) -> View {
@@ -45,13 +43,18 @@ impl View {
                 View { master: role.broker_id, keep_up: slaves.chain([role.broker_id]).collect() }
             }
             Role::Slave { master } => {
-                let keeps_up = role.sync_state_set.contains(&role.broker_id)
-                    && status.copying_from.is_some()
-                    && broker.store.dispatch_behind() <= SLACK;
-                View { master: master.id, keep_up: if keeps_up { role.sync_state_set } else { BTreeSet::new() } }
+                let link = if status.copying_from.is_some() { Link::Up } else { Link::Down };
+                let pace = Pace::of(role.broker_id, &role.sync_state_set, link, broker.store.dispatch_behind());
+                let keep_up = if pace == Pace::KeepsUp { role.sync_state_set } else { BTreeSet::new() };
+                View { master: master.id, keep_up }
             }
             Role::Unassigned => View::default(),
         }
+    }
+
+    /// Of this replica itself, unless it is the master.
+    pub fn pace(&self) -> Pace {
+        if self.keep_up.is_empty() { Pace::Lags } else { Pace::KeepsUp }
     }
 
     /// The id to read from, as clients know it.

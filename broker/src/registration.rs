@@ -19,8 +19,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// After a failed registration: a refused connection costs nothing, and clients wait for a restarted nameserver's
-/// routes.
+/// After a failed registration: a refused connection costs nothing, and clients wait for a
+/// restarted nameserver's routes.
 const RETRY: Duration = Duration::from_millis(250);
 /// A broker that is told to end does not wait longer for a nameserver.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -87,8 +87,8 @@ async fn register(
 ) -> Result<Arc<ClientConnection>, String> {
     let timeout = Duration::from_millis(broker.config.register_broker_timeout_mills);
     let why = |error: CallError| error.to_string();
-    // Taken before the call: should that need a new one, the end of this one makes us register once more, not once
-    // less.
+    // Taken before the call: should that need a new one, the end of this one makes us register once more,
+    // not once less.
     let connection = client.connection(nameserver).await.map_err(why)?;
     let answer = client.call(nameserver, command, timeout).await.map_err(why)?;
     match answer.code {

@@ -1,8 +1,7 @@
 //! Requests on the broker's port: each code to its family. A handler decodes, does one thing, encodes.
 //!
-//! Handlers run in order of arrival on their connection and must not block; what waits for disks, replicas or time goes
-//! into
-//! [`Reply::Later`].
+//! Handlers run in order of arrival on their connection and must not block; what waits for disks, replicas or time
+//! goes into [`Reply::Later`].
 
 mod clients;
 mod groups;
@@ -220,7 +219,7 @@ impl From<ChangeError> for Command {
             | ChangeError::NotSettled(NotSettled::Deposed) => response::SERVICE_NOT_AVAILABLE,
             ChangeError::Metadata(MetadataError::NotWritten(_))
             | ChangeError::NotSettled(NotSettled::Lacking(_) | NotSettled::TooFew(_))
-            | ChangeError::Refused(_) => response::SYSTEM_ERROR,
+            | ChangeError::TooFew(_) => response::SYSTEM_ERROR,
         };
         refuse(code, error.to_string())
     }

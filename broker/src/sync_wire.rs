@@ -1,8 +1,7 @@
 //! BATON_METADATA_SYNC (31001): how a Baton slave keeps up with its master's topics, groups and consumer offsets (S13).
 //!
 //! A long poll: the slave says what it has applied and persisted, which acknowledges it; the master answers at once
-//! with what is newer, or
-//! after `waitMills` with nothing. A Java master answers 3 (not supported).
+//! with what is newer, or after `waitMills` with nothing. A Java master answers 3 (not supported).
 
 use crate::meta::topics::TopicFile;
 use proto::body::{DelayOffsetTable, SubscriptionGroupWrapper};

@@ -1,5 +1,5 @@
-//! UNIQ_KEY for messages whose producer set none, in the layout of RocketMQ's clients, because tools read the time out
-//! of it.
+//! UNIQ_KEY for messages whose producer set none, in the layout of RocketMQ's clients, because tools read the time
+//! out of it.
 //!
 //! ```text
 //! ip (4 or 16) · process id u16 · loader hash i32 · ms since the month began i32 · counter u16; in upper-case hex

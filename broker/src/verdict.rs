@@ -4,7 +4,9 @@
 //! master, a new master whose queues still grow, and an old one that has not heard of its successor, all let it stay
 //! where it is. Only a master that knows its queues corrects an offset.
 
+use proto::BrokerId;
 use proto::code::response;
+use std::collections::BTreeSet;
 use store::GetStatus;
 
 /// Who looks.
@@ -12,12 +14,70 @@ use store::GetStatus;
 pub enum Standing {
     /// Every message that the log had at the promotion is in its queue.
     Master,
-    /// Not so yet (S13); or the controllers are silent, or about to move mastership, and another may be master and have
-    /// confirmed more.
+    /// Not so yet (S13); or the controllers are silent, or about to move mastership, and another may be master and
+    /// have confirmed more.
     UnsureMaster,
     Slave,
     /// Behind others, cut off, or of no role yet.
     LaggingSlave,
+}
+
+/// What a replica knows of itself at that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replica {
+    Master(Queues, Tenure),
+    /// Or of no role yet.
+    Slave(Pace),
+}
+
+/// Of a master, after its promotion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queues {
+    /// They have what the log had at the promotion, all of it confirmed (S13).
+    Complete,
+    Growing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    Certain,
+    /// The controllers may have made another replica master (S5, S10).
+    Doubtful,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    KeepsUp,
+    Lags,
+}
+
+/// Of a slave, to its master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Up,
+    Down,
+}
+
+/// Bytes that a member of the set may be behind: what arrives between two looks at a replication link under full load.
+pub const SLACK: i64 = 16 << 20;
+
+impl Pace {
+    /// Of a slave that heard last that this is the set; its queues lack so many bytes of its log.
+    pub fn of(me: BrokerId, set: &BTreeSet<BrokerId>, link: Link, queues_behind: i64) -> Pace {
+        let keeps_up = set.contains(&me) && link == Link::Up && queues_behind <= SLACK;
+        if keeps_up { Pace::KeepsUp } else { Pace::Lags }
+    }
+}
+
+impl Standing {
+    pub fn of(it: Replica) -> Standing {
+        match it {
+            Replica::Master(Queues::Complete, Tenure::Certain) => Standing::Master,
+            Replica::Master(Queues::Growing, _) | Replica::Master(_, Tenure::Doubtful) => Standing::UnsureMaster,
+            Replica::Slave(Pace::KeepsUp) => Standing::Slave,
+            Replica::Slave(Pace::Lags) => Standing::LaggingSlave,
+        }
+    }
 }
 
 /// What is answered, and whether it may wait for something better.
@@ -84,6 +144,24 @@ mod tests {
     fn of(standing: Standing, status: GetStatus, offset: i64, next: i64) -> (i32, i64, Hold) {
         let Verdict { code, next, hold } = verdict(standing, status, offset, next);
         (code, next, hold)
+    }
+
+    #[test]
+    fn a_master_knows_its_queues_when_they_are_complete_and_nobody_else_can_be_master() {
+        let master = |queues, tenure| Standing::of(Replica::Master(queues, tenure));
+        assert_eq!(master(Queues::Complete, Tenure::Certain), Master);
+        assert_eq!(master(Queues::Growing, Tenure::Certain), UnsureMaster);
+        assert_eq!(master(Queues::Complete, Tenure::Doubtful), UnsureMaster);
+        assert_eq!(master(Queues::Growing, Tenure::Doubtful), UnsureMaster);
+    }
+
+    #[test]
+    fn a_slave_keeps_up_as_a_connected_member_with_nearly_all_in_its_queues() {
+        let slave = |me, link, behind| Standing::of(Replica::Slave(Pace::of(me, &[1, 2].into(), link, behind)));
+        assert_eq!(slave(2, Link::Up, SLACK), Slave);
+        assert_eq!(slave(2, Link::Up, SLACK + 1), LaggingSlave);
+        assert_eq!(slave(2, Link::Down, 0), LaggingSlave);
+        assert_eq!(slave(3, Link::Up, 0), LaggingSlave, "outside the set");
     }
 
     #[test]

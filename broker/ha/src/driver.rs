@@ -9,6 +9,7 @@ use crate::drain::{Drain, Progress};
 use crate::in_sync::Outcome;
 use crate::master::{self, LinkId, MasterConfig};
 use crate::master_io::{LinkHandle, Listener, Term};
+use crate::maximal_set::{Awaited, MaximalSet};
 use crate::promise_file::PromiseFile;
 use crate::role::{self, Answer, Ask, Role, View};
 use crate::shared::{Gate, Shared};
@@ -86,6 +87,8 @@ struct Leading {
     links: BTreeMap<LinkId, LinkHandle>,
     /// Appends are held for a planned change (S10). Ends with the mastership, or the mastership goes on.
     held: Option<Held>,
+    /// Which version of the core's set others know.
+    told: Option<u64>,
 }
 
 /// A planned change that drains, or has drained and waits for the election.
@@ -111,6 +114,7 @@ pub(crate) struct Driver {
     me: BrokerId,
     /// Counts uninterrupted masterships of this process.
     term: u64,
+    /// The newest lease that was granted: also one that came before this replica had heard that it is master.
     lease_until: Millis,
     heart: Arc<Heart>,
 }
@@ -234,8 +238,7 @@ impl Driver {
         // S5: from when it was sent, not from when the answer came.
         if let Some(lease) = answer.lease_mills.and_then(|it| u64::try_from(it).ok()) {
             self.lease_until = self.lease_until.max(sent + lease);
-            self.shared.lease_until.store(self.lease_until, Ordering::Relaxed);
-            self.step_master(master::Input::Lease { until: self.lease_until });
+            self.step_lease(master::Input::Lease { until: self.lease_until });
         }
         if answer.registered == Some(false) {
             self.role_inputs.push_back(role::Input::Unregistered);
@@ -262,22 +265,30 @@ impl Driver {
     }
 
     fn step_master(&mut self, input: master::Input) {
-        let Some(Leading { core, epoch, .. }) = &mut self.leading else { return };
+        let Some(Leading { core, epoch, told, .. }) = &mut self.leading else { return };
         let (now, mut out) = (monotonic_ms(), Vec::new());
         {
             // S13: what was said of slaves before this moment counts before anybody is proposed, and whoever is
             // proposed counts before anything else is said.
-            let mut metadata = self.shared.metadata.lock();
-            for (slave, (of, synced)) in std::mem::take(&mut metadata.notes) {
-                if of == *epoch {
-                    core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
-                }
+            let mut notes = self.shared.notes.lock();
+            for (slave, synced) in notes.take(*epoch) {
+                core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
             }
             core.step(now, input, &mut out);
-            metadata.set_members(*epoch, core);
+            if told.replace(core.members_version()) != Some(core.members_version()) {
+                self.shared.awaited.send_replace(Some(Awaited::Set(MaximalSet::of(*epoch, core))));
+            }
         }
         for output in out {
             self.perform_master(output);
+        }
+    }
+
+    /// What changes the lease is seen by those who watch.
+    fn step_lease(&mut self, input: master::Input) {
+        self.step_master(input);
+        if let Some(it) = &self.leading {
+            *self.shared.lease.lock() = it.core.lease();
         }
     }
 
@@ -354,11 +365,9 @@ impl Driver {
         self.shared.set_gate(Gate::Held);
         self.shared.store.close_writes("another replica is about to be master");
         let drain = Drain::new(monotonic_ms(), request, self.shared.store.max_offset());
-        // What was granted before counts as well: the leader that switches over grants nothing more.
-        let until = drain.trust_lease_from().max(self.lease_until);
+        let until = drain.trust_lease_from();
         leading.held = Some(Held { drain, done: None });
-        self.shared.trust_lease_from.fetch_max(until, Ordering::Relaxed);
-        self.step_master(master::Input::DistrustLease { until });
+        self.step_lease(master::Input::DistrustLease { until });
         Ok(())
     }
 
@@ -462,7 +471,7 @@ impl Driver {
         self.shared.close_gate("another replica is master");
         self.shared.store.close_writes("another replica is master");
         self.leading = None;
-        self.shared.metadata.lock().members = None;
+        self.shared.awaited.send_replace(None);
         self.shared.frontier.depose();
     }
 
@@ -505,13 +514,12 @@ impl Driver {
             self.term += 1;
         }
         self.shared.frontier.open(self.term, core.confirm_offset());
-        // What was planned against an older epoch cannot be committed any more.
-        self.shared.trust_lease_from.store(0, Ordering::Relaxed);
-        self.leading = Some(Leading { core, epoch, links: BTreeMap::new(), held: None });
+        // Without any distrust: what was planned against an older epoch cannot be committed any more.
+        self.leading = Some(Leading { core, epoch, links: BTreeMap::new(), held: None, told: None });
         self.listener.open(Term::new(epoch, history));
         self.shared.store.open_writes(epoch);
         info!(epoch, start = epoch_start, ?set, set_epoch, "this replica is master");
-        self.step_master(master::Input::Lease { until: self.lease_until });
+        self.step_lease(master::Input::Lease { until: self.lease_until });
         self.open_gate();
     }
 

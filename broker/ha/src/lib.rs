@@ -1,14 +1,17 @@
 //! Replication and roles: epochs and truncation, SyncStateSet and confirm offset, who may be acknowledged, each side of
 //! an HA connection, and which role this replica has.
 //!
-//! Pure cores (`epochs`, `in_sync`, `master`, `slave`, `role`) decide; drivers (`epoch_file`, `master_io`, `slave_io`,
-//! `controllers`) own files, sockets and timers. The broker sees one handle: [`Replication`].
+//! Pure cores (`epochs`, `in_sync`, `lease`, `master`, `notes`, `slave`, `role`) decide; drivers (`epoch_file`,
+//! `master_io`, `slave_io`, `controllers`) own files, sockets and timers. The broker sees one handle: [`Replication`].
 
 pub mod drain;
 pub mod epochs;
 pub mod frontier;
 pub mod in_sync;
+pub mod lease;
 pub mod master;
+pub mod maximal_set;
+pub mod notes;
 pub mod role;
 pub mod slave;
 
@@ -24,8 +27,8 @@ mod replication;
 mod shared;
 mod slave_io;
 
-pub use replication::{Replication, proves_nothing};
-pub use shared::Members;
+pub use maximal_set::{Awaited, MaximalSet};
+pub use replication::Replication;
 
 use proto::{BrokerId, Epoch, Offset};
 use std::collections::BTreeSet;
@@ -118,8 +121,16 @@ pub enum Refusal {
     #[error("not the master: {0}")]
     NotMaster(String),
     /// Answer SYSTEM_ERROR (1) with remark "in-sync replicas not enough".
-    #[error("in-sync replicas not enough: {have} of {want}")]
-    InSyncReplicasNotEnough { have: usize, want: usize },
+    #[error(transparent)]
+    TooFewInSync(#[from] TooFewInSync),
+}
+
+/// S7: the committed set is smaller than `minInSyncReplicas`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("in-sync replicas not enough: {have} of {want}")]
+pub struct TooFewInSync {
+    pub have: usize,
+    pub want: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 
 use crate::Acknowledgement;
 use crate::in_sync::{InSync, Outcome};
+use crate::lease::Lease;
 use proto::ha::SlaveKind;
 use proto::{BrokerId, Epoch, Millis, Offset};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,8 +73,8 @@ pub enum Input {
     Lease {
         until: Millis,
     },
-    /// A planned change was begun, and may be committed until then: the controllers may elect in spite of the lease
-    /// (S10).
+    /// A planned change was begun, and may be committed until then: the controllers may elect in spite of the lease,
+    /// and of all that was granted before (S10).
     DistrustLease {
         until: Millis,
     },
@@ -129,15 +130,15 @@ pub struct Master {
     in_sync: InSync,
     slaves: BTreeMap<BrokerId, Slave>,
     links: BTreeMap<LinkId, BrokerId>,
+    /// Moves on whenever `others` or `in_sync_count` may have become another.
+    members_version: u64,
     /// Baton slaves that have confirmed all metadata of this mastership. It outlives their connections: what was
     /// confirmed is on their disks.
     synced_metadata: BTreeSet<BrokerId>,
     started: Millis,
     own_end: Offset,
     confirm: Offset,
-    lease_until: Millis,
-    /// Before this moment a lease proves nothing (S10).
-    trust_lease_from: Millis,
+    lease: Lease,
     propose_after: Millis,
     /// When the last change was proposed.
     proposed_at: Millis,
@@ -169,12 +170,12 @@ impl Master {
             config,
             slaves: BTreeMap::new(),
             links: BTreeMap::new(),
+            members_version: 0,
             synced_metadata: BTreeSet::new(),
             started: now,
             own_end,
             confirm: confirm.min(own_end),
-            lease_until: 0,
-            trust_lease_from: 0,
+            lease: Lease::default(),
             propose_after: now,
             proposed_at: now,
             fence: Fence::Untried,
@@ -189,8 +190,8 @@ impl Master {
             Input::Ack { link, offset, max_offset } => self.on_ack(now, link, offset, max_offset, out),
             Input::Committed { set, epoch } => self.on_committed(now, set, epoch, out),
             Input::Proposed(outcome) => self.on_outcome(now, outcome, out),
-            Input::Lease { until } => self.lease_until = self.lease_until.max(until),
-            Input::DistrustLease { until } => self.trust_lease_from = self.trust_lease_from.max(until),
+            Input::Lease { until } => self.lease.grant(until),
+            Input::DistrustLease { until } => self.lease.distrust(until),
             Input::MetadataSynced { slave, synced: true } => drop(self.synced_metadata.insert(slave)),
             Input::MetadataSynced { slave, synced: false } => drop(self.synced_metadata.remove(&slave)),
             Input::Tick => {}
@@ -214,8 +215,18 @@ impl Master {
         others.map(|id| (id, self.slaves.get(&id).map(|it| it.kind)))
     }
 
+    /// While it stays the same, so do [`Master::others`] and [`Master::in_sync_count`].
+    pub fn members_version(&self) -> u64 {
+        self.members_version
+    }
+
     pub fn confirm_offset(&self) -> Offset {
         self.confirm
+    }
+
+    /// What the controllers have granted this mastership.
+    pub fn lease(&self) -> Lease {
+        self.lease
     }
 
     /// Acknowledged offset per connected slave.
@@ -242,6 +253,7 @@ impl Master {
             out.push(Output::CloseLink { link: old, why: format!("replica {id} has connected anew") });
         }
         slave.kind = kind;
+        self.members_version += 1;
         slave.forget_acknowledged();
         // It missed nothing. Who was behind before gets no new time: a slave that cannot write might connect for ever.
         if slave.furthest >= Some(self.own_end) {
@@ -281,6 +293,7 @@ impl Master {
 
     fn on_committed(&mut self, now: Millis, set: BTreeSet<BrokerId>, epoch: i32, out: &mut Vec<Output>) {
         if self.in_sync.adopt(set, epoch) {
+            self.members_version += 1;
             self.fence = Fence::Untried;
             self.close_outsiders(now, out);
             out.push(Output::SetChanged);
@@ -290,6 +303,7 @@ impl Master {
             && now >= self.proposed_at + DOUBT_MS
         {
             self.in_sync.settle();
+            self.members_version += 1;
         }
     }
 
@@ -317,6 +331,7 @@ impl Master {
         }
         let before = self.in_sync.epoch();
         self.in_sync.on_outcome(outcome);
+        self.members_version += 1;
         if before != self.in_sync.epoch() {
             self.fence = Fence::Untried;
             out.push(Output::SetChanged);
@@ -335,7 +350,7 @@ impl Master {
         }
         let reached = match self.config.acknowledgement {
             Acknowledgement::AllInSyncStateSet => self.held_by_all(),
-            Acknowledgement::InSyncReplicas(copies) if (self.trust_lease_from..self.lease_until).contains(&now) => {
+            Acknowledgement::InSyncReplicas(copies) if self.lease.holds(now) => {
                 self.held_by(copies, self.in_sync.certain())
             }
             // S8: without a lease the whole set must have it, and the asked-for number of copies exist. Whoever is
@@ -389,6 +404,7 @@ impl Master {
             false => self.proposed_at = now,
         }
         self.in_sync.propose(set.clone());
+        self.members_version += 1;
         out.push(Output::Propose { set, epoch: self.in_sync.epoch() });
     }
 

@@ -7,10 +7,11 @@ use crate::epochs::EpochHistory;
 use crate::frontier::{Frontier, Standing};
 use crate::identity::IdentityFile;
 use crate::master_io::Listener;
+use crate::maximal_set::{Awaited, MaximalSet};
 use crate::promise_file::PromiseFile;
 use crate::role::{Promise, Role as RoleCore, RoleConfig};
-use crate::shared::{Gate, Members, Shared};
-use crate::{Ack, Admission, EpochSpan, HaConfig, HaError, HaStatus, Refusal, Role, RoleState};
+use crate::shared::{Gate, Shared};
+use crate::{Ack, Admission, EpochSpan, HaConfig, HaError, HaStatus, Refusal, Role, RoleState, TooFewInSync};
 use arc_swap::ArcSwap;
 use node::clock::monotonic_ms;
 use node::listener::BindError;
@@ -19,9 +20,8 @@ use parking_lot::Mutex;
 use proto::body::SyncStateSet;
 use proto::header::{HoldWritesRequest, NotifyBrokerRoleChangedRequest};
 use proto::{BrokerId, Epoch, Millis, Offset};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -101,7 +101,8 @@ impl Replication {
         store.open_writes(0);
         let ha_address = config.ha_address.clone();
         let shared = Arc::new(Shared::new(config, store, epochs));
-        shared.set_gate(Gate::Open { term: 1, in_sync: usize::MAX });
+        shared.set_gate(Gate::Alone);
+        shared.awaited.send_replace(Some(Awaited::Nobody));
         shared.state.send_replace(RoleState { role: Role::Master, ..unassigned() });
         let end = CancellationToken::new();
         close_gate_on(stop, end.clone(), shared.clone());
@@ -226,15 +227,14 @@ impl Replication {
     /// What is left of the lease that the controllers gave this master (S5); 0 without one.
     pub fn lease_left_ms(&self) -> Millis {
         let is_master = self.shared.state.borrow().role == Role::Master;
-        let until = if is_master { self.shared.lease_until.load(Ordering::Relaxed) } else { 0 };
+        let until = if is_master { self.shared.lease.lock().until() } else { 0 };
         until.saturating_sub(monotonic_ms())
     }
 
     /// Whether another replica may be master by now: the controllers grant leases, and this one's has run out (S5), or
     /// they may elect in spite of it (S10).
     pub fn may_be_deposed(&self) -> bool {
-        let read = |it: &AtomicU64| it.load(Ordering::Relaxed);
-        proves_nothing(read(&self.shared.lease_until), read(&self.shared.trust_lease_from), monotonic_ms())
+        self.shared.lease.lock().may_be_deposed(monotonic_ms())
     }
 
     pub fn epochs(&self) -> Vec<EpochSpan> {
@@ -257,22 +257,19 @@ impl Replication {
     /// S13: whether this slave has all topics, groups and settings of the mastership of `epoch`. A slave that calls
     /// itself Baton's joins the SyncStateSet only once it has; a Java slave is not held back.
     pub fn set_metadata_synced(&self, epoch: Epoch, slave: BrokerId, synced: bool) {
-        self.shared.metadata.lock().notes.insert(slave, (epoch, synced));
+        self.shared.notes.lock().add(epoch, slave, synced);
     }
 
-    /// S13: who has to have a change of topics or groups before it may be acknowledged. None: this replica is not, or
-    /// not yet, master of `epoch`.
-    pub fn members(&self, epoch: Epoch) -> Option<Members> {
-        match self.events {
-            Some(_) => self.shared.metadata.lock().members.clone().filter(|it| it.epoch == epoch),
-            None => Some(Members { epoch, others: BTreeMap::new(), in_sync: usize::MAX }),
-        }
+    /// S13: who has to have a change of topics or groups before it may be acknowledged; changes before the outcome of a
+    /// proposal is known, and before anybody reads that the mastership is over. `None`: this replica is not the master.
+    pub fn awaited(&self) -> watch::Receiver<Option<Awaited>> {
+        self.shared.awaited.subscribe()
     }
 
     /// S7: below `minInSyncReplicas` nothing is acknowledged, neither messages nor topics: whoever left the set lately
     /// may still be elected.
-    pub fn enough(&self, members: &Members) -> Result<(), Refusal> {
-        self.shared.enough(members.in_sync)
+    pub fn enough(&self, set: &MaximalSet) -> Result<(), TooFewInSync> {
+        self.shared.enough(set.committed)
     }
 
     /// Shutdown in order: stop writes, let those under way be acknowledged, leave the controllers, close connections.
@@ -316,9 +313,9 @@ impl Shared {
             gate_moved: tokio::sync::Notify::new(),
             state: watch::Sender::new(unassigned()),
             status: ArcSwap::from_pointee(HaStatus::default()),
-            lease_until: AtomicU64::new(0),
-            trust_lease_from: AtomicU64::new(0),
-            metadata: Mutex::default(),
+            lease: Mutex::default(),
+            notes: Mutex::default(),
+            awaited: watch::Sender::new(None),
         }
     }
 }
@@ -417,32 +414,5 @@ async fn flush(shared: Arc<Shared>) {
         } else if max.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// Whether a lease that was granted until then says nothing about who is master now: it has run out, or a planned
-/// change may have been committed in spite of it (S10). 0: nobody has ever granted one, as Java's controllers never do;
-/// silence of theirs proves nothing.
-pub fn proves_nothing(lease_until: Millis, trust_lease_from: Millis, now: Millis) -> bool {
-    (lease_until > 0 && lease_until <= now) || now < trust_lease_from
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_has_had_a_lease_can_outlive_it() {
-        assert_eq!(
-            [(0, 5_000), (5_001, 5_000), (5_000, 5_000)].map(|it| proves_nothing(it.0, 0, it.1)),
-            [false, false, true]
-        );
-    }
-
-    #[test]
-    fn a_planned_change_may_have_been_made_in_spite_of_a_lease() {
-        let during = |now| proves_nothing(9_000, 6_000, now);
-        assert_eq!([5_999, 6_000, 8_999, 9_000].map(during), [true, false, false, true]);
-        assert!(proves_nothing(0, 6_000, 5_999), "nor does it need one to be made");
     }
 }

@@ -2,15 +2,14 @@
 
 use crate::epoch_file::EpochFile;
 use crate::frontier::Frontier;
-use crate::master;
-use crate::{Admission, HaConfig, HaStatus, Refusal, RoleState};
+use crate::lease::Lease;
+use crate::maximal_set::Awaited;
+use crate::notes::Notes;
+use crate::{Admission, HaConfig, HaStatus, Refusal, RoleState, TooFewInSync};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use proto::ha::SlaveKind;
-use proto::{BrokerId, Epoch, Offset};
-use std::collections::BTreeMap;
+use proto::Offset;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use store::Store;
 use tokio::sync::watch;
 
@@ -24,51 +23,14 @@ pub(crate) struct Shared {
     pub gate_moved: tokio::sync::Notify,
     pub state: watch::Sender<RoleState>,
     pub status: ArcSwap<HaStatus>,
-    /// Monotonic milliseconds until which the controllers' lease for this master holds (S5); for those who watch.
-    pub lease_until: AtomicU64,
-    /// Before this moment the lease proves nothing: a planned change is under way, or may still be (S10).
-    pub trust_lease_from: AtomicU64,
-    /// Topics and groups (S13). One lock: who is said to lack something is not proposed after that, and whoever was
-    /// proposed before is seen to count.
-    pub metadata: Mutex<Metadata>,
-}
-
-#[derive(Default)]
-pub(crate) struct Metadata {
-    /// What the broker said about its slaves, each for one mastership: what a slave confirmed to an earlier one proves
-    /// nothing. The replication task takes it before each step.
-    pub notes: BTreeMap<BrokerId, (Epoch, bool)>,
-    /// Of the mastership that is on.
-    pub members: Option<Members>,
-}
-
-/// Who counts in the set of a master.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Members {
-    pub epoch: Epoch,
-    /// Those of the maximal set but the master, with the program that each is, as far as it said.
-    pub others: BTreeMap<BrokerId, Option<SlaveKind>>,
-    /// Members of the committed set.
-    pub in_sync: usize,
-}
-
-impl Members {
-    pub(crate) fn of(epoch: Epoch, core: &master::Master) -> Members {
-        Members { epoch, others: core.others().collect(), in_sync: core.in_sync_count() }
-    }
-
-    fn is_of(&self, epoch: Epoch, core: &master::Master) -> bool {
-        let others = self.others.iter().map(|it| (*it.0, *it.1));
-        self.epoch == epoch && self.in_sync == core.in_sync_count() && others.eq(core.others())
-    }
-}
-
-impl Metadata {
-    pub(crate) fn set_members(&mut self, epoch: Epoch, core: &master::Master) {
-        if !self.members.as_ref().is_some_and(|it| it.is_of(epoch, core)) {
-            self.members = Some(Members::of(epoch, core));
-        }
-    }
+    /// What the present or last mastership has of the controllers' lease, in monotonic milliseconds (S5).
+    pub lease: Mutex<Lease>,
+    /// What the broker said of its slaves' topics and groups (S13). The replication task holds it over each step of the
+    /// core and until `awaited` tells of it: who is said to lack something is not proposed after that, and whoever was
+    /// proposed before is awaited.
+    pub notes: Mutex<Notes>,
+    /// `None` unless this replica is the master.
+    pub awaited: watch::Sender<Option<Awaited>>,
 }
 
 /// Whether writes are admitted.
@@ -80,6 +42,8 @@ pub(crate) enum Gate {
         term: u64,
         in_sync: usize,
     },
+    /// Not in controller mode: nobody else counts.
+    Alone,
 }
 
 impl Shared {
@@ -87,13 +51,17 @@ impl Shared {
         match &**self.gate.load() {
             Gate::Closed(why) => Err(Refusal::NotMaster(why.clone())),
             Gate::Held => Err(Refusal::NotMaster("another replica is about to be master".to_owned())),
-            Gate::Open { in_sync, term } => self.enough(*in_sync).map(|()| Admission { term: *term }),
+            Gate::Alone => Ok(Admission { term: 1 }),
+            Gate::Open { in_sync, term } => {
+                self.enough(*in_sync)?;
+                Ok(Admission { term: *term })
+            }
         }
     }
 
-    pub(crate) fn enough(&self, have: usize) -> Result<(), Refusal> {
+    pub(crate) fn enough(&self, have: usize) -> Result<(), TooFewInSync> {
         let want = self.config.min_in_sync_replicas;
-        if have < want { Err(Refusal::InSyncReplicasNotEnough { have, want }) } else { Ok(()) }
+        if have < want { Err(TooFewInSync { have, want }) } else { Ok(()) }
     }
 
     pub(crate) fn close_gate(&self, why: &str) {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-/// `bind` if it is one address, else the address this host uses towards others, else loopback (a host without a
-/// network).
+/// `bind` if it is one address, else the address this host uses towards others, else loopback (a host
+/// without a network).
 pub(super) fn advertised(bind: &str) -> IpAddr {
     match bind.parse::<IpAddr>() {
         Ok(ip) if !ip.is_unspecified() => ip,

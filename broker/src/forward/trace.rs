@@ -190,8 +190,8 @@ impl Wanted {
     }
 }
 
-/// A message may wait under another topic before it comes to its own (delayed ones), or have been consumed in vain too
-/// often.
+/// A message may wait under another topic before it comes to its own (delayed ones), or have been consumed in
+/// vain too often.
 fn is_of(record: &Record<'_>, wanted: &str) -> bool {
     let dead = |it: &str| topic::group_of(it).is_some_and(|group| record.topic == topic::dlq_topic(group));
     record.topic == wanted || properties::get(record.properties, properties::REAL_TOPIC) == Some(wanted) || dead(wanted)

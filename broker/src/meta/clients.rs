@@ -1,8 +1,8 @@
 //! Producers and consumers that speak to this broker, by their heartbeats.
 //!
-//! A client is a connection with an id. It leaves when its connection closes, when it says so, or when it has been
-//! silent too long.
-//! [`ClientTable`] also knows each group's subscriptions, which pulls without one of their own rely on.
+//! A client is a connection with an id. It leaves when its connection closes, when it says so, or when it has
+//! been silent too long. [`ClientTable`] also knows each group's subscriptions, which pulls without one of their
+//! own rely on.
 
 use proto::Millis;
 use proto::body::{ClientConnectionInfo, ConsumerConnection, ConsumerData, ProducerConnection, SubscriptionData};
@@ -185,8 +185,8 @@ fn connections(members: &BTreeMap<ConnectionId, Client>) -> Vec<ClientConnection
 }
 
 impl Consumers {
-    /// The newer version of each subscription wins; topics that are no longer named are dropped. True when the set of
-    /// topics changed.
+    /// The newer version of each subscription wins; topics that are no longer named are dropped. True when the set
+    /// of topics changed.
     fn subscribe(&mut self, subscriptions: &[SubscriptionData]) -> bool {
         let named: BTreeSet<&str> = subscriptions.iter().map(|it| it.topic.as_str()).collect();
         let before = self.subscriptions.len();

@@ -1,8 +1,7 @@
 //! Consumer offsets: how far each group has consumed each queue; and how far each delay level is delivered.
 //!
 //! Every change gets the next number of a sequence, so that a slave can ask for what is newer than what it has.
-//! Removals cannot be told
-//! that way: they set `removed_at`, and who is older than that gets the whole table.
+//! Removals cannot be told that way: they set `removed_at`, and who is older than that gets the whole table.
 
 use super::delays::DelayTable;
 use proto::body::{ConsumerOffsetTable, DataVersion, DelayOffsetTable};

@@ -14,8 +14,8 @@ pub struct TopicTable {
 }
 
 /// A topic and the settings version that created it; while that is not known to have reached the slaves, no message of
-/// the topic is
-/// accepted, because a successor might not know the topic (S13). 0: known before this mastership began.
+/// the topic is accepted, because a successor might not know the topic (S13). It outlives the mastership that made it.
+/// 0: it came from a file, or from another master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     pub config: Arc<TopicConfig>,

@@ -136,6 +136,34 @@ async fn a_new_topic_counts_as_unsettled_until_the_slaves_have_it() {
 }
 
 #[tokio::test]
+async fn a_topic_that_nobody_confirmed_is_not_settled_when_its_maker_is_elected_again() {
+    let (replica, other) = (Replica::new(), Replica::new());
+    let is_settled = |topic: &str| {
+        let created = replica.metadata.settings().topics.get(topic).map(|it| it.created);
+        created.is_some_and(|it| replica.metadata.is_settled(it))
+    };
+    replica.metadata.become_master(1).await.expect("running");
+    let confirmed = replica.metadata.change(put("Confirmed")).await.expect("changed");
+    replica.metadata.set_settled(confirmed.version.settings);
+    replica.metadata.change(put("T")).await.expect("applied here, and maybe here alone");
+    replica.metadata.become_master(2).await.expect("running");
+    assert_eq!([is_settled("Confirmed"), is_settled("T")], [true, false], "nobody else is known to have T");
+    let waits_for = replica.metadata.change(Vec::new()).await.expect("what a send asks for").version;
+    assert_eq!(waits_for.master_epoch, 2, "who has that has T");
+    replica.metadata.set_settled(waits_for.settings);
+    assert!(is_settled("T"));
+
+    replica.metadata.change(put("U")).await.expect("applied here, and maybe here alone");
+    assert!(!is_settled("U"));
+    replica.metadata.follow(3).await.expect("running");
+    other.metadata.become_master(3).await.expect("running");
+    other.metadata.change(put("U")).await.expect("changed");
+    replica.sync(&other, NOTHING).await.expect("everything");
+    replica.metadata.become_master(4).await.expect("running");
+    assert!(is_settled("U"), "it is another master's now");
+}
+
+#[tokio::test]
 async fn a_change_that_a_new_master_finds_made_is_not_taken_for_settled() {
     let (old, new) = (Replica::new(), Replica::new());
     old.metadata.become_master(1).await.expect("running");

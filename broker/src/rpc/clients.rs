@@ -1,6 +1,5 @@
 //! Who is connected: HEART_BEAT (34), UNREGISTER_CLIENT (35), CHECK_CLIENT_CONFIG (46), GET_CONSUMER_LIST_BY_GROUP
-//! (38),
-//! GET_CONSUMER_CONNECTION_LIST (203), GET_PRODUCER_CONNECTION_LIST (204).
+//! (38), GET_CONSUMER_CONNECTION_LIST (203), GET_PRODUCER_CONNECTION_LIST (204).
 
 use super::{Answer, body, header, json, refuse, success};
 use crate::broker::Broker;
@@ -21,8 +20,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 /// Registers at once, because GET_CONSUMER_LIST_BY_GROUP may be the connection's next request; groups and retry topics
-/// that are
-/// missing are created before the answer.
+/// that are missing are created before the answer.
 pub(super) fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, command: &Command) -> Reply {
     let data: HeartbeatData = match body(command) {
         Ok(data) => data,
@@ -65,8 +63,8 @@ pub(super) fn heartbeat(broker: &Arc<Broker>, connection: &Arc<Connection>, comm
     super::after(broker, missing, answer)
 }
 
-/// What has to be created for a consumer; `None`: its group does not exist and may not be created, so the entry does
-/// not count.
+/// What has to be created for a consumer; `None`: its group does not exist and may not be created, so the entry
+/// does not count.
 fn creates(broker: &Broker, consumer: &ConsumerData) -> Option<Vec<Change>> {
     let settings = broker.metadata.settings();
     let name = &consumer.group_name;

@@ -1,6 +1,6 @@
-//! Consumer groups: UPDATE_AND_CREATE_SUBSCRIPTIONGROUP (200), …_LIST (225), DELETE_SUBSCRIPTIONGROUP (207),
-//! GET_SUBSCRIPTIONGROUP_CONFIG (352), GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201), GET_CONSUME_STATS (208),
-//! QUERY_TOPICS_BY_CONSUMER (343).
+//! Consumer groups: UPDATE_AND_CREATE_SUBSCRIPTIONGROUP (200), …_LIST (225), DELETE_SUBSCRIPTIONGROUP
+//! (207), GET_SUBSCRIPTIONGROUP_CONFIG (352), GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201), GET_CONSUME_STATS
+//! (208), QUERY_TOPICS_BY_CONSUMER (343).
 
 use super::topics::{only_on_master, page, queue};
 use super::{Answer, body, group_missing, header, json, refuse, success};
@@ -95,8 +95,7 @@ pub(super) fn all(broker: &Broker, command: &Command) -> Answer {
 }
 
 /// Of one topic, of those named, or of all that the group has offsets for. While the group is connected, topics that it
-/// does not
-/// subscribe to any more are left out.
+/// does not subscribe to any more are left out.
 pub(super) fn stats(broker: &Broker, command: &Command) -> Answer {
     let request: GetConsumeStatsRequest = header(command)?;
     let group = &request.consumer_group;

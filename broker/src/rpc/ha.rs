@@ -1,6 +1,5 @@
 //! Replication as seen from outside: GET_BROKER_EPOCH_CACHE (1007), GET_BROKER_HA_STATUS (907), EXCHANGE_BROKER_HA_INFO
-//! (906),
-//! NOTIFY_BROKER_ROLE_CHANGED (1008), and a planned change's drain (31002, 31003).
+//! (906), NOTIFY_BROKER_ROLE_CHANGED (1008), and a planned change's drain (31002, 31003).
 
 use super::{Answer, body, header, json, not_master, refuse, success};
 use crate::broker::Broker;
@@ -59,8 +58,7 @@ pub(super) fn status(broker: &Broker) -> Answer {
 }
 
 /// A slave asks the master where its replication listens. Telling us a master's address changes nothing: ours comes
-/// from the
-/// controller, with its epoch (S2).
+/// from the controller, with its epoch (S2).
 pub(super) fn exchange(broker: &Broker, command: &Command) -> Answer {
     let request: ExchangeHaInfo = header(command)?;
     if request.master_ha_address.is_some() || !broker.is_master() {

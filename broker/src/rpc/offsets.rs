@@ -7,8 +7,8 @@ use proto::Command;
 use proto::code::response;
 use proto::header::{OffsetResponse, QueryConsumerOffsetRequest, UpdateConsumerOffsetRequest};
 
-/// A group without an offset starts at 0 if the queue's beginning is still there and warm; otherwise the client
-/// decides.
+/// A group without an offset starts at 0 if the queue's beginning is still there and warm; otherwise
+/// the client decides.
 pub(super) fn query(broker: &Broker, command: &Command) -> Answer {
     let request: QueryConsumerOffsetRequest = header(command)?;
     let (group, topic, queue_id) = (&request.consumer_group, &request.topic, request.queue_id);

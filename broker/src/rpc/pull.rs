@@ -7,7 +7,7 @@ use crate::memory;
 use crate::meta::subscription::{TagFilter, is_tag};
 use crate::meta::{Change, Settings, groups};
 use crate::readers::{Reader, View};
-use crate::verdict::{Hold, Standing, Verdict, verdict};
+use crate::verdict::{Hold, Queues, Replica, Standing, Tenure, Verdict, verdict};
 use bytes::{Bytes, BytesMut};
 use node::remoting::Reply;
 use proto::body::SubscriptionGroupConfig;
@@ -308,12 +308,11 @@ impl Pull {
     fn judge(&self, broker: &Broker, offset: i64, found: &GetResult) -> Look {
         let master = broker.is_master();
         let view = if master && !broker.config.slave_read_enable { View::default() } else { View::of(broker) };
-        let standing = match (master, view.keep_up.is_empty()) {
-            (true, _) if broker.has_caught_up() && !broker.replication.may_be_deposed() => Standing::Master,
-            (true, _) => Standing::UnsureMaster,
-            (false, false) => Standing::Slave,
-            (false, true) => Standing::LaggingSlave,
+        let replica = match master {
+            true => Replica::Master(queues(broker), tenure(broker)),
+            false => Replica::Slave(view.pace()),
         };
+        let standing = Standing::of(replica);
         let Verdict { code, next, hold } = verdict(standing, found.status, offset, found.next_begin_offset);
         let header = PullMessageResponse {
             suggest_which_broker_id: self.suggested(broker, &view, found),
@@ -340,6 +339,14 @@ impl Pull {
         let reader = Reader { group: &self.group, topic: &self.topic, queue_id: self.header.queue_id, cold };
         view.suggest(&reader, broker.config.slave_read_spread)
     }
+}
+
+fn queues(broker: &Broker) -> Queues {
+    if broker.has_caught_up() { Queues::Complete } else { Queues::Growing }
+}
+
+fn tenure(broker: &Broker) -> Tenure {
+    if broker.replication.may_be_deposed() { Tenure::Doubtful } else { Tenure::Certain }
 }
 
 fn concatenated(found: &GetResult) -> Bytes {

@@ -1,6 +1,5 @@
 //! What a queue holds: GET_MAX_OFFSET (30), GET_MIN_OFFSET (31), SEARCH_OFFSET_BY_TIMESTAMP (29),
-//! GET_EARLIEST_MSG_STORETIME (32),
-//! VIEW_MESSAGE_BY_ID (33).
+//! GET_EARLIEST_MSG_STORETIME (32), VIEW_MESSAGE_BY_ID (33).
 
 use super::{Answer, header, refuse, success};
 use crate::broker::Broker;

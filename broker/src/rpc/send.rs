@@ -232,9 +232,7 @@ impl From<Refusal> for NotAppended {
                 response::SERVICE_NOT_AVAILABLE,
                 format!("service not available now: {refusal}"),
             )),
-            Refusal::InSyncReplicasNotEnough { .. } => {
-                NotAppended::Refused(refuse(response::SYSTEM_ERROR, refusal.to_string()))
-            }
+            Refusal::TooFewInSync(why) => NotAppended::Refused(refuse(response::SYSTEM_ERROR, why.to_string())),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What slaves ask their master: a Baton slave by one long poll (S13), a Java slave by GET_ALL_CONSUMER_OFFSET (43),
-//! GET_ALL_DELAY_OFFSET
-//! (45), GET_ALL_MESSAGE_REQUEST_MODE (402), GET_TIMER_METRICS (61) and GET_TIMER_CHECK_POINT (60), beside 21 and 201.
+//! GET_ALL_DELAY_OFFSET (45), GET_ALL_MESSAGE_REQUEST_MODE (402), GET_TIMER_METRICS (61) and GET_TIMER_CHECK_POINT
+//! (60), beside 21 and 201.
 
 use super::{Answer, header, json, not_master, success};
 use crate::broker::Broker;
@@ -92,8 +92,8 @@ pub(super) fn timer_metrics() -> Answer {
     Ok(json(&TimerMetrics::default()))
 }
 
-/// 56 bytes: last read time, last flushed position of the timer log, last queue offset, master's queue offset, then a
-/// DataVersion.
+/// 56 bytes: last read time, last flushed position of the timer log, last queue offset, master's queue offset,
+/// then a DataVersion.
 pub(super) fn timer_check_point() -> Answer {
     const SIZE: usize = 56;
     let mut bytes = BytesMut::with_capacity(SIZE);

@@ -1,6 +1,6 @@
-//! Topics: UPDATE_AND_CREATE_TOPIC (17), …_LIST (18), DELETE_TOPIC_IN_BROKER (215), GET_TOPIC_CONFIG (351),
-//! GET_ALL_TOPIC_CONFIG (21),
-//! GET_TOPIC_STATS_INFO (202), QUERY_TOPIC_CONSUME_BY_WHO (300), GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305).
+//! Topics: UPDATE_AND_CREATE_TOPIC (17), …_LIST (18), DELETE_TOPIC_IN_BROKER (215),
+//! GET_TOPIC_CONFIG (351), GET_ALL_TOPIC_CONFIG (21), GET_TOPIC_STATS_INFO (202),
+//! QUERY_TOPIC_CONSUME_BY_WHO (300), GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305).
 
 use super::{Answer, body, header, json, refuse, success, topic_missing};
 use crate::broker::Broker;
@@ -51,8 +51,8 @@ fn requested(broker: &Broker, command: &Command) -> Result<TopicConfig, Command>
     Ok(config)
 }
 
-/// A slave's settings are its master's; operators are told so in a way they see, unlike clients' sends, which are
-/// retried.
+/// A slave's settings are its master's; operators are told so in a way they see, unlike clients' sends,
+/// which are retried.
 pub(super) fn only_on_master(broker: &Broker) -> Result<(), Command> {
     if broker.is_master() {
         return Ok(());

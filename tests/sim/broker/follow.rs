@@ -165,15 +165,20 @@ impl Broker {
         (it.connected && it.core.in_transfer()).then_some(it.epoch)
     }
 
+    /// To its master's HA address.
+    pub(super) fn is_connected(&self) -> bool {
+        self.process.as_ref().and_then(|it| it.following.as_ref()).is_some_and(|it| it.connected)
+    }
+
     pub(super) fn report(&mut self, ctx: &mut Ctx) {
         let reportable = self.own_end(ctx);
-        if self.process.as_ref().and_then(|it| it.following.as_ref()).is_some_and(|it| it.connected) {
+        if self.is_connected() {
             self.step_slave(ctx, Input::Reportable(reportable));
         }
     }
 
     pub(super) fn tick_slave(&mut self, ctx: &mut Ctx) {
-        if self.process.as_ref().and_then(|it| it.following.as_ref()).is_some_and(|it| it.connected) {
+        if self.is_connected() {
             self.step_slave(ctx, Input::Tick);
         }
     }

@@ -5,12 +5,12 @@ use crate::ctx::{Ctx, NodeId, Point};
 use crate::mutants::Mutant;
 use crate::net::ConnId;
 use crate::packet::{Packet, Reply, Request};
+use broker::verdict::Tenure;
 use ha::Acknowledgement;
 use ha::drain::{Drain, Progress};
 use ha::epochs::EpochHistory;
 use ha::in_sync::Outcome;
 use ha::master::{self, Master, MasterConfig};
-use ha::proves_nothing;
 use ha::role;
 use proto::ha::{MasterHandshake, SlaveHandshake, SlaveKind, TransferHeader};
 use proto::header::HoldWritesRequest;
@@ -30,8 +30,6 @@ pub struct Leading {
     history: EpochHistory,
     links: BTreeMap<ConnId, Link>,
     held: Option<Held>,
-    /// Before this moment a lease proves nothing (S10).
-    trust_lease_from: Millis,
 }
 
 struct Held {
@@ -85,7 +83,7 @@ impl Broker {
             it.term += 1;
         }
         it.frontier.open(it.term, core.confirm_offset());
-        it.leading = Some(Leading { core, epoch, history, links: BTreeMap::new(), held: None, trust_lease_from: 0 });
+        it.leading = Some(Leading { core, epoch, history, links: BTreeMap::new(), held: None });
         it.writes = Some(epoch);
         let lease = if ctx.is(Mutant::NeedsNoLease) { Millis::MAX } else { it.lease_until };
         ctx.say(
@@ -112,10 +110,8 @@ impl Broker {
         let Some(it) = &mut self.process else { return };
         let Some(leading) = &mut it.leading else { return };
         let mut out = Vec::new();
-        for (slave, (epoch, synced)) in std::mem::take(&mut it.metadata.notes) {
-            if epoch == leading.epoch {
-                leading.core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
-            }
+        for (slave, synced) in it.metadata.notes.take(leading.epoch) {
+            leading.core.step(now, master::Input::MetadataSynced { slave, synced }, &mut out);
         }
         leading.core.step(now, input, &mut out);
         for output in out {
@@ -183,10 +179,10 @@ impl Broker {
     }
 
     /// Whether another replica may be master by now (`Replication::may_be_deposed`).
-    pub(super) fn may_be_deposed(&self, ctx: &Ctx) -> bool {
-        let Some(it) = &self.process else { return true };
-        let trust_from = it.leading.as_ref().map_or(0, |it| it.trust_lease_from);
-        proves_nothing(it.lease_until, trust_from, self.now(ctx))
+    pub(super) fn tenure(&self, ctx: &Ctx) -> Tenure {
+        let leading = self.process.as_ref().and_then(|it| it.leading.as_ref());
+        let doubtful = leading.is_none_or(|it| it.core.lease().may_be_deposed(self.now(ctx)));
+        if doubtful { Tenure::Doubtful } else { Tenure::Certain }
     }
 
     /// The epoch of this mastership and everybody who counts in it, if writes are admitted.
@@ -330,11 +326,11 @@ impl Broker {
         it.gate = Gate::Held;
         it.writes = None;
         let drain = Drain::new(now, request, end);
-        let until = drain.trust_lease_from().max(it.lease_until);
+        let until = drain.trust_lease_from();
         leading.held = Some(Held { drain, asker: Some(asker) });
         ctx.say(self.node, format_args!("holds appends for {}", request.target_broker_id));
-        if !ctx.is(Mutant::TrustsLeaseWhileDraining) {
-            leading.trust_lease_from = until;
+        // Who needs no lease is never in doubt of one.
+        if !ctx.is(Mutant::TrustsLeaseWhileDraining) && !ctx.is(Mutant::NeedsNoLease) {
             self.step_master(ctx, master::Input::DistrustLease { until });
         }
         Some(())

@@ -8,11 +8,13 @@ use crate::net::{ConnId, Port};
 use crate::packet::{Packet, Sync};
 use broker::meta::custody::{newer_than, take_offsets};
 use broker::meta::{Change, Custody, Holders, OffsetTable, topics};
+use broker::verdict::Queues;
 use broker::{SyncBody, SyncVersion};
+use ha::notes::Notes;
 use ha::{Master, Role, RoleState};
 use node::clock::wall_ms;
 use proto::{BrokerId, Epoch, Millis, Offset};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// As in `metadata_sync.rs`, `members.rs` and `duties.rs`.
 const WAIT_MS: Millis = 5_000;
@@ -33,7 +35,7 @@ pub struct Metadata {
     version: SyncVersion,
     holders: Holders,
     /// Which slaves have all of it, in which epoch: for the master's core.
-    pub(super) notes: BTreeMap<BrokerId, (Epoch, bool)>,
+    pub(super) notes: Notes,
     /// Polls that nothing new has answered yet.
     held: Vec<Held>,
     /// Changes that wait for the members.
@@ -41,6 +43,7 @@ pub struct Metadata {
     following: Option<Following>,
     /// The role acted upon.
     term: Option<(Role, Epoch)>,
+    set: BTreeSet<BrokerId>,
     /// The log's end at the promotion; until queues reach it no offset is corrected.
     promoted_at: Option<Offset>,
     /// A reader has committed an offset beyond the queue's end since: it has read of another master.
@@ -82,11 +85,12 @@ impl Metadata {
             offsets,
             version: SyncVersion::default(),
             holders: Holders::default(),
-            notes: BTreeMap::new(),
+            notes: Notes::default(),
             held: Vec::new(),
             unsettled: Vec::new(),
             following: None,
             term: None,
+            set: BTreeSet::new(),
             promoted_at: None,
             told_beyond: false,
             publish_at: 0,
@@ -103,9 +107,14 @@ impl Metadata {
         self.offsets.get(GROUP, TOPIC, 0)
     }
 
-    /// No offset is beyond the queue's end any more.
-    pub fn is_clamped(&self) -> bool {
-        self.promoted_at.is_none()
+    /// Complete: no offset is beyond the queue's end any more.
+    pub fn queues(&self) -> Queues {
+        if self.promoted_at.is_none() { Queues::Complete } else { Queues::Growing }
+    }
+
+    /// As it was published last.
+    pub fn set(&self) -> &BTreeSet<BrokerId> {
+        &self.set
     }
 
     /// All that it knows of offsets it had before it was elected, or has been told within its queue.
@@ -127,6 +136,7 @@ impl Broker {
         let Some(it) = &mut self.process else { return };
         let meta = &mut it.metadata;
         let term = (state.role, state.master_epoch);
+        meta.set = state.sync_state_set;
         if meta.term.as_ref() != Some(&term) {
             meta.term = Some(term.clone());
             if let Some(conn) = meta.following.take().and_then(|it| it.conn) {
@@ -257,7 +267,7 @@ impl Broker {
         let (current, meta) = (it.metadata.version, &mut it.metadata);
         let synced = meta.holders.note(slave, has, current);
         meta.held.push(Held { conn, has, until: now + WAIT_MS });
-        meta.notes.insert(slave, (current.master_epoch, synced));
+        meta.notes.add(current.master_epoch, slave, synced);
         self.settle_changes(ctx);
         self.answer_polls(ctx);
     }
@@ -305,7 +315,7 @@ impl Broker {
         let version = meta.version;
         meta.unsettled.push(Unsettled { topic, version, until: now + DEADLINE_MS });
         for slave in meta.holders.changed(version) {
-            meta.notes.insert(slave, (version.master_epoch, false));
+            meta.notes.add(version.master_epoch, slave, false);
         }
         self.answer_polls(ctx);
         self.settle_changes(ctx);

@@ -1,11 +1,11 @@
 //! What consumers get of a simulated broker: what is confirmed, of a master and of a slave (`rpc/pull.rs`,
 //! `rpc/offsets.rs`).
 
-use super::Broker;
+use super::{Broker, Process};
 use crate::ctx::{Ctx, NodeId};
 use crate::mutants::Mutant;
 use crate::packet::Packet;
-use broker::verdict::{Standing, verdict};
+use broker::verdict::{Link, Pace, Replica, Standing, verdict};
 use proto::Offset;
 use proto::code::response;
 use store::GetStatus;
@@ -16,13 +16,11 @@ const MOST: usize = 64;
 impl Broker {
     pub(super) fn on_pull(&mut self, ctx: &mut Ctx, from: NodeId, at: Offset) {
         let Some(it) = &self.process else { return };
-        let knows = it.metadata.is_clamped() && !self.may_be_deposed(ctx);
-        let standing = match (&it.leading, knows) {
-            (Some(_), true) => Standing::Master,
-            (Some(_), false) => Standing::UnsureMaster,
-            (None, _) if it.following.is_some() => Standing::Slave,
-            (None, _) => Standing::LaggingSlave,
+        let replica = match it.leading {
+            Some(_) => Replica::Master(it.metadata.queues(), self.tenure(ctx)),
+            None => Replica::Slave(self.pace(it)),
         };
+        let standing = Standing::of(replica);
         let end = match ctx.is(Mutant::ShowsUnconfirmed) {
             true => self.disk.whole_end() as Offset,
             false => self.queue_end(),
@@ -42,6 +40,12 @@ impl Broker {
         let moved = answer.code == response::PULL_OFFSET_MOVED;
         let master = it.leading.is_some();
         ctx.datagram(self.node, from, Packet::Pulled { at, cells, next: answer.next, moved, master });
+    }
+
+    /// Its queues have what its log has.
+    fn pace(&self, it: &Process) -> Pace {
+        let link = if self.is_connected() { Link::Up } else { Link::Down };
+        Pace::of(it.me, it.metadata.set(), link, 0)
     }
 
     pub(super) fn on_query(&mut self, ctx: &mut Ctx, from: NodeId) {

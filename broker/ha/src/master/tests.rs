@@ -62,6 +62,18 @@ enum Step {
     Wait(u64),
 }
 
+/// Whoever watches the set by its version misses nothing.
+fn step(master: &mut Master, now: Millis, input: Input) -> Vec<Output> {
+    let seen = |it: &Master| (it.others().collect::<Vec<_>>(), it.in_sync_count());
+    let (version, before) = (master.members_version(), seen(master));
+    let mut out = Vec::new();
+    master.step(now, input, &mut out);
+    if master.members_version() == version {
+        assert_eq!(seen(master), before, "the set has changed, its version has not");
+    }
+    out
+}
+
 #[derive(Default)]
 struct Stage {
     now: Millis,
@@ -71,9 +83,7 @@ struct Stage {
 
 impl Stage {
     fn input(&mut self, input: Input) -> Result<Vec<Output>, Box<dyn Error>> {
-        let mut out = Vec::new();
-        self.master.as_mut().ok_or("nobody leads")?.step(self.now, input, &mut out);
-        Ok(out)
+        Ok(step(self.master.as_mut().ok_or("nobody leads")?, self.now, input))
     }
 }
 
@@ -205,9 +215,7 @@ impl World {
     }
 
     fn input(&mut self, input: Input) -> Result<(), TestCaseError> {
-        let mut out = Vec::new();
-        self.master.step(self.now, input, &mut out);
-        for it in out {
+        for it in step(&mut self.master, self.now, input) {
             match it {
                 Output::Confirm(offset) => self.on_confirm(offset)?,
                 Output::Propose { set, epoch } => {

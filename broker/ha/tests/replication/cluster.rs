@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use store::{FlushDiskType, Store, StoreConfig};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub async fn wait(what: &str, mut condition: impl FnMut() -> bool) {
@@ -22,6 +23,12 @@ pub async fn wait(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Nobody has to look for it again and again: `watched` tells.
+pub async fn told<T: Clone>(what: &str, watched: &mut watch::Receiver<T>, condition: impl FnMut(&T) -> bool) -> T {
+    let found = tokio::time::timeout(Duration::from_secs(20), watched.wait_for(condition)).await;
+    found.unwrap_or_else(|_| panic!("never told: {what}")).expect("the replica runs").clone()
 }
 
 /// The whole log.

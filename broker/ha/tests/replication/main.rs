@@ -5,7 +5,7 @@ mod cluster;
 mod identity;
 
 use cluster::*;
-use ha::{Ack, Role};
+use ha::{Ack, Awaited, Role};
 use proto::code::request;
 use proto::ha::{MasterPacket, SlaveHandshake, SlaveKind, encode_ack};
 use proto::{Decoded, Offset};
@@ -137,17 +137,21 @@ async fn a_slave_that_was_proposed_counts_for_topics_before_anybody_knows_the_ou
     let a = Broker::start(&controller, "a").await;
     wait("a leads", || a.is_master()).await;
     let epoch = a.replication.state().borrow().master_epoch;
-    assert!(a.replication.members(epoch).is_some_and(|it| it.others.is_empty()));
+    let mut awaited = a.replication.awaited();
+    let set = |it: &Option<Awaited>| match it {
+        Some(Awaited::Set(set)) => Some(set.clone()),
+        Some(Awaited::Nobody) | None => None,
+    };
+    assert!(set(&awaited.borrow()).is_some_and(|it| it.epoch == epoch && it.others.is_empty()));
     controller.fail(Some(request::CONTROLLER_ALTER_SYNC_STATE_SET));
     let b = Broker::start(&controller, "b").await;
     let id = b.id().await;
-    let counts = || a.replication.members(epoch).filter(|it| it.others.get(&id) == Some(&Some(SlaveKind::Baton)));
-    wait("b is proposed", || counts().is_some()).await;
-    assert_eq!((controller.set().len(), counts().map(|it| it.in_sync)), (1, Some(1)), "and no member yet");
-    assert_eq!(a.replication.members(epoch - 1), None);
+    let counts = |it: &Option<Awaited>| set(it).is_some_and(|it| it.others.get(&id) == Some(&Some(SlaveKind::Baton)));
+    let proposed = told("b is proposed", &mut awaited, counts).await;
+    assert_eq!((controller.set().len(), set(&proposed).map(|it| it.committed)), (1, Some(1)), "and no member yet");
     controller.elect(id, [id]);
     controller.notify(&[&a, &b]);
-    wait("a is deposed", || a.replication.members(epoch).is_none()).await;
+    told("a is deposed", &mut awaited, Option::is_none).await;
     for it in [a, b] {
         it.stop().await;
     }
