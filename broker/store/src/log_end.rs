@@ -4,10 +4,11 @@ use crate::append::QueueOffsets;
 use crate::checkpoint::Checkpoint;
 use crate::durable::At;
 use crate::mapped_file::{MappedFile, file_name};
+use crate::queue_table::has_place;
 use crate::scan::{Step, Verify, may_lack_queue_offset, record_size};
 use crate::{Shared, StoreError};
 use proto::Offset;
-use proto::message::{Record, sys_flag};
+use proto::message::Record;
 use tracing::warn;
 
 /// Where the log ends, and why it does not go on if that is not plain emptiness.
@@ -49,16 +50,15 @@ impl Shared {
             let why = match file.step(at, file.size(), verify) {
                 Step::Record(record) => {
                     let end = at + record.size as Offset;
-                    if sys_flag::is_indexed(record.sys_flag) {
-                        if end > on_disk
-                            && self.is_taken(&record, &next)
-                            && may_lack_queue_offset(file.bytes(0..file.size()), file.position(at))
-                        {
-                            let why = format!("record with queue offset {}: not all was written", record.queue_offset);
-                            return LogEnd { at, why: Some(why) };
-                        }
-                        next.set(record.topic, record.queue_id, record.queue_offset.saturating_add(1));
+                    if end > on_disk
+                        && has_place(&record)
+                        && self.is_taken(&record, &next)
+                        && may_lack_queue_offset(file.bytes(0..file.size()), file.position(at))
+                    {
+                        let why = format!("record with queue offset {}: not all was written", record.queue_offset);
+                        return LogEnd { at, why: Some(why) };
                     }
+                    next.follow(&record);
                     at = end;
                     continue;
                 }

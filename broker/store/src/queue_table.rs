@@ -1,9 +1,10 @@
 //! All consume queues of the store, by topic and queue id.
 
 use crate::StoreError;
-use crate::consume_queue::ConsumeQueue;
+use crate::consume_queue::{ConsumeQueue, MOST_ENTRIES};
 use crate::durable::{At, Disk};
 use parking_lot::RwLock;
+use proto::message::{Record, sys_flag};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,7 +80,16 @@ impl QueueTable {
     }
 }
 
-/// False for a topic that cannot be a directory's name: such a record, which no broker accepts, is not indexed.
-pub(crate) fn is_directory_name(topic: &str) -> bool {
+/// Whether a record has a place in a consume queue. Transactions' prepared and rolled back ones have none; nor has one
+/// whose header is damaged, which no checksum tells: of a topic that no broker accepts, or where no queue gets to.
+pub(crate) fn has_place(record: &Record<'_>) -> bool {
+    sys_flag::is_indexed(record.sys_flag)
+        && is_directory_name(record.topic)
+        && record.queue_id >= 0
+        && (0..MOST_ENTRIES).contains(&record.queue_offset)
+}
+
+/// False for a topic that cannot be a directory's name.
+fn is_directory_name(topic: &str) -> bool {
     !matches!(topic, "" | "." | "..") && !topic.contains(['/', '\0']) && topic.len() <= 255
 }

@@ -9,7 +9,6 @@ use crate::checkpoint::Verified;
 use crate::durable::{Access, At};
 use crate::scan::{Step, Verify};
 use crate::{Shared, StoreError, TruncatedTail};
-use proto::message::sys_flag;
 use proto::{Epoch, Offset};
 use std::io::Write;
 use std::path::PathBuf;
@@ -174,19 +173,17 @@ impl Shared {
         let d = self.dispatch.lock();
         let mut writer = self.writer.lock();
         self.refuse_if_open(&writer.gate, "sealed")?;
+        let (max, confirm) = (self.log.max(), self.confirm.load(Ordering::Acquire));
+        let mut at = d.position.max(self.log.min()).min(max);
         let mut next = QueueOffsets::default();
         for queue in self.queues.all() {
             next.set(&queue.topic, queue.id, queue.max());
         }
-        let (max, confirm) = (self.log.max(), self.confirm.load(Ordering::Acquire));
-        let mut at = d.position.max(self.log.min()).min(max);
         while at < max {
             let Some(file) = self.log.find(at) else { break };
             match file.step(at, (max - at) as usize, Verify::Whole) {
                 Step::Record(record) => {
-                    if sys_flag::is_indexed(record.sys_flag) {
-                        next.set(record.topic, record.queue_id, record.queue_offset.saturating_add(1));
-                    }
+                    next.follow(&record);
                     at += record.size as i64;
                 }
                 Step::NextFile(file_start) => at = file_start,

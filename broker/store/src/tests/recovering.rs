@@ -302,6 +302,27 @@ fn a_slave_s_half_record_is_cut_before_it_becomes_master() {
     }
 }
 
+/// A damaged header, which dispatch does not index: the next message has the place that this one cannot have.
+#[test]
+fn a_record_of_an_impossible_place_leaves_its_queue_as_it_is() {
+    for impossible in [i64::MAX, 1 << 56, -1, -7, i64::MIN, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(replicated(dir.path())).unwrap().0;
+        let mut log = Vec::new();
+        for (queue_offset, body) in [(0, "a"), (1, "b"), (2, "c"), (impossible, "damaged")] {
+            let at = log.len() as i64;
+            message("T", 0, body).encode_into(&mut log, queue_offset, at, 1).unwrap();
+        }
+        store.append_replicated(0, &log).unwrap();
+        store.seal_tail().unwrap();
+        store.open_writes(2);
+        assert_eq!(store.append(&[message("T", 0, "d")]).unwrap().queue_offset, 3, "behind {impossible}");
+        store.set_confirm_offset(i64::MAX);
+        wait_dispatched(&store);
+        assert_eq!(bodies(&store, "T", 0), ["a", "b", "c", "d"], "with {impossible}");
+    }
+}
+
 #[test]
 fn a_slave_s_log_is_the_master_s_byte_for_byte_and_must_be_contiguous() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
