@@ -50,6 +50,12 @@ impl Checkpoint {
         (self.physic_timestamp.min(self.logics_timestamp) - 3000).max(0)
     }
 
+    /// What ends here or before is known to have been on disk. Of another's checkpoint, nothing: Java's brokers put
+    /// another replica's position there.
+    pub fn flushed(&self) -> Offset {
+        if self.verified.is_some() { self.master_flushed_offset } else { 0 }
+    }
+
     /// Reaches no further than a log that ends at `end` and is confirmed up to `confirm`.
     pub fn lower(&mut self, end: Offset, confirm: Offset) {
         self.confirm_offset = self.confirm_offset.min(confirm);

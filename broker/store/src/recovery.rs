@@ -50,7 +50,7 @@ impl Shared {
             return Ok(Recovery { unclean, lost_flushed, max_offset: log_start, ..Default::default() });
         };
         let min = self.log.min();
-        let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
+        let flushed = saved.flushed();
         // After a clean stop all was flushed; without our own checkpoint nothing is known of that.
         let mut on_disk = Offset::MAX;
         let begin = match saved.verified.filter(|verified| (min..=last.end()).contains(&verified.dispatched)) {
@@ -111,11 +111,9 @@ impl Shared {
     /// S7: whether a whole record is missing that was on disk, or that was confirmed. A slave's copy of a record may
     /// have been incomplete, and flushed and confirmed as far as it went: that is none.
     fn has_lost(&self, saved: &Checkpoint, confirmed: Offset, end: Offset) -> bool {
-        // Java's brokers put another one's position there.
-        let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
         let size = self.log.find(end).and_then(|file| record_size(file.bytes(file.position(end)..file.size())));
         let size = size.unwrap_or(0).max(MIN_SIZE);
-        flushed.max(confirmed) >= end + size as Offset
+        saved.flushed().max(confirmed) >= end + size as Offset
     }
 
     fn set_positions(&self, max: Offset, flushed: Offset, confirm: Offset) {
