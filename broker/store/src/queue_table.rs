@@ -1,9 +1,11 @@
 //! All consume queues of the store, by topic and queue id.
 
 use crate::StoreError;
+use crate::append::QueueOffsets;
 use crate::consume_queue::{ConsumeQueue, MOST_ENTRIES};
 use crate::durable::{At, Disk};
 use parking_lot::RwLock;
+use proto::Offset;
 use proto::message::{Record, sys_flag};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -66,6 +68,15 @@ impl QueueTable {
 
     pub fn all(&self) -> Vec<Arc<ConsumeQueue>> {
         self.topics.read().values().flat_map(|queues| queues.values().cloned()).collect()
+    }
+
+    /// What the queue offsets of each queue's next records should be from `at` on, going by its entries.
+    pub fn next_offsets(&self, at: Offset) -> QueueOffsets {
+        let mut next = QueueOffsets::default();
+        for queue in self.all() {
+            next.set(&queue.topic, queue.id, queue.next_at(at));
+        }
+        next
     }
 
     pub fn remove_topic(&self, topic: &str) -> Result<(), StoreError> {

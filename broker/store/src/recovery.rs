@@ -9,6 +9,7 @@ use crate::checkpoint::{Checkpoint, Verified};
 use crate::dispatch::{Dispatcher, OnGap, Round};
 use crate::durable::At;
 use crate::host_boot;
+use crate::log_end::Suspect;
 use crate::scan::record_size;
 use crate::{FlushDiskType, Recovery, Shared, StoreError};
 use proto::Offset;
@@ -41,9 +42,11 @@ impl Shared {
         let Some(last) = self.log.files().last().cloned() else {
             let lost_flushed = self.look_for_losses(&saved, log_start, host_restarted)?;
             self.queues.all().iter().try_for_each(|queue| queue.clear())?;
-            // What it vouched for is gone: a new log must grow past that position unvouched.
+            // What it vouched for is gone: a new log must grow past that position unvouched. Of the new log it says,
+            // from the first record on, what is known to be on disk.
             self.checkpoint.save(|checkpoint| {
-                checkpoint.verified = None;
+                checkpoint.verified = Some(Verified { dispatched: log_start, entries: 0 });
+                checkpoint.master_flushed_offset = log_start;
                 checkpoint.confirm_offset = log_start;
             })?;
             self.set_positions(log_start, log_start, log_start);
@@ -51,15 +54,9 @@ impl Shared {
         };
         let min = self.log.min();
         let flushed = saved.flushed();
-        // After a clean stop all was flushed; without our own checkpoint nothing is known of that.
-        let mut on_disk = Offset::MAX;
+        let suspect = if unclean && saved.verified.is_some() { Suspect::Behind(flushed) } else { Suspect::Nobody };
         let begin = match saved.verified.filter(|verified| (min..=last.end()).contains(&verified.dispatched)) {
-            Some(verified) if self.queues_match(verified)? => {
-                if unclean {
-                    on_disk = flushed;
-                }
-                verified.dispatched
-            }
+            Some(verified) if self.queues_match(verified)? => verified.dispatched,
             verified => {
                 for queue in self.queues.all() {
                     queue.recover_by_walking(last.end())?;
@@ -69,7 +66,7 @@ impl Shared {
                 if verified.is_some() { min } else { self.first_to_verify(&saved, unclean) }
             }
         };
-        let end = self.find_end(begin, flushed, on_disk);
+        let end = self.find_end(begin, flushed, suspect);
         let lost_flushed = self.look_for_losses(&saved, end.at, host_restarted)?;
         let cut = self.cut_after(&end)?;
         // A process may have died of a flush that failed, with pages that no flush writes any more.

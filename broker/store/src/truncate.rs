@@ -175,10 +175,7 @@ impl Shared {
         self.refuse_if_open(&writer.gate, "sealed")?;
         let (max, confirm) = (self.log.max(), self.confirm.load(Ordering::Acquire));
         let mut at = d.position.max(self.log.min()).min(max);
-        let mut next = QueueOffsets::default();
-        for queue in self.queues.all() {
-            next.set(&queue.topic, queue.id, queue.max());
-        }
+        let mut next = self.queues.next_offsets(max);
         while at < max {
             let Some(file) = self.log.find(at) else { break };
             match file.step(at, (max - at) as usize, Verify::Whole) {

@@ -108,6 +108,28 @@ fn a_record_that_lacks_its_queue_offset_does_not_empty_its_queue() {
     assert_eq!((recovery.max_offset, queue(&store)), (log.len() as i64, Some((0, 4))), "not torn");
 }
 
+/// Its queue was in order; what the checkpoint says of another one no longer holds, or nothing was saved yet.
+#[test]
+fn nor_where_the_queues_are_built_from_the_whole_log() {
+    let (log, fourth) = up_to_a_sector([0, 1, 2, 3]);
+    let check = |root: &Path, what: &str| {
+        zero(root, fourth + 16..fourth + 32);
+        let (store, recovery) = Store::open(replicated(root)).unwrap();
+        assert_eq!(recovery.max_offset, fourth as i64, "{what}: {:?}", recovery.cut);
+        assert_eq!(queue(&store), Some((0, 3)), "{what}");
+        assert_eq!(store.queue_bounds("U", 0), Some((0, 1)), "{what}");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    copies_and_dies(dir.path(), &log, fourth);
+    fs::remove_dir_all(dir.path().join("consumequeue/U")).unwrap();
+    check(dir.path(), "a queue is lost");
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_by_hand(replicated(dir.path()), Arc::new(Unwatched)).unwrap().0;
+    store.append_replicated(0, &log).unwrap();
+    drop(store);
+    check(dir.path(), "no checkpoint was saved yet");
+}
+
 /// Its header is damaged, which no checksum tells; those behind it are not.
 #[test]
 fn a_record_of_an_impossible_place_makes_no_other_one_look_torn() {
