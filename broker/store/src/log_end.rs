@@ -1,9 +1,8 @@
 //! Where the log ends when a process begins: behind its last whole record (S12). What stands behind is cut.
 
 use crate::append::QueueOffsets;
-use crate::checkpoint::Checkpoint;
 use crate::durable::At;
-use crate::mapped_file::{MappedFile, file_name};
+use crate::mapped_file::file_name;
 use crate::queue_table::has_place;
 use crate::scan::{Step, Verify, may_lack_queue_offset, record_size};
 use crate::{Shared, StoreError};
@@ -29,25 +28,6 @@ pub(crate) enum Suspect {
 }
 
 impl Shared {
-    /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what
-    /// the queues hold.
-    pub fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
-        let min = self.log.min();
-        // Lost, and perhaps not it alone: only the whole log tells what belongs into the queues.
-        if *saved == Checkpoint::default() {
-            return min;
-        }
-        let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
-        let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Whole) {
-            Step::Record(first) if unclean => {
-                first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
-            }
-            Step::Record(first) => first.physical_offset <= built,
-            _ => false,
-        };
-        self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
-    }
-
     /// Verifies record after record from `begin`, a record boundary. What ends at `flushed` or before was on disk
     /// whole.
     pub fn find_end(&self, begin: Offset, flushed: Offset, suspect: Suspect) -> LogEnd {

@@ -2,15 +2,18 @@
 //! (S12).
 //!
 //! With our own checkpoint everything below its `dispatched` is known to be whole, so verification begins there,
-//! whatever ended the last process. Without it (Java wrote last, or queues were lost) the queues are walked and
-//! verification begins at the newest file that Java's timestamps, or its queues, vouch for.
+//! whatever ended the last process. Otherwise the queues are walked. Where they are not what our checkpoint says, or
+//! there is no checkpoint at all, verification begins where the log does. Where the checkpoint is another's (Java
+//! wrote last), reaches beyond the log or was lowered by a cut, verification begins at the newest file that Java's
+//! timestamps, or the queues, vouch for.
 
 use crate::checkpoint::{Checkpoint, Verified};
 use crate::dispatch::{Dispatcher, OnGap, Round};
 use crate::durable::At;
 use crate::host_boot;
 use crate::log_end::Suspect;
-use crate::scan::record_size;
+use crate::mapped_file::MappedFile;
+use crate::scan::{Step, Verify, record_size};
 use crate::{FlushDiskType, Recovery, Shared, StoreError};
 use proto::Offset;
 use proto::message::MIN_SIZE;
@@ -89,6 +92,25 @@ impl Shared {
         }
         self.intent_done()?;
         Ok(Recovery { unclean, cut, lost_flushed, max_offset: end.at, ..Default::default() })
+    }
+
+    /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what
+    /// the queues hold.
+    fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
+        let min = self.log.min();
+        // Lost, and perhaps not it alone: only the whole log tells what belongs into the queues.
+        if *saved == Checkpoint::default() {
+            return min;
+        }
+        let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
+        let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Whole) {
+            Step::Record(first) if unclean => {
+                first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
+            }
+            Step::Record(first) => first.physical_offset <= built,
+            _ => false,
+        };
+        self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
     }
 
     /// Noted on disk before anything is cut: the next start would find nothing missing.
