@@ -25,7 +25,7 @@ pub(crate) struct CommitLog {
     files: ArcSwap<Vec<Arc<MappedFile>>>,
     pub allocator: Allocator,
     max: AtomicI64,
-    /// The log begins here when that is inside the first file; else 0.
+    /// Where the log begins if that is behind its first file's start, or it has none; else means nothing.
     log_start: AtomicI64,
     pub max_watch: watch::Sender<Offset>,
     pub flushed_watch: watch::Sender<Offset>,

@@ -188,7 +188,7 @@ impl Shared {
         }
     }
 
-    /// Where the log begins, when that is inside a file ([`Shared::start_at`]); else 0.
+    /// Where the log begins, or where an empty one ends, when no file's name tells ([`LOG_START`]); else 0.
     pub fn load_log_start(&self) -> Result<Offset, StoreError> {
         let path = self.config.root.join(LOG_START);
         let start = match std::fs::read_to_string(&path) {
@@ -197,7 +197,7 @@ impl Shared {
         };
         let start: Offset = start.trim().parse().map_err(|_| {
             StoreError::Unusable(format!(
-                "{}: `{}` is no offset; delete it if the log begins at a file's start",
+                "{}: `{}` is no offset; delete it if the log has files and begins where the first of them does",
                 path.display(),
                 start.trim()
             ))
@@ -217,5 +217,6 @@ impl Shared {
     }
 }
 
-/// Text file with the offset at which the log begins inside its first file.
+/// Text file with the offset at which the log begins, when it was started or emptied there: inside its first file, or
+/// without any. Means nothing once the first file does not hold that offset.
 const LOG_START: &str = "log-start";
