@@ -57,10 +57,6 @@ impl Shared {
                 queue.cut(to)?;
             }
             crash(Stop::AfterQueues)?;
-            // The checkpoint will vouch for what is left below it, and the cut has synced only the file it was in
-            // (S11).
-            self.log.flush().at(&self.log.dir, "flush what is left")?;
-            self.queues.all().iter().filter(|queue| queue.is_dirty()).try_for_each(|queue| queue.sync())?;
             if d.position > to {
                 // The end of the last record that is still indexed is a record boundary below `to`, and `to` itself
                 // need not be one.
@@ -69,8 +65,9 @@ impl Shared {
                 d.rewind(built.max(floor).min(to));
                 self.dispatched.store(d.position, Ordering::Release);
             }
-            let entries = self.queues.all().iter().map(|queue| queue.max()).sum();
-            self.write_checkpoint(Some(Verified { dispatched: d.position, entries }), d.last_store_timestamp)?;
+            let queues = self.queues.all();
+            let entries = queues.iter().map(|queue| queue.max()).sum();
+            self.vouch(Verified { dispatched: d.position, entries }, &queues, d.last_store_timestamp)?;
             crash(Stop::AfterCheckpoint)?;
             self.intent_done()
         })();
@@ -229,7 +226,7 @@ impl Shared {
                 self.log.min()
             )));
         }
-        let _flush = self.log.flush_lock.lock();
+        let flush = self.log.flush_lock.lock();
         self.save_log_start(offset)?;
         self.log.cut(0)?;
         self.queues.all().iter().try_for_each(|queue| queue.clear())?;
@@ -239,7 +236,8 @@ impl Shared {
         self.dispatched.store(offset, Ordering::Release);
         d.rewind(offset);
         writer.stale = true;
-        self.write_checkpoint(Some(Verified { dispatched: offset, entries: 0 }), 0)
+        drop(flush);
+        self.vouch(Verified { dispatched: offset, entries: 0 }, &self.queues.all(), 0)
     }
 }
 
