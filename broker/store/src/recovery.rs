@@ -64,9 +64,14 @@ impl Shared {
                 for queue in self.queues.all() {
                     queue.recover_by_walking(last.end())?;
                 }
-                // A checkpoint that the queues do not agree with: some were lost, and only the whole log tells what was
-                // in them.
-                if verified.is_some() { min } else { self.first_to_verify(&saved, unclean) }
+                if verified.is_some() {
+                    // A checkpoint that the queues do not agree with: some were lost, and only the whole log tells what
+                    // was in them. What is built from it may add up to the same and not be on disk.
+                    self.checkpoint.save(|it| it.verified = Some(Verified::no_queues(min)))?;
+                    min
+                } else {
+                    self.first_to_verify(&saved, unclean)
+                }
             }
         };
         let end = self.find_end(begin, flushed, suspect);
