@@ -143,7 +143,7 @@ impl CommitLog {
             Some(last) if max < last.end() => last.clone(),
             _ => self.add_file(max - max % self.file_size as i64)?,
         };
-        file.ensure_allocated()?;
+        file.ensure_ready()?;
         let at = file.position(max);
         Ok((file, at))
     }

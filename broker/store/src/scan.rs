@@ -10,7 +10,7 @@ use proto::message::{
 use std::ops::Range;
 
 /// The least that a disk writes whole or not at all.
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 
 /// How much of a record is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! What a slave of Java's master has copied, and what a loss of power makes of its last record.
 
 use super::*;
+use crate::scan::SECTOR;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-
-const SECTOR: usize = 512;
 
 /// Appends to a log as Java's master would: what ours refuses, too.
 fn java_appends(log: &mut Vec<u8>, queue_offset: i64, body_len: usize, properties: &str) {
