@@ -83,10 +83,10 @@ impl QueueTable {
         let Some(queues) = self.topics.write().remove(topic) else { return Ok(()) };
         for queue in queues.values() {
             queue.clear()?;
-            std::fs::remove_dir_all(queue.dir()).at(queue.dir(), "remove consume queue")?;
+            self.disk.remove_dir_all(queue.dir()).at(queue.dir(), "remove consume queue")?;
         }
         let dir = self.dir.join(topic);
-        std::fs::remove_dir_all(&dir).at(&dir, "remove the topic's consume queues")?;
+        self.disk.remove_dir_all(&dir).at(&dir, "remove the topic's consume queues")?;
         self.disk.sync_dir(&self.dir).at(&self.dir, "sync")
     }
 }
