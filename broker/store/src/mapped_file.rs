@@ -48,7 +48,7 @@ impl MappedFile {
             Ok(MappedFile { start, path: path.clone(), file, map, ready: AtomicBool::new(true), disk: disk.clone() })
         })();
         if made.is_err() {
-            // A half allocated file would be refused at the next start. Ignored when it was never created.
+            // The next start would have to remove a half allocated file. Ignored when it was never created.
             let _ = disk.remove_file(&path);
         }
         made
