@@ -17,10 +17,11 @@
 use crate::Offset;
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 
 mod record;
-pub use record::{Record, RecordCheck, RecordError, check, records};
+pub use record::{Record, RecordCheck, RecordError, TextRanges, check, records};
 
 pub const MAGIC_V1: i32 = -626843481;
 /// Topic length of two bytes; written only for topics of more than 127 characters, which old clients cannot decode.
@@ -31,7 +32,8 @@ pub const BLANK_SIZE: usize = 8;
 /// Record without body, topic and properties: V1, both hosts IPv4.
 pub const MIN_SIZE: usize = 91;
 
-pub const AT_QUEUE_OFFSET: usize = 20;
+/// Where a record's queue offset stands.
+pub const QUEUE_OFFSET: Range<usize> = 20..28;
 pub(crate) const AT_PHYSICAL_OFFSET: usize = 28;
 pub(crate) const AT_SYS_FLAG: usize = 36;
 pub(crate) const AT_BORN_HOST: usize = 48;
@@ -159,7 +161,7 @@ pub fn patch(record: &mut [u8], queue_offset: i64, physical_offset: Offset, stor
     if record.len() < at + 8 {
         return;
     }
-    record[AT_QUEUE_OFFSET..][..8].copy_from_slice(&queue_offset.to_be_bytes());
+    record[QUEUE_OFFSET].copy_from_slice(&queue_offset.to_be_bytes());
     record[AT_PHYSICAL_OFFSET..][..8].copy_from_slice(&physical_offset.to_be_bytes());
     record[at..][..8].copy_from_slice(&store_timestamp.to_be_bytes());
 }

@@ -3,8 +3,9 @@
 //! Records are encoded before the lock is taken; under it they get their positions and are copied into the map. The
 //! gate is checked under the same lock, so that closing it is a barrier (S2).
 
+use crate::queue_table::has_place;
 use crate::{Appended, PutError, Shared, StoreConfig, StoreError};
-use proto::message::{BLANK_SIZE, Message, patch, sys_flag};
+use proto::message::{BLANK_SIZE, Message, Record, patch, sys_flag};
 use proto::properties;
 use proto::{Epoch, Offset};
 use std::borrow::Cow;
@@ -41,6 +42,15 @@ impl QueueOffsets {
             Some(queues) => queues.insert(queue_id, next),
             None => self.0.entry(topic.into()).or_default().insert(queue_id, next),
         };
+    }
+
+    /// Goes on behind a record of the log as its consume queue does (`ConsumeQueue::stage`): not at all if it has no
+    /// place there, or one that is taken; from the beginning with a first one.
+    pub fn follow(&mut self, record: &Record<'_>) {
+        let (topic, id, at) = (record.topic, record.queue_id, record.queue_offset);
+        if has_place(record) && (at == 0 || at >= self.get(topic, id)) {
+            self.set(topic, id, at + 1);
+        }
     }
 
     pub fn remove_topic(&mut self, topic: &str) {

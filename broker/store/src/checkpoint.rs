@@ -44,10 +44,23 @@ pub(crate) struct Verified {
     pub entries: i64,
 }
 
+impl Verified {
+    /// Vouches for nothing above `min` and for no queue: no sum is like this one, and the next start builds them all.
+    pub fn no_queues(min: Offset) -> Verified {
+        Verified { dispatched: min, entries: -1 }
+    }
+}
+
 impl Checkpoint {
     /// Java's rule: what is older than this was on disk.
     pub fn min_timestamp(&self) -> i64 {
         (self.physic_timestamp.min(self.logics_timestamp) - 3000).max(0)
+    }
+
+    /// What ends here or before is known to have been on disk. Of another's checkpoint, nothing: Java's brokers put
+    /// another replica's position there.
+    pub fn flushed(&self) -> Offset {
+        if self.verified.is_some() { self.master_flushed_offset } else { 0 }
     }
 
     /// Reaches no further than a log that ends at `end` and is confirmed up to `confirm`.

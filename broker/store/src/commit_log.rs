@@ -4,6 +4,7 @@
 //! the end and removed at either end under the append lock; readers use a snapshot of the list.
 
 use crate::allocator::Allocator;
+use crate::blank::has_data_after;
 use crate::durable::{At, Disk};
 use crate::mapped_file::{MappedFile, parse_file_name};
 use crate::{LogSlice, StoreError};
@@ -11,11 +12,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use proto::Offset;
 use proto::message::{BLANK_SIZE, encode_blank, store_timestamp};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::watch;
+use tracing::warn;
 
 pub(crate) struct CommitLog {
     pub dir: PathBuf,
@@ -25,7 +28,7 @@ pub(crate) struct CommitLog {
     files: ArcSwap<Vec<Arc<MappedFile>>>,
     pub allocator: Allocator,
     max: AtomicI64,
-    /// The log begins here when that is inside the first file; else 0.
+    /// Where the log begins if that is behind its first file's start, or it has none; else means nothing.
     log_start: AtomicI64,
     pub max_watch: watch::Sender<Offset>,
     pub flushed_watch: watch::Sender<Offset>,
@@ -143,7 +146,7 @@ impl CommitLog {
             Some(last) if max < last.end() => last.clone(),
             _ => self.add_file(max - max % self.file_size as i64)?,
         };
-        file.ensure_allocated()?;
+        file.ensure_ready()?;
         let at = file.position(max);
         Ok((file, at))
     }
@@ -232,6 +235,10 @@ impl CommitLog {
     }
 }
 
+fn is_blank_file(path: &std::path::Path, len: u64) -> io::Result<bool> {
+    Ok(!has_data_after(&File::open(path)?, 0, len)?)
+}
+
 fn load_files(dir: &std::path::Path, file_size: u64, disk: &Disk) -> Result<Vec<Arc<MappedFile>>, StoreError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).at(dir, "list")? {
@@ -242,9 +249,14 @@ fn load_files(dir: &std::path::Path, file_size: u64, disk: &Disk) -> Result<Vec<
         }
     }
     found.sort();
-    // A crash between creating and allocating the next file leaves an empty one, as Java's does.
-    if let Some((_, path, 0)) = found.last() {
-        disk.remove(path).at(path, "remove empty file")?;
+    // A crash between creating and allocating the next file leaves an empty one, as Java's does; one while its blocks
+    // are reserved may leave a short one. Nothing was written into either: that begins when all of it is there.
+    if let Some((_, path, len)) = found.last()
+        && *len < file_size
+        && is_blank_file(path, *len).at(path, "look for data in a short file")?
+    {
+        warn!(file = %path.display(), len, "removing a commit log file without data: not all of it was allocated");
+        disk.remove(path).at(path, "remove a file that was not allocated")?;
         found.pop();
     }
     let mut files: Vec<Arc<MappedFile>> = Vec::new();

@@ -148,6 +148,15 @@ impl ConsumeQueue {
         self.writer.lock().next
     }
 
+    /// Index a record at `at`, behind those below and before all others, should have.
+    pub fn next_at(&self, at: Offset) -> i64 {
+        if self.max_physical() <= at {
+            return self.next();
+        }
+        let (start, _) = self.bounds_on_disk();
+        self.partition(start, self.max(), |e| e.is_pre_blank() || e.offset < at)
+    }
+
     pub fn entry(&self, index: i64) -> Option<QueueEntry> {
         self.read(index, 1).ok()?.into_iter().next()
     }
@@ -281,7 +290,8 @@ impl ConsumeQueue {
         let mut outcome = Staged::Added;
         if index == 0 && writer.next > 0 {
             // The topic was deleted and made again: a new generation of the queue replaces the old one. A record that a
-            // loss of power has left without its queue offset does not get here: recovery cuts it (`log_end`).
+            // loss of power has left without its queue offset looks the same; recovery cuts it where our checkpoint
+            // tells what may not have been on disk (`log_end::Suspect`).
             drop(writer);
             self.clear()?;
             writer = self.writer.lock();

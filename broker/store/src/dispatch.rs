@@ -1,8 +1,8 @@
 //! From the log to the consume queues: whole records below the confirm offset only (S3), in log order, off the append
 //! path.
 
-use crate::consume_queue::{ConsumeQueue, MOST_ENTRIES, Staged};
-use crate::queue_table::is_directory_name;
+use crate::consume_queue::{ConsumeQueue, Staged};
+use crate::queue_table::has_place;
 use crate::scan::{Step, Verify};
 use crate::{DelayLevels, Shared, StoreError};
 use proto::Offset;
@@ -121,17 +121,16 @@ impl Shared {
     }
 
     fn index(&self, d: &mut Dispatcher, record: &Record<'_>, on_gap: OnGap) -> Result<Indexed, StoreError> {
-        if !sys_flag::is_indexed(record.sys_flag) {
-            return Ok(Indexed::Done);
-        }
-        if !is_directory_name(record.topic) || record.queue_id < 0 || record.queue_offset >= MOST_ENTRIES {
-            warn!(
-                topic = record.topic,
-                queue = record.queue_id,
-                offset = record.physical_offset,
-                queue_offset = record.queue_offset,
-                "record of an impossible queue or place in it; not indexed"
-            );
+        if !has_place(record) {
+            if sys_flag::is_indexed(record.sys_flag) {
+                warn!(
+                    topic = record.topic,
+                    queue = record.queue_id,
+                    offset = record.physical_offset,
+                    queue_offset = record.queue_offset,
+                    "record of an impossible queue or place in it; not indexed"
+                );
+            }
             return Ok(Indexed::Done);
         }
         let queue = self.queues.get_or_create(record.topic, record.queue_id)?;

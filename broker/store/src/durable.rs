@@ -1,7 +1,9 @@
-//! The way to the disk: every change of a file and every sync that the store believes goes through [`Disk`]. Small
-//! files are replaced as a whole: temp file, fsync, rename, fsync of the directory.
+//! The way to the disk: every sync that the store believes, and every change that a crash may undo, is told to
+//! [`Disk`]. Most of them it makes itself, those of mapped files `MappedFile` does. Small files are replaced as a
+//! whole: temp file, fsync, rename, fsync of the directory.
 //!
-//! A [`DiskWatch`] is told of all of it and may refuse it, so that a simulation knows what a crash leaves behind.
+//! A [`DiskWatch`] hears of all of it, and may refuse what does not go through a map, so that a simulation knows what a
+//! crash leaves behind. New folders and files without content it can see for itself.
 
 use crate::StoreError;
 use std::fs::File;
@@ -58,6 +60,14 @@ impl Disk {
         Ok(())
     }
 
+    /// Writes a file anew, where nobody minds what a crash leaves of its content.
+    pub fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.before(Access::Write, path)?;
+        std::fs::write(path, content)?;
+        self.0.wrote(path, 0..content.len() as u64);
+        Ok(())
+    }
+
     /// What stands beyond `len` is gone; a longer file reads as zeroes there.
     pub fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
         self.before(Access::Write, path)?;
@@ -87,6 +97,12 @@ impl Disk {
     pub fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.before(Access::Remove, path)?;
         std::fs::remove_file(path)
+    }
+
+    /// Removes a directory and what is in it. Its parent has to be synced when it has to stay gone.
+    pub fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.before(Access::Remove, path)?;
+        std::fs::remove_dir_all(path)
     }
 
     /// Removes a file, durably; a missing one is fine.

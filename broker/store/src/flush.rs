@@ -1,11 +1,13 @@
 //! To the disk: the flush thread (group commit, S11), the checkpoint thread, the disk probe (S14).
 
 use crate::checkpoint::Verified;
+use crate::consume_queue::ConsumeQueue;
 use crate::durable::At;
 use crate::{FlushDiskType, Shared, StoreError};
 use node::clock::{monotonic_ms, wall_ms};
 use proto::Offset;
 use std::fs::OpenOptions;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tracing::{error, warn};
@@ -119,26 +121,22 @@ impl Shared {
             (d.position, d.last_store_timestamp, queues, entries)
         };
         let saved = self.checkpoint.saved();
-        let verified = Some(Verified { dispatched, entries });
-        if self.log.flushed() < dispatched {
-            self.flush();
-        }
-        if self.failed.get().is_some() || (saved.verified == verified && saved.confirm_offset == self.confirm_offset())
-        {
+        let verified = Verified { dispatched, entries };
+        let is_saved = saved.verified == Some(verified)
+            && saved.confirm_offset == self.confirm_offset()
+            && self.log.flushed() >= dispatched;
+        if self.failed.get().is_some() || is_saved {
             return Ok(());
         }
-        for queue in queues.iter().filter(|queue| queue.is_dirty()) {
-            // As for the log: recovery would trust what a second try says.
-            if let Err(error) = queue.sync() {
-                self.fail(format!("{error}; restart the broker once the disk works"));
-                return Err(error);
-            }
-        }
-        self.write_checkpoint(verified, timestamp)
+        self.vouch(verified, &queues, timestamp)
     }
 
-    /// Under the checkpoint lock.
-    pub fn write_checkpoint(&self, verified: Option<Verified>, timestamp: i64) -> Result<(), StoreError> {
+    /// Has on disk what the checkpoint is to vouch for, log and queues, then writes it: the next start verifies nothing
+    /// of that (S11, S12). Under the checkpoint lock.
+    pub fn vouch(&self, it: Verified, queues: &[Arc<ConsumeQueue>], timestamp: i64) -> Result<(), StoreError> {
+        // As for the log, so for a queue: recovery would trust what a second try says.
+        self.sync_below(it.dispatched, queues)
+            .inspect_err(|error| self.fail(format!("{error}; restart the broker once the disk works")))?;
         let flushed = self.log.flushed();
         self.checkpoint.save(|checkpoint| {
             if timestamp > 0 {
@@ -148,8 +146,15 @@ impl Shared {
             checkpoint.master_flushed_offset = flushed;
             // Read here, so that a seal that lowers it has its value saved last.
             checkpoint.confirm_offset = self.confirm_offset();
-            checkpoint.verified = verified;
+            checkpoint.verified = Some(it);
         })
+    }
+
+    fn sync_below(&self, dispatched: Offset, queues: &[Arc<ConsumeQueue>]) -> Result<(), StoreError> {
+        if self.log.flushed() < dispatched {
+            self.log.flush().at(&self.log.dir, "flush")?;
+        }
+        queues.iter().filter(|queue| queue.is_dirty()).try_for_each(|queue| queue.sync())
     }
 
     /// Appends and syncs a few bytes on the store's disk again and again: a disk that hangs or fails shows as a growing

@@ -1,13 +1,13 @@
 //! Where the log ends when a process begins: behind its last whole record (S12). What stands behind is cut.
 
 use crate::append::QueueOffsets;
-use crate::checkpoint::Checkpoint;
 use crate::durable::At;
-use crate::mapped_file::{MappedFile, file_name};
+use crate::mapped_file::file_name;
+use crate::queue_table::has_place;
 use crate::scan::{Step, Verify, may_lack_queue_offset, record_size};
 use crate::{Shared, StoreError};
 use proto::Offset;
-use proto::message::{Record, sys_flag};
+use proto::message::Record;
 use tracing::warn;
 
 /// Where the log ends, and why it does not go on if that is not plain emptiness.
@@ -16,32 +16,26 @@ pub(crate) struct LogEnd {
     pub why: Option<String>,
 }
 
-impl Shared {
-    /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what
-    /// the queues hold.
-    pub fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
-        let min = self.log.min();
-        // Lost, and perhaps not it alone: only the whole log tells what belongs into the queues.
-        if *saved == Checkpoint::default() {
-            return min;
-        }
-        let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
-        let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Whole) {
-            Step::Record(first) if unclean => {
-                first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
-            }
-            Step::Record(first) => first.physical_offset <= built,
-            _ => false,
-        };
-        self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
-    }
+/// Which records may have lost their queue offset to the host's loss of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suspect {
+    /// All was flushed by a clean stop. Or nobody knows what was, for want of a checkpoint of ours: then a record that
+    /// is torn there passes for whole and, if zeroes are left of its queue offset, begins its queue anew. To suspect
+    /// any record of the log would cost more: what a topic that was deleted and made again had acknowledged.
+    Nobody,
+    /// Those that end behind what is known to be on disk.
+    Behind(Offset),
+}
 
+impl Shared {
     /// Verifies record after record from `begin`, a record boundary. What ends at `flushed` or before was on disk
-    /// whole. What ends at `on_disk` or before cannot have lost its queue offset; if that is not everything, the
-    /// consume queues hold what is below `begin`, and nothing else.
-    pub fn find_end(&self, begin: Offset, flushed: Offset, on_disk: Offset) -> LogEnd {
+    /// whole.
+    pub fn find_end(&self, begin: Offset, flushed: Offset, suspect: Suspect) -> LogEnd {
         let mut at = begin;
-        let mut next = QueueOffsets::default();
+        let mut suspicion = match suspect {
+            Suspect::Nobody => None,
+            Suspect::Behind(on_disk) => Some((on_disk, self.queues.next_offsets(begin))),
+        };
         loop {
             let Some(file) = self.log.find(at) else { return LogEnd { at, why: None } };
             let size = record_size(file.bytes(file.position(at)..file.size())).unwrap_or(0);
@@ -49,15 +43,15 @@ impl Shared {
             let why = match file.step(at, file.size(), verify) {
                 Step::Record(record) => {
                     let end = at + record.size as Offset;
-                    if sys_flag::is_indexed(record.sys_flag) {
-                        if end > on_disk
-                            && self.is_taken(&record, &next)
+                    if let Some((on_disk, next)) = &mut suspicion {
+                        if end > *on_disk
                             && may_lack_queue_offset(file.bytes(0..file.size()), file.position(at))
+                            && is_taken(&record, next)
                         {
                             let why = format!("record with queue offset {}: not all was written", record.queue_offset);
                             return LogEnd { at, why: Some(why) };
                         }
-                        next.set(record.topic, record.queue_id, record.queue_offset.saturating_add(1));
+                        next.follow(&record);
                     }
                     at = end;
                     continue;
@@ -72,17 +66,6 @@ impl Shared {
             };
             return LogEnd { at, why };
         }
-    }
-
-    /// Whether its queue has gone on beyond a record's queue offset. That of a topic that was deleted on the master and
-    /// not here yet has, too: so a record is not cut for that alone.
-    fn is_taken(&self, record: &Record<'_>, next: &QueueOffsets) -> bool {
-        let (topic, id) = (record.topic, record.queue_id);
-        let expected = match next.get(topic, id) {
-            0 => self.queues.get(topic, id).map_or(0, |queue| queue.next()),
-            seen => seen,
-        };
-        record.queue_offset < expected
     }
 
     /// Makes the log end at `end`: what stands behind can never become records again. Says what that was.
@@ -141,4 +124,10 @@ impl Shared {
         let later = self.log.files().iter().map(|file| file.start).filter(|start| *start > at).collect::<Vec<_>>();
         neighbour.into_iter().chain(later).find(|next| is_record(*next))
     }
+}
+
+/// Whether its queue has gone on beyond a record's queue offset. That of a topic that was deleted on the master and not
+/// here yet has, too: so a record is not cut for that alone.
+fn is_taken(record: &Record<'_>, next: &QueueOffsets) -> bool {
+    has_place(record) && record.queue_offset < next.get(record.topic, record.queue_id)
 }

@@ -27,9 +27,10 @@ pub(crate) struct MappedFile {
     pub path: PathBuf,
     file: File,
     map: MmapRaw,
-    /// False for files that were found: they may be sparse (Java's), or their directory not synced. Nothing is appended
-    /// before the blocks are there.
-    allocated: AtomicBool,
+    /// The file's blocks are there, and its name is on disk: nothing is appended before. Not known of a file that was
+    /// found: it may be sparse (Java's), or its directory not synced. Nor of one with a hole punched into it, which
+    /// lacks blocks only: its directory is synced once more for nothing.
+    ready: AtomicBool,
     disk: Disk,
 }
 
@@ -44,17 +45,10 @@ impl MappedFile {
             disk.sync(&file, &path)?;
             disk.sync_dir(dir)?;
             let map = MmapRaw::map_raw(&file)?;
-            Ok(MappedFile {
-                start,
-                path: path.clone(),
-                file,
-                map,
-                allocated: AtomicBool::new(true),
-                disk: disk.clone(),
-            })
+            Ok(MappedFile { start, path: path.clone(), file, map, ready: AtomicBool::new(true), disk: disk.clone() })
         })();
         if made.is_err() {
-            // A half allocated file would be refused at the next start. Ignored when it was never created.
+            // The next start would have to remove a half allocated file. Ignored when it was never created.
             let _ = disk.remove_file(&path);
         }
         made
@@ -64,8 +58,8 @@ impl MappedFile {
     pub fn open(path: &Path, start: i64, disk: &Disk) -> io::Result<MappedFile> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let map = MmapRaw::map_raw(&file)?;
-        let allocated = AtomicBool::new(false);
-        Ok(MappedFile { start, path: path.to_path_buf(), file, map, allocated, disk: disk.clone() })
+        let ready = AtomicBool::new(false);
+        Ok(MappedFile { start, path: path.to_path_buf(), file, map, ready, disk: disk.clone() })
     }
 
     pub fn size(&self) -> usize {
@@ -85,11 +79,11 @@ impl MappedFile {
 
     /// Makes sure that writing cannot hit a hole of the file, and that a loss of power leaves it its name (S11): the
     /// process that made it may have died over that. Cheap after the first time.
-    pub fn ensure_allocated(&self) -> io::Result<()> {
-        if !self.allocated.load(Ordering::Acquire) {
+    pub fn ensure_ready(&self) -> io::Result<()> {
+        if !self.ready.load(Ordering::Acquire) {
             self.allocate()?;
             self.disk.sync_dir(parent(&self.path))?;
-            self.allocated.store(true, Ordering::Release);
+            self.ready.store(true, Ordering::Release);
         }
         Ok(())
     }
@@ -101,7 +95,11 @@ impl MappedFile {
 
     /// Copies bytes into the map. The caller holds the append lock and has not published the range to readers yet.
     pub fn write(&self, at: usize, bytes: &[u8]) {
-        assert!(self.allocated.load(Ordering::Acquire), "{} is written before it is allocated", self.path.display());
+        assert!(
+            self.ready.load(Ordering::Acquire),
+            "{} is written before its blocks and name are there",
+            self.path.display()
+        );
         assert!(
             at.checked_add(bytes.len()).is_some_and(|end| end <= self.map.len()),
             "write past {}",
@@ -187,7 +185,7 @@ impl MappedFile {
                 let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                 match rustix::fs::fallocate(&self.file, punch, from, len) {
                     // The hole needs new blocks before the next write, and there may be no room for them.
-                    Ok(()) => self.allocated.store(false, Ordering::Release),
+                    Ok(()) => self.ready.store(false, Ordering::Release),
                     Err(error) if unsupported(error) => write_zeroes(&self.file, from, len)?,
                     Err(error) => return Err(error.into()),
                 }

@@ -1,9 +1,12 @@
 //! All consume queues of the store, by topic and queue id.
 
 use crate::StoreError;
-use crate::consume_queue::ConsumeQueue;
+use crate::append::QueueOffsets;
+use crate::consume_queue::{ConsumeQueue, MOST_ENTRIES};
 use crate::durable::{At, Disk};
 use parking_lot::RwLock;
+use proto::Offset;
+use proto::message::{Record, sys_flag};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,19 +70,37 @@ impl QueueTable {
         self.topics.read().values().flat_map(|queues| queues.values().cloned()).collect()
     }
 
+    /// What the queue offsets of each queue's next records should be from `at` on, going by its entries.
+    pub fn next_offsets(&self, at: Offset) -> QueueOffsets {
+        let mut next = QueueOffsets::default();
+        for queue in self.all() {
+            next.set(&queue.topic, queue.id, queue.next_at(at));
+        }
+        next
+    }
+
     pub fn remove_topic(&self, topic: &str) -> Result<(), StoreError> {
         let Some(queues) = self.topics.write().remove(topic) else { return Ok(()) };
         for queue in queues.values() {
             queue.clear()?;
-            std::fs::remove_dir_all(queue.dir()).at(queue.dir(), "remove consume queue")?;
+            self.disk.remove_dir_all(queue.dir()).at(queue.dir(), "remove consume queue")?;
         }
         let dir = self.dir.join(topic);
-        std::fs::remove_dir_all(&dir).at(&dir, "remove the topic's consume queues")?;
+        self.disk.remove_dir_all(&dir).at(&dir, "remove the topic's consume queues")?;
         self.disk.sync_dir(&self.dir).at(&self.dir, "sync")
     }
 }
 
-/// False for a topic that cannot be a directory's name: such a record, which no broker accepts, is not indexed.
-pub(crate) fn is_directory_name(topic: &str) -> bool {
+/// Whether a record has a place in a consume queue. Transactions' prepared and rolled back ones have none; nor has one
+/// whose header is damaged, which no checksum tells: of a topic that no broker accepts, or where no queue gets to.
+pub(crate) fn has_place(record: &Record<'_>) -> bool {
+    sys_flag::is_indexed(record.sys_flag)
+        && is_directory_name(record.topic)
+        && record.queue_id >= 0
+        && (0..MOST_ENTRIES).contains(&record.queue_offset)
+}
+
+/// False for a topic that cannot be a directory's name.
+fn is_directory_name(topic: &str) -> bool {
     !matches!(topic, "" | "." | "..") && !topic.contains(['/', '\0']) && topic.len() <= 255
 }

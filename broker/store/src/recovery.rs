@@ -2,14 +2,18 @@
 //! (S12).
 //!
 //! With our own checkpoint everything below its `dispatched` is known to be whole, so verification begins there,
-//! whatever ended the last process. Without it (Java wrote last, or queues were lost) the queues are walked and
-//! verification begins at the newest file that Java's timestamps, or its queues, vouch for.
+//! whatever ended the last process. Otherwise the queues are walked. Where they are not what our checkpoint says, or
+//! there is no checkpoint at all, verification begins where the log does. Where the checkpoint is another's (Java
+//! wrote last), reaches beyond the log or was lowered by a cut, verification begins at the newest file that Java's
+//! timestamps, or the queues, vouch for.
 
 use crate::checkpoint::{Checkpoint, Verified};
 use crate::dispatch::{Dispatcher, OnGap, Round};
 use crate::durable::At;
 use crate::host_boot;
-use crate::scan::record_size;
+use crate::log_end::Suspect;
+use crate::mapped_file::MappedFile;
+use crate::scan::{Step, Verify, record_size};
 use crate::{FlushDiskType, Recovery, Shared, StoreError};
 use proto::Offset;
 use proto::message::MIN_SIZE;
@@ -41,35 +45,36 @@ impl Shared {
         let Some(last) = self.log.files().last().cloned() else {
             let lost_flushed = self.look_for_losses(&saved, log_start, host_restarted)?;
             self.queues.all().iter().try_for_each(|queue| queue.clear())?;
-            // What it vouched for is gone: a new log must grow past that position unvouched.
+            // What it vouched for is gone: a new log must grow past that position unvouched. Of the new log it says,
+            // from the first record on, what is known to be on disk.
             self.checkpoint.save(|checkpoint| {
-                checkpoint.verified = None;
+                checkpoint.verified = Some(Verified { dispatched: log_start, entries: 0 });
+                checkpoint.master_flushed_offset = log_start;
                 checkpoint.confirm_offset = log_start;
             })?;
             self.set_positions(log_start, log_start, log_start);
             return Ok(Recovery { unclean, lost_flushed, max_offset: log_start, ..Default::default() });
         };
         let min = self.log.min();
-        let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
-        // After a clean stop all was flushed; without our own checkpoint nothing is known of that.
-        let mut on_disk = Offset::MAX;
+        let flushed = saved.flushed();
+        let suspect = if unclean && saved.verified.is_some() { Suspect::Behind(flushed) } else { Suspect::Nobody };
         let begin = match saved.verified.filter(|verified| (min..=last.end()).contains(&verified.dispatched)) {
-            Some(verified) if self.queues_match(verified)? => {
-                if unclean {
-                    on_disk = flushed;
-                }
-                verified.dispatched
-            }
+            Some(verified) if self.queues_match(verified)? => verified.dispatched,
             verified => {
                 for queue in self.queues.all() {
                     queue.recover_by_walking(last.end())?;
                 }
-                // A checkpoint that the queues do not agree with: some were lost, and only the whole log tells what was
-                // in them.
-                if verified.is_some() { min } else { self.first_to_verify(&saved, unclean) }
+                if verified.is_some() {
+                    // A checkpoint that the queues do not agree with: some were lost, and only the whole log tells what
+                    // was in them. What is built from it may add up to the same and not be on disk.
+                    self.checkpoint.save(|it| it.verified = Some(Verified::no_queues(min)))?;
+                    min
+                } else {
+                    self.first_to_verify(&saved, unclean)
+                }
             }
         };
-        let end = self.find_end(begin, flushed, on_disk);
+        let end = self.find_end(begin, flushed, suspect);
         let lost_flushed = self.look_for_losses(&saved, end.at, host_restarted)?;
         let cut = self.cut_after(&end)?;
         // A process may have died of a flush that failed, with pages that no flush writes any more.
@@ -94,6 +99,25 @@ impl Shared {
         Ok(Recovery { unclean, cut, lost_flushed, max_offset: end.at, ..Default::default() })
     }
 
+    /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what
+    /// the queues hold.
+    fn first_to_verify(&self, saved: &Checkpoint, unclean: bool) -> Offset {
+        let min = self.log.min();
+        // Lost, and perhaps not it alone: only the whole log tells what belongs into the queues.
+        if *saved == Checkpoint::default() {
+            return min;
+        }
+        let built = self.queues.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(-1);
+        let vouched = |file: &MappedFile| match file.step(file.start, file.size(), Verify::Whole) {
+            Step::Record(first) if unclean => {
+                first.store_timestamp > 0 && first.store_timestamp <= saved.min_timestamp()
+            }
+            Step::Record(first) => first.physical_offset <= built,
+            _ => false,
+        };
+        self.log.files().iter().rev().find(|file| vouched(file)).map_or(min, |file| file.start.max(min))
+    }
+
     /// Noted on disk before anything is cut: the next start would find nothing missing.
     fn look_for_losses(&self, saved: &Checkpoint, end: Offset, host_restarted: bool) -> Result<bool, StoreError> {
         // With asynchronous flush a host takes with it what it confirmed, and nothing is wrong with its disk.
@@ -111,11 +135,9 @@ impl Shared {
     /// S7: whether a whole record is missing that was on disk, or that was confirmed. A slave's copy of a record may
     /// have been incomplete, and flushed and confirmed as far as it went: that is none.
     fn has_lost(&self, saved: &Checkpoint, confirmed: Offset, end: Offset) -> bool {
-        // Java's brokers put another one's position there.
-        let flushed = if saved.verified.is_some() { saved.master_flushed_offset } else { 0 };
         let size = self.log.find(end).and_then(|file| record_size(file.bytes(file.position(end)..file.size())));
         let size = size.unwrap_or(0).max(MIN_SIZE);
-        flushed.max(confirmed) >= end + size as Offset
+        saved.flushed().max(confirmed) >= end + size as Offset
     }
 
     fn set_positions(&self, max: Offset, flushed: Offset, confirm: Offset) {
@@ -171,7 +193,7 @@ impl Shared {
         }
     }
 
-    /// Where the log begins, when that is inside a file ([`Shared::start_at`]); else 0.
+    /// Where the log begins, or where an empty one ends, when no file's name tells ([`LOG_START`]); else 0.
     pub fn load_log_start(&self) -> Result<Offset, StoreError> {
         let path = self.config.root.join(LOG_START);
         let start = match std::fs::read_to_string(&path) {
@@ -180,7 +202,7 @@ impl Shared {
         };
         let start: Offset = start.trim().parse().map_err(|_| {
             StoreError::Unusable(format!(
-                "{}: `{}` is no offset; delete it if the log begins at a file's start",
+                "{}: `{}` is no offset; delete it if the log has files and begins where the first of them does",
                 path.display(),
                 start.trim()
             ))
@@ -200,5 +222,6 @@ impl Shared {
     }
 }
 
-/// Text file with the offset at which the log begins inside its first file.
+/// Text file with the offset at which the log begins, when it was started or emptied there: inside its first file, or
+/// without any. Means nothing once the first file does not hold that offset.
 const LOG_START: &str = "log-start";

@@ -5,12 +5,12 @@
 
 use proto::Offset;
 use proto::message::{
-    AT_QUEUE_OFFSET, BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, Record, RecordCheck, check, sys_flag,
+    BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, QUEUE_OFFSET, Record, RecordCheck, TextRanges, check,
 };
 use std::ops::Range;
 
 /// The least that a disk writes whole or not at all.
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 
 /// How much of a record is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +72,12 @@ pub(crate) fn step(file: &[u8], position: usize, readable: usize, at: Offset, ve
     {
         return Step::Invalid(why);
     }
-    match Record::decode(buf) {
-        Ok(record) if verify == Verify::Whole && is_torn(&record, buf, position) => {
+    match Record::decode_with_text(buf) {
+        Ok((record, text)) if verify == Verify::Whole && is_torn(&text, buf, position) => {
             Step::Invalid(format!("record of {} bytes has zeroes for text: not all of it was written", record.size))
         }
-        Ok(record) if record.physical_offset == at => Step::Record(record),
-        Ok(record) => Step::Invalid(format!(
+        Ok((record, _)) if record.physical_offset == at => Step::Record(record),
+        Ok((record, _)) => Step::Invalid(format!(
             "record of {} bytes says it belongs at {}: left over from an earlier generation of the log",
             record.size, record.physical_offset
         )),
@@ -97,33 +97,23 @@ pub(crate) fn record_size(bytes: &[u8]) -> Option<usize> {
 /// slave's half record, a cut inside it), or what a sector lacks that a loss of power has left as it was before, when
 /// the log ended in it or before it. Either way the zeroes reach to a sector's end. Others belong to the record: Java
 /// takes a NUL in a property.
-fn is_torn(record: &Record<'_>, buf: &[u8], position: usize) -> bool {
-    text(record, buf).into_iter().any(|text| may_lack_part(text, buf, position))
+fn is_torn(text: &TextRanges, buf: &[u8], position: usize) -> bool {
+    text.iter().any(|range| may_lack_part(range.clone(), buf, position))
 }
 
 /// Whether the last byte of these, or one of them that ends a sector, is zero, and all behind it in its sector.
-fn may_lack_part(mut of: Range<usize>, buf: &[u8], position: usize) -> bool {
-    let last = of.end;
-    of.any(|at| {
-        let sector_end = (position + at + 1).next_multiple_of(SECTOR) - position;
-        (at + 1 == last || at + 1 == sector_end) && buf[at..sector_end.min(buf.len())].iter().all(|byte| *byte == 0)
-    })
+fn may_lack_part(of: Range<usize>, buf: &[u8], position: usize) -> bool {
+    let Some(last) = of.clone().next_back() else { return false };
+    let sector_end = |at: usize| (position + at + 1).next_multiple_of(SECTOR) - position;
+    let mut ends_of_sectors = (sector_end(of.start)..=of.end).step_by(SECTOR);
+    let rest = &buf[last..sector_end(last).min(buf.len())];
+    ends_of_sectors.any(|end| buf[end - 1] == 0) || rest.iter().all(|byte| *byte == 0)
 }
 
 /// Whether a record's queue offset may be zero, or smaller than it was, for want of the rest of its sector. Mostly it
 /// is what it should be nevertheless: zeroes are nothing special there.
 pub(crate) fn may_lack_queue_offset(file: &[u8], position: usize) -> bool {
-    may_lack_part(AT_QUEUE_OFFSET..AT_QUEUE_OFFSET + 8, &file[position..], position)
-}
-
-/// Where a record's topic and its properties stand.
-fn text(record: &Record<'_>, buf: &[u8]) -> [Range<usize>; 2] {
-    let v6 =
-        [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6].iter().filter(|bit| record.sys_flag & **bit != 0).count();
-    let v2 = buf.get(4..8) == Some(&MAGIC_V2.to_be_bytes());
-    let properties = MIN_SIZE + usize::from(v2) + 12 * v6 + record.body.len() + record.topic.len();
-    let topic_end = properties - 2;
-    [topic_end - record.topic.len()..topic_end, properties..record.size]
+    may_lack_part(QUEUE_OFFSET, &file[position..], position)
 }
 
 fn be(head: &[u8; BLANK_SIZE], at: usize) -> i32 {

@@ -82,7 +82,7 @@ impl Shared {
         // That it is there is what counts. After a process that had come up it is, on disk, and a restart under load
         // waits long for a sync.
         let written = if unclean && last == Last::ThisBoot {
-            std::fs::write(&abort, own.as_bytes())
+            disk.write(&abort, own.as_bytes())
         } else {
             disk.replace(&abort, own.as_bytes())
         };

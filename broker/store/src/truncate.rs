@@ -9,7 +9,6 @@ use crate::checkpoint::Verified;
 use crate::durable::{Access, At};
 use crate::scan::{Step, Verify};
 use crate::{Shared, StoreError, TruncatedTail};
-use proto::message::sys_flag;
 use proto::{Epoch, Offset};
 use std::io::Write;
 use std::path::PathBuf;
@@ -58,10 +57,6 @@ impl Shared {
                 queue.cut(to)?;
             }
             crash(Stop::AfterQueues)?;
-            // The checkpoint will vouch for what is left below it, and the cut has synced only the file it was in
-            // (S11).
-            self.log.flush().at(&self.log.dir, "flush what is left")?;
-            self.queues.all().iter().filter(|queue| queue.is_dirty()).try_for_each(|queue| queue.sync())?;
             if d.position > to {
                 // The end of the last record that is still indexed is a record boundary below `to`, and `to` itself
                 // need not be one.
@@ -70,8 +65,9 @@ impl Shared {
                 d.rewind(built.max(floor).min(to));
                 self.dispatched.store(d.position, Ordering::Release);
             }
-            let entries = self.queues.all().iter().map(|queue| queue.max()).sum();
-            self.write_checkpoint(Some(Verified { dispatched: d.position, entries }), d.last_store_timestamp)?;
+            let queues = self.queues.all();
+            let entries = queues.iter().map(|queue| queue.max()).sum();
+            self.vouch(Verified { dispatched: d.position, entries }, &queues, d.last_store_timestamp)?;
             crash(Stop::AfterCheckpoint)?;
             self.intent_done()
         })();
@@ -174,19 +170,14 @@ impl Shared {
         let d = self.dispatch.lock();
         let mut writer = self.writer.lock();
         self.refuse_if_open(&writer.gate, "sealed")?;
-        let mut next = QueueOffsets::default();
-        for queue in self.queues.all() {
-            next.set(&queue.topic, queue.id, queue.max());
-        }
         let (max, confirm) = (self.log.max(), self.confirm.load(Ordering::Acquire));
         let mut at = d.position.max(self.log.min()).min(max);
+        let mut next = self.queues.next_offsets(max);
         while at < max {
             let Some(file) = self.log.find(at) else { break };
             match file.step(at, (max - at) as usize, Verify::Whole) {
                 Step::Record(record) => {
-                    if sys_flag::is_indexed(record.sys_flag) {
-                        next.set(record.topic, record.queue_id, record.queue_offset.saturating_add(1));
-                    }
+                    next.follow(&record);
                     at += record.size as i64;
                 }
                 Step::NextFile(file_start) => at = file_start,
@@ -235,7 +226,7 @@ impl Shared {
                 self.log.min()
             )));
         }
-        let _flush = self.log.flush_lock.lock();
+        let flush = self.log.flush_lock.lock();
         self.save_log_start(offset)?;
         self.log.cut(0)?;
         self.queues.all().iter().try_for_each(|queue| queue.clear())?;
@@ -245,7 +236,8 @@ impl Shared {
         self.dispatched.store(offset, Ordering::Release);
         d.rewind(offset);
         writer.stale = true;
-        self.write_checkpoint(Some(Verified { dispatched: offset, entries: 0 }), 0)
+        drop(flush);
+        self.vouch(Verified { dispatched: offset, entries: 0 }, &self.queues.all(), 0)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Reading records: [`Record`] borrows everything from the buffer, [`check`] says whether the bytes at a place are a
 //! record at all.
 
-use super::{AT_BORN_HOST, BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, body_crc, sys_flag};
+use super::{AT_BORN_HOST, BLANK_MAGIC, BLANK_SIZE, MAGIC_V1, MAGIC_V2, MIN_SIZE, QUEUE_OFFSET, body_crc, sys_flag};
 use crate::Offset;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 /// One stored message; borrows from the log or from a pull answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct Record<'a> {
     /// Up to the first byte that is not UTF-8, if there is one: an odd property must not hide a message.
     pub properties: &'a str,
 }
+
+/// Where a record's topic and its properties stand in it.
+pub type TextRanges = [Range<usize>; 2];
 
 /// Why bytes are no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +107,11 @@ pub fn records(mut buf: &[u8]) -> impl Iterator<Item = Result<Record<'_>, Record
 impl<'a> Record<'a> {
     /// Decodes the record at the start of `buf`. Does not check the body's checksum; [`check`] does.
     pub fn decode(buf: &'a [u8]) -> Result<Record<'a>, RecordError> {
+        Record::decode_with_text(buf).map(|(record, _)| record)
+    }
+
+    /// The same, and where the text stands: all of the properties, whether or not they are UTF-8.
+    pub fn decode_with_text(buf: &'a [u8]) -> Result<(Record<'a>, TextRanges), RecordError> {
         let short = || RecordError::NeedMore { need: BLANK_SIZE, have: buf.len() };
         let size = int(buf, 0).ok_or_else(short)?;
         let magic = int(buf, 4).ok_or_else(short)?;
@@ -115,6 +124,7 @@ impl<'a> Record<'a> {
         let body_crc = fields.i32("bodyCRC")?;
         let queue_id = fields.i32("queueId")?;
         let flag = fields.i32("flag")?;
+        debug_assert_eq!(fields.at, QUEUE_OFFSET.start);
         let queue_offset = fields.i64("queueOffset")?;
         let physical_offset = fields.i64("physicalOffset")?;
         let sys_flag = fields.i32("sysFlag")?;
@@ -131,13 +141,14 @@ impl<'a> Record<'a> {
             MAGIC_V1 => i64::from(fields.take("topicLength", 1)?[0] as i8),
             _ => i64::from(fields.i16("topicLength")?),
         };
-        let topic = std::str::from_utf8(fields.take("topic", topic_len)?).map_err(|_| RecordError::Topic)?;
+        let (topic, topic_range) = fields.take_ranged("topic", topic_len)?;
+        let topic = std::str::from_utf8(topic).map_err(|_| RecordError::Topic)?;
         let properties_len = fields.i16("propertiesLength")?;
-        let properties = valid_prefix(fields.take("properties", i64::from(properties_len))?);
+        let (properties, properties_range) = fields.take_ranged("properties", i64::from(properties_len))?;
         if fields.at != size {
             return Err(RecordError::Rest { end: fields.at, size });
         }
-        Ok(Record {
+        let record = Record {
             size,
             body_crc,
             queue_id,
@@ -153,8 +164,9 @@ impl<'a> Record<'a> {
             prepared_transaction_offset,
             body,
             topic,
-            properties,
-        })
+            properties: valid_prefix(properties),
+        };
+        Ok((record, [topic_range, properties_range]))
     }
 
     /// The id brokers give this message.
@@ -187,6 +199,11 @@ impl<'a> Fields<'a> {
         let bytes = end.and_then(|end| self.buf.get(at..end)).ok_or(RecordError::Length { field, len, at, size })?;
         self.at += bytes.len();
         Ok(bytes)
+    }
+
+    fn take_ranged(&mut self, field: &'static str, len: i64) -> Result<(&'a [u8], Range<usize>), RecordError> {
+        let from = self.at;
+        Ok((self.take(field, len)?, from..self.at))
     }
 
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], RecordError> {

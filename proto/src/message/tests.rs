@@ -130,6 +130,10 @@ proptest! {
         prop_assert_eq!((record.born_host, record.store_host), (message.born_host, message.store_host));
         prop_assert_eq!((record.reconsume_times, record.prepared_transaction_offset), (reconsume_times, prepared));
         prop_assert_eq!(record.properties, &message.properties);
+        let (_, text) = Record::decode_with_text(&out[1..]).unwrap();
+        let text = text.map(|range| &out[1..][range]);
+        prop_assert_eq!(text, [topic.as_bytes(), message.properties.as_bytes()]);
+        prop_assert_eq!(&out[1..][QUEUE_OFFSET], queue_offset.to_be_bytes());
         prop_assert_eq!(record.sys_flag & !0x30, sys & !0x30);
         prop_assert_eq!(check(&out[1..]), RecordCheck::Valid { size });
     }

@@ -119,7 +119,7 @@ impl Metadata {
 
     /// All that it knows of offsets it had before it was elected, or has been told within its queue.
     pub fn has_true_offsets(&self) -> bool {
-        self.is_clamped() && !self.told_beyond
+        self.promoted_at.is_none() && !self.told_beyond
     }
 }
 

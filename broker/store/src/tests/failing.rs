@@ -62,25 +62,41 @@ fn a_queue_whose_sync_failed_is_not_vouched_for() {
     store.perform(Duty::Checkpoint);
     disk.on.store(false, Ordering::SeqCst);
     store.perform(Duty::Checkpoint);
-    assert_eq!(store.shared.checkpoint.saved().verified, None);
+    assert_eq!(store.shared.checkpoint.saved().verified.map(|it| it.dispatched), Some(0), "the empty log");
     assert!(store.append(&[message("T", 0, "more")]).is_err(), "another replica has a disk that works");
     assert_eq!(store.disk_probe_age_ms(), u64::MAX);
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum Did {
+    Begin(Access),
+    Wrote,
+    Synced,
+}
+
 /// Remembers what was done, in order.
 #[derive(Default)]
-struct Order(Mutex<Vec<(Access, PathBuf)>>);
+struct Order(Mutex<Vec<(Did, PathBuf)>>);
 
 impl Order {
-    fn position(&self, access: Access, name: &str) -> Option<usize> {
-        self.0.lock().iter().position(|it| it.0 == access && it.1.ends_with(name))
+    /// Of the first time.
+    fn position(&self, did: Did, name: &str) -> Option<usize> {
+        self.0.lock().iter().position(|it| it.0 == did && it.1.ends_with(name))
     }
 }
 
 impl DiskWatch for Order {
     fn before(&self, access: Access, path: &Path) -> std::io::Result<()> {
-        self.0.lock().push((access, path.to_owned()));
+        self.0.lock().push((Did::Begin(access), path.to_owned()));
         Ok(())
+    }
+
+    fn wrote(&self, path: &Path, _: Range<u64>) {
+        self.0.lock().push((Did::Wrote, path.to_owned()));
+    }
+
+    fn synced(&self, path: &Path, _: Range<u64>) {
+        self.0.lock().push((Did::Synced, path.to_owned()));
     }
 }
 
@@ -103,8 +119,8 @@ fn a_start_that_cuts_has_its_checkpoint_on_disk_before() {
     let order = Arc::new(Order::default());
     let recovery = Store::open_by_hand(replicated(dir.path()), order.clone()).unwrap().1;
     assert_eq!((recovery.max_offset, recovery.cut.len()), (0, 1));
-    let synced = order.position(Access::Sync, "checkpoint").expect("a sync of the checkpoint");
-    let cut = order.position(Access::Remove, "commitlog/00000000000000000000").expect("a cut");
+    let synced = order.position(Did::Synced, "checkpoint").expect("a sync of the checkpoint");
+    let cut = order.position(Did::Begin(Access::Remove), "commitlog/00000000000000000000").expect("a cut");
     assert!(synced < cut, "{order:?}", order = order.0.lock());
 }
 
@@ -121,7 +137,9 @@ fn a_log_file_that_was_found_has_its_name_on_disk_before_it_is_written() {
     assert_eq!((store.min_offset(), store.max_offset()), (100, 100));
     order.0.lock().clear();
     store.append_replicated(100, b"bytes").unwrap();
-    assert!(order.position(Access::Sync, "commitlog").is_some());
+    let named = order.position(Did::Synced, "commitlog").expect("a sync of the folder");
+    let written = order.position(Did::Wrote, "commitlog/00000000000000000000").expect("a write");
+    assert!(named < written, "{order:?}", order = order.0.lock());
 }
 
 /// Refuses writes of consume queues while told to.

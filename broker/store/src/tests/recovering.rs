@@ -101,6 +101,15 @@ const CASES: &[(&str, Damage, i64, &str)] = &[
         45,
         "",
     ),
+    (
+        "next file, not all of it allocated",
+        |root, a| {
+            let next = a[44].end - a[44].end % FILE_SIZE as i64 + FILE_SIZE as i64;
+            fs::write(root.join("commitlog").join(mapped_file::file_name(next)), vec![0; 1000]).unwrap();
+        },
+        45,
+        "",
+    ),
     ("empty next file", |root, _| fs::write(root.join("commitlog/00000000000000409600"), "").unwrap(), 45, ""),
     ("consume queue missing", |root, _| fs::remove_dir_all(root.join("consumequeue/T/1")).unwrap(), 45, ""),
     (
@@ -228,6 +237,11 @@ fn wrong_file_sizes_and_missing_files_are_named() {
     let other = StoreConfig { commit_log_file_size: 8192, ..config(dir.path()) };
     let error = Store::open(other).err().unwrap().to_string();
     assert!(error.contains("mappedFileSizeCommitLog") && error.contains("4096"), "{error}");
+    let next = dir.path().join("commitlog").join(mapped_file::file_name(100 * 4096));
+    fs::write(&next, b"short, and not empty").unwrap();
+    let error = Store::open(config(dir.path())).err().unwrap().to_string();
+    assert!(error.contains("20 bytes") && next.exists(), "{error}");
+    fs::remove_file(next).unwrap();
     fs::remove_file(dir.path().join("commitlog").join(mapped_file::file_name(4096))).unwrap();
     let error = Store::open(config(dir.path())).err().unwrap().to_string();
     assert!(error.contains("missing before it"), "{error}");
@@ -302,6 +316,27 @@ fn a_slave_s_half_record_is_cut_before_it_becomes_master() {
     }
 }
 
+/// A damaged header, which dispatch does not index: the next message has the place that this one cannot have.
+#[test]
+fn a_record_of_an_impossible_place_leaves_its_queue_as_it_is() {
+    for impossible in [i64::MAX, 1 << 56, -1, -7, i64::MIN, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(replicated(dir.path())).unwrap().0;
+        let mut log = Vec::new();
+        for (queue_offset, body) in [(0, "a"), (1, "b"), (2, "c"), (impossible, "damaged")] {
+            let at = log.len() as i64;
+            message("T", 0, body).encode_into(&mut log, queue_offset, at, 1).unwrap();
+        }
+        store.append_replicated(0, &log).unwrap();
+        store.seal_tail().unwrap();
+        store.open_writes(2);
+        assert_eq!(store.append(&[message("T", 0, "d")]).unwrap().queue_offset, 3, "behind {impossible}");
+        store.set_confirm_offset(i64::MAX);
+        wait_dispatched(&store);
+        assert_eq!(bodies(&store, "T", 0), ["a", "b", "c", "d"], "with {impossible}");
+    }
+}
+
 #[test]
 fn a_slave_s_log_is_the_master_s_byte_for_byte_and_must_be_contiguous() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -337,6 +372,17 @@ fn a_log_may_start_anywhere() {
             assert_eq!(store.min_offset(), at);
         }
     }
+}
+
+/// A new replica's host lost power while the first file was made.
+#[test]
+fn a_log_whose_first_file_is_not_all_there_begins_where_it_was_to() {
+    let dir = tempfile::tempdir().unwrap();
+    Store::open(config(dir.path())).unwrap().0.start_at(5000).unwrap();
+    let path = dir.path().join("commitlog").join(mapped_file::file_name(4096));
+    fs::write(&path, [0; 1000]).unwrap();
+    let store = Store::open(config(dir.path())).unwrap().0;
+    assert_eq!((store.max_offset(), store.min_offset(), path.exists()), (5000, -1, false));
 }
 
 /// Its one message is far behind what the other queues vouch for.

@@ -1,10 +1,9 @@
 //! What a slave of Java's master has copied, and what a loss of power makes of its last record.
 
 use super::*;
+use crate::scan::SECTOR;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-
-const SECTOR: usize = 512;
 
 /// Appends to a log as Java's master would: what ours refuses, too.
 fn java_appends(log: &mut Vec<u8>, queue_offset: i64, body_len: usize, properties: &str) {
@@ -59,16 +58,16 @@ fn a_record_of_javas_with_a_nul_in_a_property_survives_and_a_torn_one_does_not()
 }
 
 /// A log of three records and of a fourth, for the same queue, whose queue offset ends four bytes before a sector does.
-fn up_to_a_sector() -> (Vec<u8>, usize) {
+fn up_to_a_sector(queue_offsets: [i64; 4]) -> (Vec<u8>, usize) {
     let mut log = Vec::new();
-    for queue_offset in 0..3 {
-        java_appends(&mut log, queue_offset, 100, "A\u{1}B\u{2}");
+    for queue_offset in &queue_offsets[..3] {
+        java_appends(&mut log, *queue_offset, 100, "A\u{1}B\u{2}");
     }
     let padding = (2 * SECTOR - 32) - log.len() - message("U", 0, "").encoded_size();
     let at = log.len() as i64;
     message("U", 0, vec![b'p'; padding]).encode_into(&mut log, 0, at, 1).unwrap();
     let fourth = log.len();
-    java_appends(&mut log, 3, 100, "A\u{1}B\u{2}");
+    java_appends(&mut log, queue_offsets[3], 100, "A\u{1}B\u{2}");
     assert_eq!(fourth % SECTOR, SECTOR - 32);
     (log, fourth)
 }
@@ -87,7 +86,7 @@ fn copies_and_dies(root: &Path, log: &[u8], known: usize) {
 /// Nothing but the queue itself tells: a record with queue offset 0 in a queue that has entries begins it anew.
 #[test]
 fn a_record_that_lacks_its_queue_offset_does_not_empty_its_queue() {
-    let (mut log, fourth) = up_to_a_sector();
+    let (mut log, fourth) = up_to_a_sector([0, 1, 2, 3]);
     for known in [0, fourth] {
         let dir = tempfile::tempdir().unwrap();
         copies_and_dies(dir.path(), &log, known);
@@ -108,10 +107,42 @@ fn a_record_that_lacks_its_queue_offset_does_not_empty_its_queue() {
     assert_eq!((recovery.max_offset, queue(&store)), (log.len() as i64, Some((0, 4))), "not torn");
 }
 
+/// Its queue was in order; what the checkpoint says of another one no longer holds, or nothing was saved yet.
+#[test]
+fn nor_where_the_queues_are_built_from_the_whole_log() {
+    let (log, fourth) = up_to_a_sector([0, 1, 2, 3]);
+    let check = |root: &Path, what: &str| {
+        zero(root, fourth + 16..fourth + 32);
+        let (store, recovery) = Store::open(replicated(root)).unwrap();
+        assert_eq!(recovery.max_offset, fourth as i64, "{what}: {:?}", recovery.cut);
+        assert_eq!(queue(&store), Some((0, 3)), "{what}");
+        assert_eq!(store.queue_bounds("U", 0), Some((0, 1)), "{what}");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    copies_and_dies(dir.path(), &log, fourth);
+    fs::remove_dir_all(dir.path().join("consumequeue/U")).unwrap();
+    check(dir.path(), "a queue is lost");
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_by_hand(replicated(dir.path()), Arc::new(Unwatched)).unwrap().0;
+    store.append_replicated(0, &log).unwrap();
+    drop(store);
+    check(dir.path(), "no checkpoint was saved yet");
+}
+
+/// Its header is damaged, which no checksum tells; those behind it are not.
+#[test]
+fn a_record_of_an_impossible_place_makes_no_other_one_look_torn() {
+    let (log, _) = up_to_a_sector([254, 255, i64::MAX, 256]);
+    let dir = tempfile::tempdir().unwrap();
+    copies_and_dies(dir.path(), &log, 0);
+    let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
+    assert_eq!((recovery.max_offset, queue(&store)), (log.len() as i64, Some((254, 257))), "{:?}", recovery.cut);
+}
+
 /// Of a topic that was deleted on the master, and not here yet.
 #[test]
 fn a_queue_that_begins_anew_is_not_taken_for_torn() {
-    let (mut log, fourth) = up_to_a_sector();
+    let (mut log, fourth) = up_to_a_sector([0, 1, 2, 3]);
     log.truncate(fourth);
     // Beside the place where it could be.
     let at = log.len() as i64;

@@ -181,6 +181,28 @@ impl DiskWatch for Unsynced {
     }
 }
 
+/// What is on disk of the queue that is built again may add up to what the checkpoint has counted, with a hole in it.
+#[test]
+fn the_checkpoint_vouches_for_no_queue_that_was_built_again_and_is_not_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = master_by_hand(replicated(dir.path()), Arc::new(Unsynced::default()));
+    fill(&store, 0..60, 'a');
+    store.set_confirm_offset(i64::MAX);
+    for duty in [Duty::Flush, Duty::Dispatch, Duty::Checkpoint] {
+        store.perform(duty);
+    }
+    let counted = store.shared.checkpoint.saved().verified.map(|it| it.entries);
+    assert_eq!(counted, Some(60));
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("consumequeue/T/0")).unwrap();
+    let disk = Arc::new(Unsynced::default());
+    let store = Store::open_by_hand(replicated(dir.path()), disk.clone()).unwrap().0;
+    let of_queues = || disk.0.lock().iter().filter(|it| it.0.starts_with(dir.path().join("consumequeue"))).count();
+    assert!(of_queues() > 0 && store.shared.checkpoint.saved().verified.map(|it| it.entries) != counted);
+    store.perform(Duty::Checkpoint);
+    assert_eq!((of_queues(), store.shared.checkpoint.saved().verified.map(|it| it.entries)), (0, counted));
+}
+
 /// The next start takes for written what the checkpoint vouches for, and verifies none of it (S11, S12).
 #[test]
 fn the_checkpoint_of_a_cut_vouches_for_nothing_that_is_not_on_disk() {
