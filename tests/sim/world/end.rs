@@ -145,8 +145,8 @@ impl World {
         }
     }
 
-    /// Everybody who can be is in the set of the master that the controllers know, and copies from it: a member that was
-    /// restarted has to learn from the controllers whom to copy from, so S8 promises nothing before it has.
+    /// Everybody who can be is in the set of the master that the controllers know, and copies from it: a member that
+    /// was restarted has to learn from the controllers whom to copy from, so S8 promises nothing before it has.
     fn is_whole(&self, set: SetId) -> bool {
         let Some(newest) = &self.ctx.truths[set.0].newest else { return false };
         let Some(master) = self.master(set) else { return false };
