@@ -20,12 +20,13 @@ pub use disk::{Batch, Disk, MemoryDisk, Stored};
 pub use door::Door;
 pub use members::{Ask, Member, MemberRefusal, Members};
 pub use rocks::{Identity, RocksDisk};
-pub use thread::{Event, Options, Outbox, Stepped, start};
+pub use thread::{Event, Newcomer, Options, Outbox, Stepped, start};
 
 use crate::replicas::{Command, Outcome, Replicas};
 use ::raft::eraftpb::Message;
 use node::clock::monotonic_ms;
 use proto::Millis;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -62,8 +63,22 @@ pub struct Hello {
     pub address: String,
 }
 
-/// A question about the applied state; told `Err` when this controller turns out not to lead.
-type Read = Box<dyn FnOnce(Result<&Replicas, RaftError>) + Send>;
+/// A question about what is applied; told `Err` when this controller turns out not to lead.
+type Read = Box<dyn FnOnce(Result<Applied<'_>, RaftError>) + Send>;
+
+/// What the leader has applied, and whom it has heard.
+struct Applied<'a> {
+    replicas: &'a Replicas,
+    members: &'a Members,
+    /// With which data directory each other controller was first heard, by Raft id.
+    directories: &'a BTreeMap<u64, u64>,
+}
+
+impl Applied<'_> {
+    fn newcomer(&self, name: &str) -> Result<u64, MemberRefusal> {
+        self.members.newcomer(name, |id| self.directories.contains_key(&id))
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RaftError {
@@ -129,6 +144,20 @@ impl Raft {
     pub async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Replicas) -> T + Send + 'static,
+    ) -> Result<T, RaftError> {
+        self.read_applied(|it| question(it.replicas)).await
+    }
+
+    /// Which Raft id the controller of this name has that has nothing on its disk. Only the leader knows: others may
+    /// not have heard yet that the id which they know was taken away.
+    pub async fn newcomer(&self, name: &str) -> Result<Result<u64, MemberRefusal>, RaftError> {
+        let name = name.to_owned();
+        self.read_applied(move |it| it.newcomer(&name)).await
+    }
+
+    async fn read_applied<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(Applied<'_>) -> T + Send + 'static,
     ) -> Result<T, RaftError> {
         let (done, result) = oneshot::channel();
         // The asker may have given up meanwhile; then nobody wants the answer.

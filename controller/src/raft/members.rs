@@ -65,6 +65,15 @@ pub enum MemberRefusal {
     NoQuorum(String, usize, usize, usize),
     #[error("another change of the members is under way; try again")]
     Busy,
+    #[error("controller {0} is not a member yet: run mqadmin addController --id {0} --address <its address>")]
+    NotYet(String),
+    #[error("controller {name} had another data directory when it was last heard: {}", disk_is_lost(.name, .address))]
+    DiskLost { name: String, address: String },
+    #[error(
+        "controller {0} (Raft id {1}) is not a member any more: to bring it back, empty its controllerStorePath, set \
+         controllerJoin=true, and run mqadmin addController"
+    )]
+    Gone(String, u64),
 }
 
 impl Members {
@@ -174,9 +183,43 @@ impl Members {
         }
     }
 
+    /// The Raft id of the controller of this name that has an empty disk. `heard`: whether a controller was heard with
+    /// this id, from another disk then. As its old self it must never come back.
+    pub(super) fn newcomer(&self, name: &str, heard: impl Fn(u64) -> bool) -> Result<u64, MemberRefusal> {
+        let Some((id, member)) = self.members.iter().find(|it| it.1.name == name) else {
+            return Err(MemberRefusal::NotYet(name.to_owned()));
+        };
+        match heard(*id) {
+            true => Err(member.disk_is_lost()),
+            false => Ok(*id),
+        }
+    }
+
+    /// An id that was given to somebody, and taken away again.
+    pub fn check_not_gone(&self, id: u64, name: &str) -> Result<(), MemberRefusal> {
+        match id <= self.last_id && !self.members.contains_key(&id) {
+            true => Err(MemberRefusal::Gone(name.to_owned(), id)),
+            false => Ok(()),
+        }
+    }
+
     fn known(&self, name: &str) -> Result<u64, MemberRefusal> {
         self.id_of(name).ok_or_else(|| MemberRefusal::Unknown(name.to_owned(), self.names()))
     }
+}
+
+impl Member {
+    pub(super) fn disk_is_lost(&self) -> MemberRefusal {
+        MemberRefusal::DiskLost { name: self.name.clone(), address: self.address.clone() }
+    }
+}
+
+/// What to do about it.
+pub(super) fn disk_is_lost(name: &str, address: &str) -> String {
+    format!(
+        "its disk was lost or exchanged, and with it what it had promised. Run `mqadmin removeController --id {name}`, \
+         set controllerJoin=true in its file, and run `mqadmin addController --id {name} --address {address}`"
+    )
 }
 
 #[cfg(test)]
@@ -187,10 +230,15 @@ mod tests {
         Members::founders((0..3).map(|i| (format!("n{i}"), format!("h{i}:9878"))))
     }
 
+    fn three_without(id: u64) -> Members {
+        let mut members = three();
+        members.apply(Change::Remove { id });
+        members
+    }
+
     #[test]
     fn an_id_is_never_given_twice() {
-        let mut members = three();
-        members.apply(Change::Remove { id: 3 });
+        let members = three_without(3);
         let again = members.check_add("n2", "h2:9878");
         assert_eq!(again, Ok(Change::AddLearner { id: 4, name: "n2".into(), address: "h2:9878".into() }));
     }
@@ -207,6 +255,11 @@ mod tests {
             members.check_remove("n0", 1, |_| true).map(drop),
             members.check_remove("n1", 1, |id| id != 3).map(drop),
             members.check_remove("n2", 1, |id| id != 3).map(drop),
+            members.newcomer("n1", |_| false).map(drop),
+            members.newcomer("n1", |id| id == 2).map(drop),
+            members.newcomer("n7", |_| false).map(drop),
+            members.check_not_gone(4, "n7"),
+            three_without(2).check_not_gone(2, "n1"),
         ];
         let told = told.map(|it| it.map_or_else(|why| why.to_string(), |()| "done".into())).join("\n") + "\n";
         expect_test::expect![[r"
@@ -218,6 +271,11 @@ mod tests {
             controller n0 leads: transfer the leadership to another one first
             without n1, 1 of 2 voters would be heard, and 2 are needed: bring the silent ones back first
             done
+            done
+            controller n1 had another data directory when it was last heard: its disk was lost or exchanged, and with it what it had promised. Run `mqadmin removeController --id n1`, set controllerJoin=true in its file, and run `mqadmin addController --id n1 --address h1:9878`
+            controller n7 is not a member yet: run mqadmin addController --id n7 --address <its address>
+            done
+            controller n1 (Raft id 2) is not a member any more: to bring it back, empty its controllerStorePath, set controllerJoin=true, and run mqadmin addController
         "]]
         .assert_eq(&told);
     }

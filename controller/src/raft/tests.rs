@@ -81,6 +81,23 @@ impl Network {
         }
     }
 
+    /// Asks whoever leads for a change, until the leader knows this of the controller that joins.
+    async fn until_newcomer(&self, name: &str, ask: Option<Ask>, known: Result<u64, MemberRefusal>) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let (_, leader) = self.leader().await;
+            if let Some(ask) = &ask {
+                // Whether it was done shows below.
+                let _ = leader.ask(ask.clone()).await;
+            }
+            let answer = leader.newcomer(name).await;
+            if answer.as_ref() == Ok(&known) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{answer:?}, not {known:?}");
+        }
+    }
+
     /// Asks whoever leads until one carries it out: what a broker does.
     async fn apply(&self, id: i64) -> Outcome {
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -209,6 +226,37 @@ fn a_damaged_directory_and_one_in_use_are_refused_with_advice() {
     std::fs::write(dir.path().join("CURRENT"), "MANIFEST-999999\n").expect("writes");
     let damaged = RocksDisk::open(dir.path(), &identity).err().map(|it| it.to_string()).unwrap_or_default();
     assert!(damaged.contains("move this directory away"), "{damaged}");
+}
+
+/// A follower may not have heard yet that an id was taken away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_leader_says_who_a_newcomer_is() {
+    let network = Network::default();
+    for id in 1..=3 {
+        network.join(id, MemoryDisk::new(&[1, 2, 3]), 1_000);
+    }
+    network.apply(1).await;
+    let (leading, _) = network.leader().await;
+    let (one, other) = (leading % 3 + 1, (leading + 1) % 3 + 1);
+    let (name, address) = (format!("n{}", one - 1), format!("n{}:1", one - 1));
+    let follower = network.0.lock().expect("as above")[&other].clone();
+    let answer = follower.newcomer(&name).await;
+    assert!(answer == Err(RaftError::NotLeader) || follower.is_leading(), "{answer:?}");
+    network.until_newcomer(&name, None, Ok(one)).await;
+
+    // It has a disk; whoever asks now has another one.
+    let hello = Hello { from: one, directory: 7, name: name.clone(), address: address.clone() };
+    let others = network.0.lock().expect("as above").clone().into_iter().filter(|it| it.0 != one);
+    let others = others.map(|it| it.1).collect::<Vec<_>>();
+    for it in &others {
+        assert_eq!(it.hello(hello.clone()).await, Ok(Ok(())));
+    }
+    let lost = MemberRefusal::DiskLost { name: name.clone(), address: address.clone() };
+    network.until_newcomer(&name, None, Err(lost)).await;
+    let remove = Ask::Remove { name: name.clone() };
+    network.until_newcomer(&name, Some(remove), Err(MemberRefusal::NotYet(name.clone()))).await;
+    network.until_newcomer(&name, Some(Ask::Add { name: name.clone(), address }), Ok(4)).await;
+    network.leave_all().await;
 }
 
 /// The others know what it had; it must end by itself, before they have refused it.

@@ -8,7 +8,7 @@
 
 use super::disk::Disk;
 use super::log::Log;
-use super::members::{Change, Member, Members};
+use super::members::{Change, Member, Members, disk_is_lost};
 use super::metrics::RaftMetrics;
 use super::reads::Reads;
 use super::{Input, Leadership, QUEUE, Raft, RaftError};
@@ -35,7 +35,7 @@ mod stepped;
 
 pub(super) use membership::Asker;
 pub(super) use snapshots::{State, decode, encode};
-pub use stepped::Stepped;
+pub use stepped::{Newcomer, Stepped};
 
 use snapshots::Snapshots;
 
@@ -341,7 +341,7 @@ impl<D: Disk> Driver<D> {
         bail!(
             "controller {name} has acknowledged the log up to {}, and has it up to {last}: {}",
             message.commit,
-            membership::disk_is_lost(name, address)
+            disk_is_lost(name, address)
         )
     }
 

@@ -117,7 +117,7 @@ impl Peers {
     }
 }
 
-/// Asks the members who this controller is, until one knows. Returns its Raft id and the founders.
+/// Asks the members who this controller is, until the leader knows. Returns its Raft id and the founders.
 pub async fn join(
     group: &str,
     name: &str,
@@ -126,15 +126,25 @@ pub async fn join(
     stop: &CancellationToken,
 ) -> anyhow::Result<(u64, Vec<String>)> {
     let mut told = String::new();
+    // It may be one that this controller's file does not name.
+    let mut leader = None;
     loop {
         let mut why = "none of the other controllers can be reached".to_owned();
-        for address in addresses {
-            let Ok(mut client) = door.open(address).await else { continue };
-            match client.join(JoinRequest { group: group.to_owned(), name: name.to_owned() }).await {
-                Ok(answer) => {
-                    let JoinAnswer { raft_id, founders } = answer.into_inner();
-                    return Ok((raft_id, founders));
+        for address in leader.take().into_iter().chain(addresses.iter().cloned()) {
+            let Ok(mut client) = door.open(&address).await else { continue };
+            match client
+                .join(JoinRequest { group: group.to_owned(), name: name.to_owned() })
+                .await
+                .map(Response::into_inner)
+            {
+                Ok(JoinAnswer { raft_id: 0, leader: it, .. }) if it.is_empty() => {
+                    "no controller leads".clone_into(&mut why);
                 }
+                Ok(JoinAnswer { raft_id: 0, leader: it, .. }) => {
+                    why = format!("{it} leads the controllers, and does not answer");
+                    leader = Some(it);
+                }
+                Ok(JoinAnswer { raft_id, founders, .. }) => return Ok((raft_id, founders)),
                 Err(status) => why = status.message().to_owned(),
             }
         }
@@ -285,16 +295,26 @@ impl RaftTransport for Inbox {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinAnswer>, Status> {
         let JoinRequest { group, name } = request.into_inner();
         self.check_group(&group)?;
-        let Some(raft_id) = self.raft.members().id_of(&name) else {
-            return Err(Status::not_found(format!(
-                "controller {name} is not a member yet: run mqadmin addController --id {name} --address <its address>"
-            )));
-        };
-        Ok(Response::new(JoinAnswer { raft_id, founders: self.identity.peers.clone() }))
+        let founders = self.identity.peers.clone();
+        match self.raft.newcomer(&name).await {
+            Ok(Ok(raft_id)) => Ok(Response::new(JoinAnswer { raft_id, founders, ..Default::default() })),
+            Ok(Err(why)) => Err(Status::not_found(why.to_string())),
+            Err(super::RaftError::NotLeader) => {
+                let leader = self.leader().unwrap_or_default();
+                Ok(Response::new(JoinAnswer { founders, leader, ..Default::default() }))
+            }
+            Err(why) => Err(Status::unavailable(why.to_string())),
+        }
     }
 }
 
 impl Inbox {
+    /// Where the leader is reached.
+    fn leader(&self) -> Option<String> {
+        let id = self.raft.leadership().borrow().leader?;
+        self.raft.members().get(id).map(|it| it.address.clone())
+    }
+
     fn check_group(&self, group: &str) -> Result<(), Status> {
         if group == self.identity.group {
             return Ok(());
@@ -309,7 +329,12 @@ impl Inbox {
         let Some(hello) = &it.hello else {
             return Err(Status::invalid_argument("a stream opens with who opens it"));
         };
-        if it.to != self.identity.raft_id() || hello.founders != self.identity.peers {
+        let is_of_this_group = hello.founders == self.identity.peers;
+        // Whoever was away for long looks for the others under ids that are not theirs any more.
+        if is_of_this_group && let Err(why) = self.raft.members().check_not_gone(it.from, &hello.name) {
+            return Err(Status::failed_precondition(why.to_string()));
+        }
+        if it.to != self.identity.raft_id() || !is_of_this_group {
             let text = format!(
                 "message from controller {} ({}) of a group founded by {:?} to {}, but this is {} of a group founded \
                  by {:?}: controllerDLegerPeers must be the same everywhere when a group is founded; one that is added \

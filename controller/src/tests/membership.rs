@@ -5,7 +5,13 @@ use super::*;
 impl Group {
     /// Starts controller `n<i>`, by a file that names it and all before it.
     async fn launch(&mut self, i: usize, join: bool) -> anyhow::Result<()> {
-        let peers = (0..).zip(&self.addresses).map(|(i, it)| format!("n{i}-{it}")).collect::<Vec<_>>().join(";");
+        let all = (0..self.addresses.len()).collect::<Vec<_>>();
+        self.launch_by(&all, i, join).await
+    }
+
+    /// The same by a file that names these.
+    async fn launch_by(&mut self, named: &[usize], i: usize, join: bool) -> anyhow::Result<()> {
+        let peers = named.iter().map(|i| format!("n{i}-{}", self.addresses[*i])).collect::<Vec<_>>().join(";");
         let config = Config {
             controller_d_leger_peers: peers,
             controller_d_leger_self_id: format!("n{i}"),
@@ -49,14 +55,29 @@ impl Group {
         }
     }
 
-    /// Adds `n<i>` at a free port, which waits for that, and returns when it is a voter.
-    async fn grow(&mut self, i: usize) {
+    /// Adds `n<i>` at a free port, by a file that names these and itself, and returns when it is a voter.
+    async fn grow(&mut self, named: &[usize], i: usize) {
         let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         self.addresses.push(held.local_addr().expect("bound").to_string());
         drop(held);
         self.change("add", i).await;
-        self.launch(i, true).await.expect("joins");
-        self.listed(|it| it.lines().any(|it| it.starts_with(&format!("n{i}\t")) && !it.contains("learner"))).await;
+        self.launch_by(&[named, &[i]].concat(), i, true).await.expect("joins");
+        self.becomes_voter(i).await;
+    }
+
+    async fn becomes_voter(&self, i: usize) {
+        self.listed(|it| it.lines().any(|it| it.starts_with(&format!("n{i}\t")) && it.contains("voter"))).await;
+    }
+
+    /// Why controller `n<i>` ends by itself.
+    async fn end(&mut self, i: usize) -> String {
+        let (running, _) = self.running[i].take().expect("runs");
+        let ended = tokio::time::timeout(TIMEOUT, running.finished()).await.expect("ends in time");
+        ended.expect_err("has a reason to end").to_string()
+    }
+
+    fn wipe(&self, i: usize) {
+        std::fs::remove_dir_all(self._dir.path().join(format!("n{i}"))).expect("removes");
     }
 
     async fn lead(&self, i: usize) {
@@ -81,16 +102,16 @@ fn take_id(id: i64) -> Command {
 async fn three_controllers_become_five_and_three_again() {
     let mut group = Group::start().await;
     group.ask(take_id(1), &[0]).await;
-    group.grow(3).await;
-    group.grow(4).await;
-    group.ask(take_id(2), &[0]).await;
+    group.grow(&[0, 1, 2], 3).await;
     group.lead(3).await;
+    // Only the leader knows who joins, and this one's file does not name it.
+    group.grow(&[0, 1, 2], 4).await;
+    group.ask(take_id(2), &[0]).await;
     for i in 0..2 {
         let left = group.change("remove", i).await;
         assert!(!left.contains(&format!("n{i}\t")), "{left}");
         // It learns of it, or is told by the first one that it talks to; either ends it with the reason.
-        let (running, _) = group.running[i].take().expect("runs");
-        let why = running.finished().await.expect_err("was removed").to_string();
+        let why = group.end(i).await;
         assert!(why.contains("removed") || why.contains("not a member any more"), "{why}");
     }
     // What was written by the first three is known, and more can be written without any of the removed.
@@ -109,25 +130,57 @@ async fn a_wiped_disk_never_comes_back_as_its_old_self() {
     let leader = group.leader().await;
     let wiped = (leader + 1) % 3;
     group.stop(wiped).await;
-    std::fs::remove_dir_all(group._dir.path().join(format!("n{wiped}"))).expect("removes");
+    group.wipe(wiped);
     group.launch(wiped, false).await.expect("starts, and hears of it a moment later");
-    let (running, _) = group.running[wiped].take().expect("runs");
-    let why = running.finished().await.expect_err("is refused").to_string();
+    let why = group.end(wiped).await;
     assert!(why.contains("its disk was lost or exchanged"), "{why}");
 
+    // As one that joins it is not given its old self's id either.
+    let door = crate::raft::Door { group: "group1".into(), ..Default::default() };
+    let stop = CancellationToken::new();
+    let others = (0..3).filter(|it| *it != wiped).map(|it| group.addresses[it].clone()).collect::<Vec<_>>();
+    let name = format!("n{wiped}");
+    let joined = {
+        let (others, name, door, stop) = (others.clone(), name.clone(), door.clone(), stop.clone());
+        tokio::spawn(async move { crate::raft::transport::join("group1", &name, &others, &door, &stop).await })
+    };
     group.change("remove", wiped).await;
     group.change("add", wiped).await;
-    std::fs::remove_dir_all(group._dir.path().join(format!("n{wiped}"))).expect("removes");
+    let (raft_id, _) = tokio::time::timeout(TIMEOUT, joined).await.expect("in time").expect("no panic").expect("joins");
+    assert_eq!(raft_id, 4);
+    group.wipe(wiped);
     group.launch(wiped, true).await.expect("joins");
-    let voter =
-        |it: &str| it.lines().any(|it| it.starts_with(&format!("n{wiped}\t")) && it.ends_with("voter\traft id 4"));
-    group.listed(voter).await;
+    group.becomes_voter(wiped).await;
     // It restarts as what it is now.
     group.stop(wiped).await;
     group.launch(wiped, true).await.expect("starts again");
     group.lead(wiped).await;
     group.ask(take_id(2), &[0]).await;
     for i in 0..3 {
+        group.stop(i).await;
+    }
+}
+
+/// Nobody has the Raft id any more under which it looks for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_controller_is_told_so_by_others_that_were_replaced() {
+    let mut group = Group::start().await;
+    group.lead(2).await;
+    group.stop(0).await;
+    group.change("remove", 0).await;
+    for (i, leader) in [(1, 2), (2, 1)] {
+        group.lead(leader).await;
+        group.change("remove", i).await;
+        group.end(i).await;
+        group.wipe(i);
+        group.change("add", i).await;
+        group.launch(i, true).await.expect("joins");
+        group.becomes_voter(i).await;
+    }
+    group.launch(0, false).await.expect("starts, and hears of it a moment later");
+    let why = group.end(0).await;
+    assert!(why.contains("controller n0 (Raft id 1) is not a member any more"), "{why}");
+    for i in 1..3 {
         group.stop(i).await;
     }
 }
@@ -155,7 +208,7 @@ async fn the_last_disk_of_three_begins_a_new_group() {
     for i in 1..3 {
         group.change("add", i).await;
         group.launch(i, true).await.expect("joins");
-        group.listed(|it| it.lines().any(|it| it.starts_with(&format!("n{i}\t")) && it.contains("voter"))).await;
+        group.becomes_voter(i).await;
     }
     group.lead(2).await;
     group.ask(take_id(3), &[0]).await;

@@ -2,6 +2,7 @@
 //! thread starts. A stream opens with who opens it; one that joins asks the others who it is.
 
 use super::Controller;
+use super::requests::{Newcomer, Waiting, What};
 use crate::ctx::{Ctx, NodeId, Timer};
 use crate::disk::RaftDisk;
 use crate::mutants::Mutant;
@@ -59,10 +60,13 @@ impl Controller {
         ctx.timer(self.node, JOIN_AGAIN_US, Timer::Join);
     }
 
-    pub(super) fn on_join(&self, ctx: &mut Ctx, from: NodeId, name: &str, life: Option<u32>) {
-        let id = self.process.as_ref().and_then(|it| it.raft.members().id_of(name));
-        if let Some(raft_id) = id {
-            ctx.datagram(self.node, from, Packet::Joined { life, raft_id });
+    /// Only the leader answers; who joins asks everybody.
+    pub(super) fn on_join(&mut self, ctx: &mut Ctx, from: NodeId, name: &str, life: Option<u32>) {
+        let since = ctx.local(self.node);
+        let Some(it) = &mut self.process else { return };
+        match it.raft.newcomer(name) {
+            Ok(answer) => it.waiting.push(Waiting { since, what: What::Join(answer, Newcomer { node: from, life }) }),
+            Err(e) => self.must(ctx, Err(e)),
         }
     }
 
@@ -85,10 +89,10 @@ impl Controller {
         (self.directory, self.is_expendable) = (None, true);
     }
 
-    /// An operator has emptied its directory and set `controllerJoin`.
+    /// An operator has emptied its directory and set `controllerJoin`. From then on it has no reason to end.
     pub fn be_new(&mut self) {
-        self.is_expendable = true;
-        (self.directory, self.joins, self.is_out, self.ended) = (None, true, false, false);
+        (self.is_expendable, self.ended) = (false, false);
+        (self.directory, self.joins, self.is_out) = (None, true, false);
     }
 
     // ---- streams
@@ -130,7 +134,15 @@ impl Controller {
         message: Option<Box<Message>>,
     ) {
         let own = self.directory.as_ref().map(|it| it.raft_id);
-        let Some(it) = self.process.as_mut().filter(|_| own == Some(to)) else { return };
+        let Some(it) = self.process.as_mut() else { return };
+        if own != Some(to) {
+            let gone = it.raft.members().check_not_gone(hello.from, &hello.name);
+            if let Err(why) = gone {
+                let directory = hello.directory;
+                ctx.datagram(self.node, from, Packet::Banned { directory, why: why.to_string() });
+            }
+            return;
+        }
         // A stream that is open is not asked again.
         if message.is_none() || !it.greeted.contains(&(hello.from, hello.directory)) {
             match it.raft.hello(hello) {

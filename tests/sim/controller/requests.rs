@@ -1,12 +1,12 @@
 //! What brokers ask: `controller/rpc/{broker,election,query}.rs`, decoded.
 
 use super::{Controller, Decision, orders, view_of};
-use crate::ctx::{Ctx, Timer};
+use crate::ctx::{Ctx, NodeId, Timer};
 use crate::mutants::Mutant;
 use crate::net::ConnId;
 use crate::packet::{Packet, Reply, Request, SetId};
 use controller::liveness::{Heartbeat, Input, RaftLease};
-use controller::raft::RaftError;
+use controller::raft::{self, RaftError};
 use controller::replicas::{
     AlterSyncStateSet, ApplyBrokerId, Cause, Command, Elect, ElectMode, Fence, Outcome, Refusal, Register, SetSummary,
 };
@@ -27,13 +27,21 @@ pub struct Asked {
 
 /// A request that waits for Raft.
 pub struct Waiting {
-    since: Millis,
-    what: What,
+    pub since: Millis,
+    pub what: What,
 }
 
-enum What {
+pub enum What {
     Proposed(oneshot::Receiver<Decision>, Then),
     Read(oneshot::Receiver<Result<Reply, RaftError>>, Asker),
+    Join(oneshot::Receiver<raft::Newcomer>, Newcomer),
+}
+
+/// A controller with an empty disk that asks who it is, in this life.
+#[derive(Clone, Copy)]
+pub struct Newcomer {
+    pub node: NodeId,
+    pub life: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -237,7 +245,7 @@ impl Controller {
     pub(super) fn answer_waiting(&mut self, ctx: &mut Ctx) -> bool {
         let now = ctx.local(self.node);
         let Some(it) = &mut self.process else { return false };
-        let (mut replies, mut decisions, mut still) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut replies, mut decisions, mut joined, mut still) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for waiting in std::mem::take(&mut it.waiting) {
             let late = now >= waiting.since + PROPOSAL_MS;
             match waiting.what {
@@ -256,12 +264,23 @@ impl Controller {
                     }
                     Err(_) => replies.push((Reply::Failed, asker)),
                 },
+                What::Join(mut answer, newcomer) => match answer.try_recv() {
+                    Ok(Ok(Ok(raft_id))) => joined.push((raft_id, newcomer)),
+                    Err(TryRecvError::Empty) if !late => {
+                        still.push(Waiting { what: What::Join(answer, newcomer), ..waiting });
+                    }
+                    // It asks again anyway.
+                    Ok(_) | Err(_) => {}
+                },
             }
         }
         it.waiting = still;
         let any = !replies.is_empty() || !decisions.is_empty();
         for (reply, asker) in replies {
             self.reply(ctx, asker, reply);
+        }
+        for (raft_id, Newcomer { node, life }) in joined {
+            ctx.datagram(self.node, node, Packet::Joined { life, raft_id });
         }
         for (decision, then) in decisions {
             self.decided(ctx, decision, then);

@@ -147,11 +147,14 @@ impl World {
         }
     }
 
-    /// Everybody who can be is in the set of the master that the controllers know.
+    /// Everybody who can be is in the set of the master that the controllers know, and copies from it: a member that
+    /// was restarted has to learn from the controllers whom to copy from, so S8 promises nothing before it has.
     fn is_whole(&self, set: SetId) -> bool {
         let Some(newest) = &self.ctx.truths[set.0].newest else { return false };
         let Some(master) = self.master(set) else { return false };
-        let belongs = |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id));
+        let epoch = self.brokers[master].leads();
+        let copies = |it: &Broker| it.index == master || it.copies_at() == epoch;
+        let belongs = |it: &Broker| it.identity().is_some_and(|id| newest.set.contains(&id)) && copies(it);
         self.brokers[master].identity() == newest.master
             && newest.set.is_disjoint(&self.ctx.truths[set.0].gone)
             // What was proposed and not answered may be in the controllers' log, and become the set.

@@ -113,10 +113,7 @@ impl World {
                     self.ctx.say(self.controllers[index].node, format_args!("is no controller any more"));
                 }
                 Step::StartAnew(_) => {}
-                Step::Add(index) => {
-                    self.controllers[index].is_expendable = false;
-                    self.ctx.say(self.controllers[index].node, format_args!("is a voter"));
-                }
+                Step::Add(index) => self.ctx.say(self.controllers[index].node, format_args!("is a voter")),
             }
         } else {
             self.take(step);
@@ -156,8 +153,6 @@ impl World {
                 self.controllers[index].be_new();
                 self.start(node);
             }
-            // It was told who it had been: once more.
-            Step::Add(index) if self.controllers[index].ended => self.take(Step::StartAnew(index)),
             Step::Add(index) => self.ask_leader(&Ask::Add { name: name(index), address: address(index) }),
         }
     }

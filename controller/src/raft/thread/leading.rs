@@ -2,7 +2,7 @@
 
 use super::super::disk::Disk;
 use super::super::metrics::Follower;
-use super::super::{Leadership, RaftError, Read};
+use super::super::{Applied, Leadership, RaftError, Read};
 use super::{Driver, Event};
 use ::raft::StateRole;
 use node::clock::monotonic_ms;
@@ -49,8 +49,12 @@ impl<D: Disk> Driver<D> {
             true => self.reads.take_all(),
             false => self.reads.ready(self.applied),
         };
-        ready.into_iter().for_each(|read| read(Ok(&self.replicas)));
+        ready.into_iter().for_each(|read| read(Ok(self.what_is_applied())));
         self.compact()
+    }
+
+    fn what_is_applied(&self) -> Applied<'_> {
+        Applied { replicas: &self.replicas, members: &self.members, directories: &self.directories }
     }
 
     /// Leading counts from when everything committed before this term is applied: before that, answers could be stale.

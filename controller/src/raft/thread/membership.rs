@@ -144,25 +144,17 @@ impl<D: Disk> Driver<D> {
     /// Another controller opens its stream. One that is newer than what this controller has applied yet is believed: it
     /// may be the leader that will tell.
     pub(super) fn on_hello(&mut self, it: &Hello) -> anyhow::Result<Result<(), String>> {
+        if let Err(why) = self.members.check_not_gone(it.from, &it.name) {
+            return Ok(Err(why.to_string()));
+        }
         let Some(member) = self.members.get(it.from) else {
-            if it.from <= self.members.last_id {
-                return Ok(Err(format!(
-                    "controller {} (Raft id {}) is not a member any more: to bring it back, empty its \
-                     controllerStorePath, set controllerJoin=true, and run mqadmin addController",
-                    it.name, it.from
-                )));
-            }
             let member = Member { name: it.name.clone(), address: it.address.clone(), role: Role::Learner };
             self.introduced.insert(it.from, member);
             self.publish_members();
             return self.remember(it).map(Ok);
         };
         match self.directories.get(&it.from) {
-            Some(known) if *known != it.directory => Ok(Err(format!(
-                "controller {} had another data directory when it was last heard: {}",
-                member.name,
-                disk_is_lost(&member.name, &member.address)
-            ))),
+            Some(known) if *known != it.directory => Ok(Err(member.disk_is_lost().to_string())),
             Some(_) => Ok(Ok(())),
             None => self.remember(it).map(Ok),
         }
@@ -172,12 +164,4 @@ impl<D: Disk> Driver<D> {
         self.directories.insert(it.from, it.directory);
         self.disk.write(&Batch { directory: Some((it.from, it.directory)), ..Default::default() })
     }
-}
-
-/// What to do about it.
-pub(super) fn disk_is_lost(name: &str, address: &str) -> String {
-    format!(
-        "its disk was lost or exchanged, and with it what it had promised. Run `mqadmin removeController --id {name}`, \
-         set controllerJoin=true in its file, and run `mqadmin addController --id {name} --address {address}`"
-    )
 }

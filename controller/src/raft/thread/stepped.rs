@@ -15,6 +15,9 @@ use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// A Raft id, or why there is none; an error where nobody knows.
+pub type Newcomer = Result<Result<u64, MemberRefusal>, RaftError>;
+
 pub struct Stepped<D: Disk>(Driver<D>);
 
 impl<D: Disk> Stepped<D> {
@@ -48,7 +51,16 @@ impl<D: Disk> Stepped<D> {
     ) -> anyhow::Result<oneshot::Receiver<Result<T, RaftError>>> {
         let (done, result) = oneshot::channel();
         // The asker may have given up meanwhile.
-        self.0.on_input(Input::Read(Box::new(move |it| drop(done.send(it.map(question))))))?;
+        self.0.on_input(Input::Read(Box::new(move |it| drop(done.send(it.map(|it| question(it.replicas)))))))?;
+        Ok(result)
+    }
+
+    /// Who the controller of this name is that has nothing on its disk.
+    pub fn newcomer(&mut self, name: &str) -> anyhow::Result<oneshot::Receiver<Newcomer>> {
+        let (done, result) = oneshot::channel();
+        let name = name.to_owned();
+        // As above.
+        self.0.on_input(Input::Read(Box::new(move |it| drop(done.send(it.map(|it| it.newcomer(&name)))))))?;
         Ok(result)
     }
 
