@@ -5,6 +5,7 @@ use super::servers::Servers;
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME, Node};
 use baton_tests::interposed::Disk;
 use baton_tests::{holds_within, queries};
+use rand_xoshiro::rand_core::RngCore;
 use std::collections::BTreeSet;
 use std::slice::from_ref;
 use std::time::Duration;
@@ -118,10 +119,9 @@ impl Chaos {
     pub fn roles(&mut self) -> Roles {
         let names = |of: &[Node]| of.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
         let (brokers, controllers) = (names(&self.cluster.brokers), names(&self.cluster.controllers));
-        let master = self.cluster.master().unwrap_or_else(|| self.below(brokers.len()));
-        let leader = self.cluster.leader().unwrap_or_else(|| self.below(controllers.len()));
-        let slave = (master + 1 + self.below(brokers.len() - 1)) % brokers.len();
-        let follower = (leader + 1 + self.below(controllers.len() - 1)) % controllers.len();
+        let (master, leader) = (self.cluster.master(), self.cluster.leader());
+        let (master, slave) = two_of(brokers.len(), master, self.random.next_u64());
+        let (leader, follower) = two_of(controllers.len(), leader, self.random.next_u64());
         Roles {
             master: brokers[master].clone(),
             slave: brokers[slave].clone(),
@@ -252,8 +252,25 @@ impl Chaos {
     }
 }
 
+/// The one that leads, if any does, and one of the others. One draw decides, whoever leads and whether anyone does: how
+/// much is drawn must not depend on what the cluster happens to do, or the same seed would not strike with the same
+/// faults again.
+fn two_of(count: usize, leads: Option<usize>, drawn: u64) -> (usize, usize) {
+    let one = leads.unwrap_or((drawn >> 32) as usize % count);
+    (one, (one + 1 + (drawn % (count as u64 - 1)) as usize) % count)
+}
+
 #[test]
 fn every_fault_has_a_name_of_its_own() {
     let names: BTreeSet<_> = FAULTS.iter().map(|it| it.name).collect();
     assert_eq!(names.len(), FAULTS.len());
+}
+
+#[test]
+fn whoever_leads_the_other_is_another() {
+    for leads in [None, Some(0), Some(2)] {
+        let drawn: BTreeSet<_> = (0..12).map(|it| two_of(3, leads, it << 32 | it)).collect();
+        assert!(drawn.iter().all(|(one, other)| one != other && leads.is_none_or(|it| it == *one)), "{drawn:?}");
+        assert_eq!(drawn.len(), if leads.is_some() { 2 } else { 6 }, "each of them is drawn: {drawn:?}");
+    }
 }
