@@ -49,6 +49,8 @@ struct Chaos {
     loads: Vec<Load>,
     readers: Vec<Readers>,
     applications: Option<Applications>,
+    /// Under way: what goes wrong meanwhile is told with it.
+    round: Option<Round>,
     /// By the faults' names.
     told: BTreeMap<&'static str, Told>,
     /// Errors that a fault must lead to, by process.
@@ -57,6 +59,12 @@ struct Chaos {
     helped: usize,
     /// Every complaint so far.
     wrong: Vec<String>,
+}
+
+/// Its number, and the faults that have struck so far.
+struct Round {
+    number: usize,
+    faults: Vec<&'static str>,
 }
 
 /// What a kind of fault has led to.
@@ -126,7 +134,7 @@ impl Chaos {
         let java = (clients == Clients::OursAndJavas).then(Java::find).flatten();
         let applications = java.map(|java| Applications::start(java, &cluster));
         let random = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let (struck, undo, told, announced, helped, wrong) = Default::default();
+        let (struck, undo, round, told, announced, helped, wrong) = Default::default();
         Some(Chaos {
             servers,
             cluster,
@@ -137,6 +145,7 @@ impl Chaos {
             loads,
             readers,
             applications,
+            round,
             told,
             announced,
             helped,
@@ -146,12 +155,12 @@ impl Chaos {
 
     /// One fault, or two of which the second strikes while the first lasts; then everything is whole again.
     fn round(&mut self, number: usize) {
+        self.round = Some(Round { number, faults: Vec::new() });
         self.becomes_whole();
         self.loads.iter().for_each(|it| _ = it.history.take_longest_gap());
         let faults: Vec<_> = (0..1 + usize::from(self.below(3) == 0)).map(|_| self.any_fault()).collect();
-        for fault in &faults {
-            let roles = self.roles();
-            (fault.strike)(self, &roles);
+        for fault in faults {
+            self.strike(fault);
             // How long the fault lasts, not a wait for anything.
             let lasts = self.random.next_u64() % LONGEST_FAULT_MS;
             std::thread::sleep(Duration::from_millis(lasts));
@@ -162,23 +171,38 @@ impl Chaos {
         let repair = healed.elapsed();
         self.end_announcements();
         let gap = self.loads.iter().map(|it| it.history.take_longest_gap()).max().unwrap_or_default();
-        let names: Vec<_> = faults.iter().map(|it| it.name).collect();
-        loudly(&format!(
-            "{number:>4}  {:<70} no acknowledgement for {gap:>8.1?}, whole after {repair:>8.1?}",
-            names.join(" + ")
-        ));
-        for name in names {
+        loudly(&format!("{:<80} no acknowledgement for {gap:>8.1?}, whole after {repair:>8.1?}", self.moment()));
+        for name in self.round.take().map_or(Vec::new(), |it| it.faults) {
             let told = self.told.entry(name).or_default();
-            told.times += 1;
             told.longest_gap = told.longest_gap.max(gap);
             told.longest_repair = told.longest_repair.max(repair);
         }
     }
 
+    /// Told and counted before it does anything: whatever comes of it, one must see what it came of.
+    fn strike(&mut self, fault: &'static Fault) {
+        self.round.iter_mut().for_each(|it| it.faults.push(fault.name));
+        self.told.entry(fault.name).or_default().times += 1;
+        loudly(&self.moment());
+        let roles = self.roles();
+        (fault.strike)(self, &roles);
+    }
+
+    /// The round under way and what has struck in it.
+    fn moment(&self) -> String {
+        let Some(Round { number, faults }) = &self.round else { return "the end".to_owned() };
+        let faults = if faults.is_empty() { "before any fault" } else { &faults.join(" + ") };
+        format!("round {number}, {faults}")
+    }
+
     /// What this panics with is one more complaint.
     fn attempt<T>(&mut self, step: impl FnOnce(&mut Chaos) -> T) -> Option<T> {
         let outcome = catch_unwind(AssertUnwindSafe(|| step(self)));
-        outcome.map_err(|panic| self.wrong.push(said(&*panic))).ok()
+        outcome.map_err(|panic| self.complain(&said(&*panic))).ok()
+    }
+
+    fn complain(&mut self, what: &str) {
+        self.wrong.push(format!("{}: {what}", self.moment()));
     }
 
     fn end_faults(&mut self) {

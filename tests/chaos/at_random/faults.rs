@@ -165,7 +165,7 @@ impl Chaos {
         let status = self.node(name).stop();
         // A JVM says that it was a signal.
         if !status.success() && self.servers == Servers::Ours {
-            self.wrong.push(format!("{name} after SIGTERM: {status}"));
+            self.complain(&format!("{name} after SIGTERM: {status}"));
         }
     }
 
@@ -241,7 +241,7 @@ impl Chaos {
     fn order(&mut self, arguments: &str) {
         let status = self.cluster.mqadmin(&arguments.split(' ').collect::<Vec<_>>()).status;
         if !matches!(status.code(), Some(0 | 1)) {
-            self.wrong.push(format!("mqadmin {arguments}: {status}"));
+            self.complain(&format!("mqadmin {arguments}: {status}"));
         }
     }
 

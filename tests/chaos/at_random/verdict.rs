@@ -16,6 +16,7 @@ impl Chaos {
     /// Every message, every byte, every line of every log. Fails with every complaint.
     pub fn judge(mut self, seed: u64, took: Duration) {
         // After a round that did not come to its end.
+        self.round = None;
         self.attempt(Chaos::end_faults);
         self.attempt(Chaos::becomes_whole);
         let histories = self.stop_loads();
