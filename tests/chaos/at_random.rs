@@ -42,7 +42,8 @@ struct Chaos {
     cluster: Cluster,
     network: Arc<Network>,
     random: Xoshiro256PlusPlus,
-    /// Names of processes that a fault under way has stopped, killed or isolated.
+    /// Names of processes that a fault under way has stopped, or whose disk it has bent: no second one is to strike
+    /// them. What cuts or impairs the network, or sets a clock, strikes whomever it draws.
     struck: BTreeSet<String>,
     /// What ends the faults under way.
     undo: Vec<Undo>,

@@ -19,7 +19,7 @@ pub struct Fault {
     pub only_ours: bool,
 }
 
-/// Names of processes by what they are at the moment a fault strikes. Whoever another fault has struck is left alone.
+/// Names of processes by what they are at the moment a fault strikes.
 pub struct Roles {
     master: String,
     slave: String,
@@ -132,7 +132,7 @@ impl Chaos {
         }
     }
 
-    /// False if another fault has struck it already.
+    /// False if another fault has struck it already: this one leaves it alone.
     fn takes(&mut self, name: &str) -> bool {
         self.struck.insert(name.to_owned())
     }
