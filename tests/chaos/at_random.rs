@@ -206,9 +206,10 @@ impl Chaos {
         self.wrong.push(format!("{}: {what}", self.moment()));
     }
 
+    /// One that cannot be ended is a complaint, and keeps no other from being ended.
     fn end_faults(&mut self) {
         while let Some(undo) = self.undo.pop() {
-            self.end_one(undo);
+            self.attempt(|it| it.end_one(undo));
         }
         self.network.heal();
         self.struck.clear();
