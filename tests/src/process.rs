@@ -74,11 +74,7 @@ impl Process {
 
     /// What this run has written so far.
     pub fn output(&self) -> String {
-        let mut text = Vec::new();
-        if let Ok(mut file) = File::open(&self.log) {
-            let _ = file.seek(SeekFrom::Start(self.log_start)).and_then(|_| file.read_to_end(&mut text));
-        }
-        String::from_utf8_lossy(&text).into_owned()
+        written(&self.log, self.log_start)
     }
 
     /// Waits for `text` in the output; panics with the output when the process ends or time runs out first.
@@ -159,6 +155,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What stands in a log from there on. Nothing, where there is none.
+pub fn written(log: &Path, from: u64) -> String {
+    let mut text = Vec::new();
+    if let Ok(mut file) = File::open(log) {
+        let _ = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut text));
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The last `lines` lines of `text`.
