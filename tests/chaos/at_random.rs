@@ -189,6 +189,14 @@ impl Chaos {
         (fault.strike)(self, &roles);
     }
 
+    /// The fault that strikes at the moment has not become what its name says.
+    fn uncount(&mut self) {
+        let last = self.round.as_ref().and_then(|it| it.faults.last().copied());
+        if let Some(told) = last.and_then(|it| self.told.get_mut(it)) {
+            told.times -= 1;
+        }
+    }
+
     /// The round under way and what has struck in it.
     fn moment(&self) -> String {
         let Some(Round { number, faults }) = &self.round else { return "the end".to_owned() };

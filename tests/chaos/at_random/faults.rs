@@ -4,7 +4,7 @@ use super::Chaos;
 use super::servers::Servers;
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME, Node};
 use baton_tests::interposed::Disk;
-use baton_tests::{holds_within, queries};
+use baton_tests::{holds_within, loudly, queries};
 use rand_xoshiro::rand_core::RngCore;
 use std::collections::BTreeSet;
 use std::slice::from_ref;
@@ -170,28 +170,36 @@ impl Chaos {
     }
 
     /// As a person does it: SIGTERM, start, and the next one when this one is back in its place. One that does not come
-    /// back, because something else is broken, keeps the rest from being restarted.
+    /// back, because something else is broken, keeps the rest from being restarted. Only a whole turn counts as one.
     fn restart_in_turn(&mut self, names: &[String]) {
+        let mut back = Vec::new();
         for name in names {
             if self.takes(name) {
                 self.terminate(name);
                 self.node(name).launch();
                 self.struck.remove(name);
                 if !holds_within(self.servers.back_within(), || self.is_back(name)) {
-                    return;
+                    break;
                 }
+                back.push(name);
             }
+        }
+        if back.len() < names.len() {
+            loudly(&format!("{}: not the whole turn, only {back:?} were restarted and are back", self.moment()));
+            self.uncount();
         }
     }
 
-    /// Started, and a member of its set, or of a group that has a leader.
+    /// Started, and a member of its set that has what its master has, or of a group that has a leader.
     fn is_back(&self, name: &str) -> bool {
         let is_it = |node: &&Node| node.name == name && node.has_booted();
         if let Some(broker) = self.cluster.brokers.iter().find(is_it) {
-            return self
-                .cluster
-                .replicas()
-                .is_some_and(|set| set.in_sync.iter().any(|id| set.addresses.get(id) == Some(&broker.address)));
+            let Some(set) = self.cluster.replicas() else { return false };
+            let is_member = set.in_sync.iter().any(|id| set.addresses.get(id) == Some(&broker.address));
+            // One that was away for a moment has never left the set, and yet may have to copy what came meanwhile. The
+            // master is asked first: under load its log is longer at every moment.
+            let ends = [&set.master_address, &broker.address].map(|it| queries::epochs(it).map(|it| it.max_offset));
+            return is_member && matches!(ends, [Some(of_master), Some(own)] if own >= of_master);
         }
         let controller = self.cluster.controllers.iter().find(is_it);
         controller.is_some_and(|it| queries::leader_according_to(&it.address).is_some())
