@@ -9,8 +9,8 @@ mod contents;
 
 use crate::{PATIENCE, holds_within};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use contents::Contents;
@@ -84,7 +84,12 @@ impl History {
     pub fn acknowledged(&self, producer: usize, sequence: u64) {
         let now = Instant::now();
         let mut track = self.track(producer);
-        assert_eq!(track.acknowledged + 1, sequence, "producer {producer} must wait for each acknowledgement");
+        let last = track.acknowledged;
+        if last + 1 != sequence {
+            // Not with the lock in hand: what others have to judge must stay readable.
+            drop(track);
+            panic!("producer {producer} must wait for each acknowledgement: {sequence} after {last}");
+        }
         track.acknowledged = sequence;
         if let Some(last) = track.last_acknowledgement.replace(now) {
             let gap = now - last;
@@ -138,8 +143,9 @@ impl History {
         (0..self.producers()).map(|it| self.track(it).longest_gap).max().unwrap_or_default()
     }
 
-    fn track(&self, producer: usize) -> std::sync::MutexGuard<'_, Track> {
-        self.tracks[producer].lock().expect("a producer has failed")
+    fn track(&self, producer: usize) -> MutexGuard<'_, Track> {
+        // A producer that fails says so itself, and what it was told before is judged like everybody else's.
+        self.tracks[producer].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads every queue from its beginning; panics with all that is wrong. Call when the producers have stopped.
