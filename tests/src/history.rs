@@ -33,6 +33,14 @@ struct Track {
     stood_still: Duration,
 }
 
+impl Track {
+    fn gap(&mut self, from: Option<Instant>, to: Instant) {
+        let gap = from.map_or(Duration::ZERO, |it| to - it);
+        self.longest_gap = self.longest_gap.max(gap);
+        self.stood_still += if gap >= NOTICED { gap } else { Duration::ZERO };
+    }
+}
+
 /// Shared by the producers of one topic.
 pub struct History {
     pub topic: String,
@@ -91,13 +99,20 @@ impl History {
             panic!("producer {producer} must wait for each acknowledgement: {sequence} after {last}");
         }
         track.acknowledged = sequence;
-        if let Some(last) = track.last_acknowledgement.replace(now) {
-            let gap = now - last;
-            track.longest_gap = track.longest_gap.max(gap);
-            track.stood_still += if gap >= NOTICED { gap } else { Duration::ZERO };
-        }
+        let last = track.last_acknowledgement.replace(now);
+        track.gap(last, now);
         drop(track);
         std::thread::sleep(Duration::from_micros(self.rest_us.load(Relaxed)));
+    }
+
+    /// The producers are told to stop: how long they have had no acknowledgement until now is a gap like any other.
+    pub fn close(&self) {
+        let now = Instant::now();
+        for producer in 0..self.producers() {
+            let mut track = self.track(producer);
+            let last = track.last_acknowledgement.take();
+            track.gap(last, now);
+        }
     }
 
     /// From now on each producer rests so long after each acknowledgement: a long run is not to fill the disk.

@@ -78,6 +78,7 @@ impl Load {
     }
 
     fn end(&mut self) {
+        self.history.close();
         self.stop.store(true, Relaxed);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() && !std::thread::panicking() {
