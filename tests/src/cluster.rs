@@ -288,13 +288,16 @@ impl Cluster {
         }
     }
 
-    /// Epoch histories of all running brokers, once all logs have the same end. Only without load.
+    /// Epoch histories of all running brokers. `None` while one of them does not answer.
+    pub fn epochs(&self) -> Option<Vec<Epochs>> {
+        self.brokers.iter().filter(|it| it.runs()).map(|it| queries::epochs(&it.address)).collect()
+    }
+
+    /// The same, once all logs have the same end. Only without load.
     #[track_caller]
     pub fn wait_equal_logs(&self) -> Vec<Epochs> {
         wait_for("all replicas have the same log end", PATIENCE, || {
-            let running = self.brokers.iter().filter(|it| it.runs());
-            let all: Vec<_> = running.map(|it| queries::epochs(&it.address)).collect::<Option<_>>()?;
-            all.iter().all(|it| it.max_offset == all[0].max_offset).then_some(all)
+            self.epochs().filter(|all| all.iter().all(|it| it.max_offset == all[0].max_offset))
         })
     }
 }

@@ -5,7 +5,7 @@ use super::errors::unannounced;
 use super::faults::FAULTS;
 use super::servers::Servers;
 use baton_tests::history::{Account, History};
-use baton_tests::{Load, PATIENCE, logs, loudly, wait_until};
+use baton_tests::{Load, loudly};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,12 +83,8 @@ impl Chaos {
 
     /// Nobody sends any more: all replicas have the same bytes, and the same history of epochs.
     fn judge_logs(&mut self) {
-        let end = self.cluster.wait_equal_logs()[0].max_offset;
-        self.wrong.extend(logs::difference(&self.cluster.brokers, end));
-        wait_until("one history of epochs on all replicas", PATIENCE, || {
-            let all = self.cluster.wait_equal_logs();
-            all.iter().all(|it| it.entries == all[0].entries)
-        });
+        let differences = self.cluster.log_differences();
+        self.wrong.extend(differences);
     }
 
     /// Errors that nobody announced, and processes that have ended though nobody stopped them.
