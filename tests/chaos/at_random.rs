@@ -20,7 +20,7 @@ use baton_tests::interposed::Disk;
 use baton_tests::java::Java;
 use baton_tests::netns::Network;
 use baton_tests::readers::Readers;
-use baton_tests::{Load, PATIENCE, loudly, one_at_a_time, queries, wait_until};
+use baton_tests::{Load, loudly, one_at_a_time};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use std::any::Any;
@@ -115,11 +115,7 @@ impl Chaos {
         let cluster = servers.start()?;
         let network = cluster.network()?;
         for topic in ["plain", "ours"] {
-            cluster.create_topic(topic, 2);
-            // Java's slaves fetch it after a while, and lose it when promoted before that.
-            wait_until("every replica has the topic", PATIENCE, || {
-                cluster.brokers.iter().all(|it| queries::knows_topic(&it.address, topic))
-            });
+            cluster.create_topic_everywhere(topic, 2);
         }
         if !network.impair("namesrv-0") {
             loudly("chaos: this kernel has neither netem nor tbf, so no packets come late");

@@ -3,6 +3,7 @@
 mod configuration;
 mod node;
 mod ports;
+mod settings;
 
 use crate::netns::Network;
 use crate::process::tail;
@@ -271,21 +272,6 @@ impl Cluster {
         let after = self.wait_master_after(before.master_epoch);
         assert_eq!(after.master_id, id);
         self.wait_whole()
-    }
-
-    /// Creates a topic on the master and waits until the nameservers know it.
-    #[track_caller]
-    pub fn create_topic(&self, topic: &str, queues: i32) {
-        let master = self.wait_master();
-        let answer = wait_for("the master answers a topic's creation", PATIENCE, || {
-            queries::create_topic(&self.brokers[master].address, topic, queues).ok().filter(|it| it.code == queries::OK)
-        });
-        assert_eq!(answer.code, queries::OK);
-        for nameserver in &self.nameserver_addresses {
-            wait_for("a nameserver routes the topic", PATIENCE, || {
-                queries::master_address(nameserver, topic, BROKER_SET).filter(|it| *it == self.brokers[master].address)
-            });
-        }
     }
 
     /// Epoch histories of all running brokers. `None` while one of them does not answer.
