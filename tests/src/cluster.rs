@@ -274,16 +274,18 @@ impl Cluster {
         self.wait_whole()
     }
 
-    /// Epoch histories of all running brokers. `None` while one of them does not answer.
-    pub fn epochs(&self) -> Option<Vec<Epochs>> {
-        self.brokers.iter().filter(|it| it.runs()).map(|it| queries::epochs(&it.address)).collect()
+    /// Each running broker's epoch history, if it answers.
+    pub fn epochs_or_silence(&self) -> Vec<(&str, Option<Epochs>)> {
+        let running = self.brokers.iter().filter(|it| it.runs());
+        running.map(|it| (&*it.name, queries::epochs(&it.address))).collect()
     }
 
-    /// The same, once all logs have the same end. Only without load.
+    /// Epoch histories of all running brokers, once all logs have the same end. Only without load.
     #[track_caller]
     pub fn wait_equal_logs(&self) -> Vec<Epochs> {
         wait_for("all replicas have the same log end", PATIENCE, || {
-            self.epochs().filter(|all| all.iter().all(|it| it.max_offset == all[0].max_offset))
+            let all: Vec<_> = self.epochs_or_silence().into_iter().map(|it| it.1).collect::<Option<_>>()?;
+            all.iter().all(|it: &Epochs| it.max_offset == all[0].max_offset).then_some(all)
         })
     }
 }

@@ -54,14 +54,16 @@ impl Cluster {
     fn compare(&self, agree: fn(&Epochs, &Epochs) -> bool) -> (Vec<Epochs>, Vec<String>) {
         let mut last = Vec::new();
         let all_agree = holds_within(PATIENCE, || {
-            let Some(all) = self.epochs() else { return false };
-            last = all;
-            last.iter().all(|it| agree(it, &last[0]))
+            last = self.epochs_or_silence();
+            let first = last[0].1.as_ref();
+            last.iter().all(|it| it.1.as_ref().zip(first).is_some_and(|(one, first)| agree(one, first)))
         });
         let disagreement = (!all_agree).then(|| format!("after {PATIENCE:?} the replicas' logs are not one: {last:?}"));
-        let end = last.iter().map(|it| it.max_offset).min().unwrap_or_default();
+        // Where all end alike, or as far as all have come; nothing if one does not say.
+        let all: Option<Vec<_>> = last.into_iter().map(|it| it.1).collect();
+        let end = all.iter().flatten().map(|it| it.max_offset).min().unwrap_or_default();
         let differences = disagreement.into_iter().chain(difference(&self.brokers, end)).collect();
-        (last, differences)
+        (all.unwrap_or_default(), differences)
     }
 }
 
