@@ -103,9 +103,9 @@ pub enum SendError {
     Illegal { topic: String, why: String },
     #[error(transparent)]
     Route(#[from] RouteError),
-    /// An answer that no retry cures.
+    /// An answer that no retry cures. An attempt before it, of unknown outcome, may have stored the message.
     #[error("{address} refused a message for topic {topic}: code {code}: {remark}")]
-    Refused { topic: String, address: String, code: i32, remark: String },
+    Refused { topic: String, address: String, attempts: u32, code: i32, remark: String },
     #[error(
         "topic {topic}: no acknowledgement within {timeout_ms} ms and {attempts} attempts, {}; last: {last}",
         if *.maybe_stored { "the message may be stored all the same" } else { "the message is not stored" }
@@ -240,8 +240,8 @@ impl Producer {
                     (format!("{address}: code {code}: {remark}"), false)
                 }
                 Attempt::Answered { code, remark } => {
-                    let refused =
-                        SendError::Refused { topic: prepared.topic.clone(), address: address.clone(), code, remark };
+                    let (topic, address) = (prepared.topic.clone(), address.clone());
+                    let refused = SendError::Refused { topic, address, attempts, code, remark };
                     if !is_cured_elsewhere(code) || !self.has_other_set(&entry, target, &queue) {
                         return Err(refused);
                     }

@@ -20,7 +20,7 @@ use baton_tests::interposed::Disk;
 use baton_tests::java::Java;
 use baton_tests::netns::Network;
 use baton_tests::readers::Readers;
-use baton_tests::{Load, PATIENCE, loudly, one_at_a_time, queries, wait_until};
+use baton_tests::{Load, loudly, one_at_a_time};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 use std::any::Any;
@@ -42,13 +42,16 @@ struct Chaos {
     cluster: Cluster,
     network: Arc<Network>,
     random: Xoshiro256PlusPlus,
-    /// Names of processes that a fault under way has stopped, killed or isolated.
+    /// Names of processes that a fault under way has stopped, or whose disk it has bent: no second one is to strike
+    /// them. What cuts or impairs the network, or sets a clock, strikes whomever it draws.
     struck: BTreeSet<String>,
     /// What ends the faults under way.
     undo: Vec<Undo>,
     loads: Vec<Load>,
     readers: Vec<Readers>,
     applications: Option<Applications>,
+    /// Under way: what goes wrong meanwhile is told with it.
+    round: Option<Round>,
     /// By the faults' names.
     told: BTreeMap<&'static str, Told>,
     /// Errors that a fault must lead to, by process.
@@ -57,6 +60,12 @@ struct Chaos {
     helped: usize,
     /// Every complaint so far.
     wrong: Vec<String>,
+}
+
+/// Its number, and the faults that have struck so far.
+struct Round {
+    number: usize,
+    faults: Vec<&'static str>,
 }
 
 /// What a kind of fault has led to.
@@ -106,11 +115,7 @@ impl Chaos {
         let cluster = servers.start()?;
         let network = cluster.network()?;
         for topic in ["plain", "ours"] {
-            cluster.create_topic(topic, 2);
-            // Java's slaves fetch it after a while, and lose it when promoted before that.
-            wait_until("every replica has the topic", PATIENCE, || {
-                cluster.brokers.iter().all(|it| queries::knows_topic(&it.address, topic))
-            });
+            cluster.create_topic_everywhere(topic, 2);
         }
         if !network.impair("namesrv-0") {
             loudly("chaos: this kernel has neither netem nor tbf, so no packets come late");
@@ -126,7 +131,7 @@ impl Chaos {
         let java = (clients == Clients::OursAndJavas).then(Java::find).flatten();
         let applications = java.map(|java| Applications::start(java, &cluster));
         let random = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let (struck, undo, told, announced, helped, wrong) = Default::default();
+        let (struck, undo, round, told, announced, helped, wrong) = Default::default();
         Some(Chaos {
             servers,
             cluster,
@@ -137,6 +142,7 @@ impl Chaos {
             loads,
             readers,
             applications,
+            round,
             told,
             announced,
             helped,
@@ -146,12 +152,12 @@ impl Chaos {
 
     /// One fault, or two of which the second strikes while the first lasts; then everything is whole again.
     fn round(&mut self, number: usize) {
+        self.round = Some(Round { number, faults: Vec::new() });
         self.becomes_whole();
         self.loads.iter().for_each(|it| _ = it.history.take_longest_gap());
         let faults: Vec<_> = (0..1 + usize::from(self.below(3) == 0)).map(|_| self.any_fault()).collect();
-        for fault in &faults {
-            let roles = self.roles();
-            (fault.strike)(self, &roles);
+        for fault in faults {
+            self.strike(fault);
             // How long the fault lasts, not a wait for anything.
             let lasts = self.random.next_u64() % LONGEST_FAULT_MS;
             std::thread::sleep(Duration::from_millis(lasts));
@@ -162,28 +168,52 @@ impl Chaos {
         let repair = healed.elapsed();
         self.end_announcements();
         let gap = self.loads.iter().map(|it| it.history.take_longest_gap()).max().unwrap_or_default();
-        let names: Vec<_> = faults.iter().map(|it| it.name).collect();
-        loudly(&format!(
-            "{number:>4}  {:<70} no acknowledgement for {gap:>8.1?}, whole after {repair:>8.1?}",
-            names.join(" + ")
-        ));
-        for name in names {
+        loudly(&format!("{:<80} no acknowledgement for {gap:>8.1?}, whole after {repair:>8.1?}", self.moment()));
+        for name in self.round.take().map_or(Vec::new(), |it| it.faults) {
             let told = self.told.entry(name).or_default();
-            told.times += 1;
             told.longest_gap = told.longest_gap.max(gap);
             told.longest_repair = told.longest_repair.max(repair);
         }
     }
 
+    /// Told and counted before it does anything: whatever comes of it, one must see what it came of.
+    fn strike(&mut self, fault: &'static Fault) {
+        self.round.iter_mut().for_each(|it| it.faults.push(fault.name));
+        self.told.entry(fault.name).or_default().times += 1;
+        loudly(&self.moment());
+        let roles = self.roles();
+        (fault.strike)(self, &roles);
+    }
+
+    /// The fault that strikes at the moment has not become what its name says.
+    fn uncount(&mut self) {
+        let last = self.round.as_ref().and_then(|it| it.faults.last().copied());
+        if let Some(told) = last.and_then(|it| self.told.get_mut(it)) {
+            told.times -= 1;
+        }
+    }
+
+    /// The round under way and what has struck in it.
+    fn moment(&self) -> String {
+        let Some(Round { number, faults }) = &self.round else { return "the end".to_owned() };
+        let faults = if faults.is_empty() { "before any fault" } else { &faults.join(" + ") };
+        format!("round {number}, {faults}")
+    }
+
     /// What this panics with is one more complaint.
     fn attempt<T>(&mut self, step: impl FnOnce(&mut Chaos) -> T) -> Option<T> {
         let outcome = catch_unwind(AssertUnwindSafe(|| step(self)));
-        outcome.map_err(|panic| self.wrong.push(said(&*panic))).ok()
+        outcome.map_err(|panic| self.complain(&said(&*panic))).ok()
     }
 
+    fn complain(&mut self, what: &str) {
+        self.wrong.push(format!("{}: {what}", self.moment()));
+    }
+
+    /// One that cannot be ended is a complaint, and keeps no other from being ended.
     fn end_faults(&mut self) {
         while let Some(undo) = self.undo.pop() {
-            self.end_one(undo);
+            self.attempt(|it| it.end_one(undo));
         }
         self.network.heal();
         self.struck.clear();

@@ -91,13 +91,9 @@ fn a_rolling_restart_of_supervised_brokers_fails_no_send_and_no_pull() {
     let mut cluster = supervised_cluster();
     cluster.launch_all();
     cluster.wait_whole();
-    cluster.create_topic("orders", 3);
-    let master = cluster.brokers[cluster.wait_master()].address.clone();
-    assert_eq!(queries::create_group(&master, TEST_GROUP).expect("the master answers").code, OK);
+    cluster.create_topic_everywhere("orders", 3);
+    cluster.create_group(TEST_GROUP);
     let addresses: Vec<_> = cluster.brokers.iter().map(|it| it.address.clone()).collect();
-    wait_until("every replica knows topic and group", PATIENCE, || {
-        addresses.iter().all(|it| queries::knows_topic(it, "orders"))
-    });
     let stay = Stay::start("orders", &addresses);
     for broker in 0..3 {
         cluster.wait_whole();
@@ -121,7 +117,7 @@ fn a_killed_master_serves_at_its_address_again_as_a_slave() {
     cluster.launch_all();
     cluster.create_topic("orders", 1);
     let first = cluster.wait_whole();
-    assert_eq!(queries::create_group(&first.master_address, TEST_GROUP).expect("an answer").code, OK);
+    cluster.create_group(TEST_GROUP);
     let stay = Stay::start("orders", std::slice::from_ref(&first.master_address));
     stay.wait_progress(10);
     let master = cluster.wait_master();

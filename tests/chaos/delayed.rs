@@ -53,7 +53,7 @@ fn what_waits_when_the_master_dies_is_delivered_by_its_successor() {
     let master = cluster.wait_master();
     let address = cluster.brokers[master].address.clone();
     let original = call(&address, queries::send_request("orders", 0, "failed"), PROMPT).expect("the master answers");
-    assert_eq!(queries::create_group(&address, "billing").expect("the master answers").code, queries::OK);
+    cluster.create_group("billing");
     let mut wanted: BTreeSet<String> = (0..100).map(|i| format!("message {i}")).collect();
     wanted.iter().for_each(|it| send(&cluster, it, 2));
 

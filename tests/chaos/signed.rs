@@ -1,18 +1,10 @@
 //! A cluster that asks for signatures everywhere works as ever, and a stranger changes nothing (docs/SECURITY.md).
 
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, Load, one_at_a_time, wire};
 use proto::Command as Request;
-use std::process::{Command, Output};
 use std::time::Duration;
 
 const KEYS: [&str; 3] = ["controllerAclEnable=true", "controllerAccessKey=baton", "controllerSecretKey=12345678"];
-
-fn mqadmin(cluster: &Cluster, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("mqadmin"));
-    command.args(args).args(["-a", &cluster.controller_list()]).env("ROCKETMQ_HOME", cluster.folder());
-    command.output().expect("mqadmin runs")
-}
 
 #[test]
 fn with_signatures_everything_works_and_a_stranger_changes_nothing() {
@@ -41,12 +33,12 @@ fn with_signatures_everything_works_and_a_stranger_changes_nothing() {
     load.wait_progress(20);
     assert_eq!(cluster.wait_whole().master_epoch, before.master_epoch);
 
-    let refused = mqadmin(&cluster, &["switchover", "-b", "broker-a"]);
+    let refused = cluster.mqadmin_at_home(cluster.folder(), &["switchover", "-b", "broker-a"]);
     assert!(!refused.status.success(), "an unsigned switchover");
     let conf = cluster.folder().join("conf");
     std::fs::create_dir(&conf).expect("folder");
     std::fs::write(conf.join("tools.yml"), "accessKey: baton\nsecretKey: \"12345678\"\n").expect("tools.yml");
-    let done = mqadmin(&cluster, &["switchover", "-b", "broker-a"]);
+    let done = cluster.mqadmin_at_home(cluster.folder(), &["switchover", "-b", "broker-a"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let moved = cluster.wait_master_after(before.master_epoch);
     load.wait_progress(20);

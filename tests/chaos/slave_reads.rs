@@ -26,19 +26,13 @@ fn number(answer: &Command, field: &str) -> i64 {
     answer.ext.get(field).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("no {field}: {answer:?}"))
 }
 
-fn create_group(cluster: &Cluster) {
-    let master = cluster.wait_master();
-    let answer = queries::create_group(&cluster.brokers[master].address, "readers").expect("the master answers");
-    assert_eq!(answer.code, queries::OK, "{:?}", answer.remark);
-}
-
 /// A Java consumer asks for its route each 30 s: until then it pulls where the master was.
 #[test]
 fn a_restarted_old_master_serves_what_it_has_and_moves_nobody() {
     let _turn = one_at_a_time();
     let mut cluster = Cluster::start(ClusterSpec::default());
     cluster.create_topic("orders", 1);
-    create_group(&cluster);
+    cluster.create_group("readers");
     for i in 0..50 {
         send(&cluster, 0, &format!("message {i}"));
     }
@@ -95,7 +89,7 @@ fn readers_are_spread_over_the_replicas_that_keep_up() {
     let spec = ClusterSpec::default().broker_key("slaveReadEnable=true").broker_key("slaveReadSpread=true");
     let mut cluster = Cluster::start(spec);
     cluster.create_topic("orders", QUEUES);
-    create_group(&cluster);
+    cluster.create_group("readers");
     for queue in 0..QUEUES {
         send(&cluster, queue, &format!("first of {queue}"));
     }

@@ -2,10 +2,9 @@
 
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME};
 use baton_tests::java::{Java, text};
-use baton_tests::process::binary;
 use baton_tests::{Cluster, ClusterSpec, one_at_a_time, queries};
 use expect_test::{Expect, expect};
-use std::process::{Command, Output};
+use std::process::Output;
 
 pub struct Tools {
     java: Java,
@@ -84,9 +83,7 @@ impl Tools {
     }
 
     fn run_ours(&self, arguments: &str) -> Output {
-        let mut command = Command::new(binary("mqadmin"));
-        command.args(arguments.split(' ')).args(["-n", self.cluster.nameserver()]).env_remove("NAMESRV_ADDR");
-        command.output().expect("mqadmin runs")
+        self.cluster.mqadmin_by_nameserver(&arguments.split(' ').collect::<Vec<_>>())
     }
 
     /// Addresses by who has them: `<broker 1>`, `<controller n0>`.

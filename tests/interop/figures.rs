@@ -3,7 +3,6 @@
 //! `RUNS=n` sets how often each row's fault strikes our servers (Java's: a tenth of it, at least three times),
 //! `ROW=name` measures one row.
 
-use crate::java_brokers::create_topic_everywhere;
 use crate::nobody_notices::{Fault, QUEUES, cluster};
 use baton_tests::application::{Application, Period, stored};
 use baton_tests::java::{self, JAVA_KEYS, Java};
@@ -141,7 +140,7 @@ impl Row {
     fn measure(&self, java: &Java, runs: usize) -> Vec<String> {
         let mut cluster = self.start(java);
         for topic in self.producers {
-            create_topic_everywhere(&cluster, topic, QUEUES);
+            cluster.create_topic_everywhere(topic, QUEUES);
         }
         let nameservers = cluster.nameserver_list();
         let mut producers = Application::produces(java, &nameservers, self.rate, self.producers);

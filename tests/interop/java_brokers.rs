@@ -2,22 +2,13 @@
 //! only.
 
 use baton_tests::java::{JAVA_KEYS, JAVA_PATIENCE, Java};
-use baton_tests::{Cluster, ClusterSpec, Load, PATIENCE, SECOND, one_at_a_time, queries, wait_until};
+use baton_tests::{Cluster, ClusterSpec, Load, SECOND, one_at_a_time};
 use std::collections::BTreeMap;
 
 /// A spec whose brokers may be Java's.
 pub fn spec(brokers: usize) -> ClusterSpec {
     let spec = ClusterSpec { brokers, ..ClusterSpec::default() };
     JAVA_KEYS.iter().fold(spec, |spec, key| spec.broker_key(key))
-}
-
-/// The topic on every running replica: Java's slaves fetch it every 10 s, and lose it when promoted before that.
-#[track_caller]
-pub fn create_topic_everywhere(cluster: &Cluster, topic: &str, queues: i32) {
-    cluster.create_topic(topic, queues);
-    wait_until("every replica has the topic", PATIENCE, || {
-        cluster.brokers.iter().filter(|it| it.runs()).all(|it| queries::knows_topic(&it.address, topic))
-    });
 }
 
 fn java_set(java: &Java) -> Cluster {
@@ -38,7 +29,7 @@ fn a_java_set_grows_shrinks_and_outlives_its_master_and_our_leader() {
     let Some(java) = Java::find() else { return };
     let mut cluster = java_set(&java);
     let ids_at_first = ids(&cluster);
-    create_topic_everywhere(&cluster, "orders", 3);
+    cluster.create_topic_everywhere("orders", 3);
     let load = Load::start(cluster.nameserver(), "orders", 3);
     load.wait_progress(50);
 
@@ -75,7 +66,7 @@ fn a_java_set_lives_through_a_rolling_restart_of_our_controllers() {
     let Some(java) = Java::find() else { return };
     let mut cluster = java_set(&java);
     let before = cluster.wait_whole();
-    create_topic_everywhere(&cluster, "orders", 2);
+    cluster.create_topic_everywhere("orders", 2);
     let load = Load::start(cluster.nameserver(), "orders", 2);
     for controller in 0..3 {
         cluster.controllers[controller].stop();

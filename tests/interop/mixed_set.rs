@@ -1,6 +1,6 @@
 //! One broker set, some replicas ours and some Java's: what a set is while it is being replaced one by one.
 
-use crate::java_brokers::{create_topic_everywhere, spec};
+use crate::java_brokers::spec;
 use baton_tests::java::Java;
 use baton_tests::{Cluster, Load, one_at_a_time};
 
@@ -40,7 +40,7 @@ fn switched_both_ways(java: &Java, bytes: i64) {
     let first = cluster.wait_whole();
     assert_eq!(first.master_address, cluster.brokers[0].address);
     let topics = ["orders-0", "orders-1", "orders-2"];
-    topics.iter().for_each(|it| create_topic_everywhere(&cluster, it, 3));
+    topics.iter().for_each(|it| cluster.create_topic_everywhere(it, 3));
     let mut histories = Vec::new();
 
     for (topic, next) in [("orders-0", 2), ("orders-1", 0)] {

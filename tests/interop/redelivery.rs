@@ -136,7 +136,7 @@ fn masters_of_both_kinds_deliver_what_the_other_has_not() {
     assert_eq!(cluster.wait_master(), 0, "ours is there first");
     cluster.brokers[JAVA].start();
     cluster.wait_whole();
-    java_brokers::create_topic_everywhere(&cluster, "orders", 1);
+    cluster.create_topic_everywhere("orders", 1);
     let mut wanted = Vec::new();
     for (master, slave) in [(0, JAVA), (JAVA, 0)] {
         let (quick, slow) = (format!("{master}, quick"), format!("{master}, slow"));

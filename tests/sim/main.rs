@@ -46,6 +46,18 @@ fn number(key: &str) -> Option<u64> {
     std::env::var(key).ok()?.parse().ok()
 }
 
+/// The planted bugs that are asked for, by their names in mutants.rs and storage/flaws.rs. `None`: all.
+fn asked_for() -> Option<Vec<String>> {
+    let names = std::env::var("BATON_SIM_MUTANT").ok().filter(|it| !it.is_empty())?;
+    let is_flaw = |name: &str| storage::FLAWS.iter().any(|it| format!("{:?}", it.0) == name);
+    let known = |name: &str| {
+        // A misspelt one must not be a hunt for nothing, which finds everything.
+        assert!(mutants::named(name).is_some() || is_flaw(name), "BATON_SIM_MUTANT: no planted bug is called `{name}`");
+        name.to_owned()
+    };
+    Some(names.split(',').map(known).collect())
+}
+
 /// A schedule with more acts than a person reads at once is shrunk before it is told.
 const READABLE: usize = 8;
 
@@ -169,9 +181,9 @@ fn planted_bugs_are_found() {
     let wanted = number("BATON_SIM_MUTANT_SEEDS");
     let (most, first) = (wanted.unwrap_or(MUTANT_SEEDS), number("BATON_SIM_SEED").unwrap_or(1));
     let hunt = Hunt { first, most, clean: Mutex::default() };
-    let only = std::env::var("BATON_SIM_MUTANT").ok();
-    let is_wanted = |name: String| only.as_ref().is_none_or(|only| only.split(',').any(|it| it == name));
-    let of_cluster = mutants::ALL.iter().filter(|it| wanted.is_some() || it.soon);
+    let only = asked_for();
+    let is_wanted = |name: String| only.as_ref().is_none_or(|only| only.contains(&name));
+    let of_cluster = mutants::ALL.iter().filter(|it| wanted.is_some() || only.is_some() || it.soon);
     let of_cluster: Vec<&Planted> = of_cluster.filter(|it| is_wanted(format!("{:?}", it.mutant))).collect();
     let of_store: Vec<_> = storage::FLAWS.iter().filter(|it| is_wanted(format!("{:?}", it.0))).collect();
     let mut rows = all(0..of_cluster.len() as u64, |at| {
@@ -183,6 +195,7 @@ fn planted_bugs_are_found() {
         let (flaw, from, what) = *of_store[at as usize];
         Row { from, what, found: storage::hunt(flaw, first, 10 * most) }
     }));
+    assert!(!rows.is_empty(), "no bug was planted: {only:?}");
     let mut table = format!("{:<15} {:<72} {:>6}  by\n", "from", "planted bug", "seeds");
     rows.iter().for_each(|it| table += &it.text());
     table += &format!("{} of {} planted bugs found\n", rows.iter().filter(|it| it.found.is_some()).count(), rows.len());
@@ -218,10 +231,10 @@ fn test_one_schedule() {
     let given = std::env::var("BATON_SIM_SCHEDULE").unwrap_or("seed 1".to_owned());
     let text = std::fs::read_to_string(&given).unwrap_or(given);
     let schedule: Schedule = text.parse().unwrap_or_else(|e| panic!("BATON_SIM_SCHEDULE: {e}"));
-    let mutant = std::env::var("BATON_SIM_MUTANT")
-        .ok()
-        .filter(|it| !it.is_empty())
-        .map(|it| mutants::named(&it).unwrap_or_else(|| panic!("BATON_SIM_MUTANT: no planted bug is called {it}")));
+    let mutant = asked_for().map(|it| {
+        let mutant = if let [one] = &it[..] { mutants::named(one) } else { None };
+        mutant.unwrap_or_else(|| panic!("BATON_SIM_MUTANT: a schedule takes one bug of the cluster, not {it:?}"))
+    });
     let report = play(&schedule, mutant, Telling::Story);
     println!("{}\n{schedule}\n{} messages acknowledged", report.story.join("\n"), report.acknowledged);
     assert!(report.violation.is_none(), "{}", story(&schedule, mutant).unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use crate::java::Java;
 use crate::process::Process;
-use crate::queries;
+use crate::{holds_within, queries};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -82,12 +82,15 @@ impl Application {
 
     /// Whether every mode has done `count` since the start when patience ends.
     pub fn reaches(&mut self, count: u64) -> bool {
-        let deadline = std::time::Instant::now() + JAVA_PATIENCE;
-        while self.totals.values().any(|it| *it < count) && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(200));
-            self.mark();
-        }
-        self.totals.values().all(|it| *it >= count)
+        let done = |totals: &BTreeMap<_, u64>| totals.values().all(|it| *it >= count);
+        holds_within(JAVA_PATIENCE, || {
+            if !done(&self.totals) {
+                // Each mark is a line that is read again for the next one: not too many.
+                std::thread::sleep(Duration::from_millis(200));
+                self.mark();
+            }
+            done(&self.totals)
+        })
     }
 
     /// Waits until every mode gets on without a failure, and answers what it went through until then.
@@ -99,22 +102,18 @@ impl Application {
 
     /// What each mode went through until all got on without a failure, or, as an error, until patience ended.
     pub fn undisturbed(&mut self) -> Result<BTreeMap<String, Period>, BTreeMap<String, Period>> {
-        let deadline = std::time::Instant::now() + JAVA_PATIENCE;
         let mut whole: BTreeMap<String, Period> = BTreeMap::new();
-        loop {
+        let undisturbed = holds_within(JAVA_PATIENCE, || {
+            // The period that has to be without a failure.
             std::thread::sleep(Duration::from_millis(500));
             let period = self.mark();
             let undisturbed = period.values().all(|it| it.done > 0 && it.failed == 0);
             for (mode, period) in period {
                 whole.entry(mode).or_default().add(period);
             }
-            if undisturbed {
-                return Ok(whole);
-            }
-            if std::time::Instant::now() >= deadline {
-                return Err(whole);
-            }
-        }
+            undisturbed
+        });
+        if undisturbed { Ok(whole) } else { Err(whole) }
     }
 
     /// Ends the application: the numbers that each mode had acknowledged, or has received.

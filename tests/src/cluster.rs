@@ -3,6 +3,7 @@
 mod configuration;
 mod node;
 mod ports;
+mod settings;
 
 use crate::netns::Network;
 use crate::process::tail;
@@ -273,28 +274,18 @@ impl Cluster {
         self.wait_whole()
     }
 
-    /// Creates a topic on the master and waits until the nameservers know it.
-    #[track_caller]
-    pub fn create_topic(&self, topic: &str, queues: i32) {
-        let master = self.wait_master();
-        let answer = wait_for("the master answers a topic's creation", PATIENCE, || {
-            queries::create_topic(&self.brokers[master].address, topic, queues).ok().filter(|it| it.code == queries::OK)
-        });
-        assert_eq!(answer.code, queries::OK);
-        for nameserver in &self.nameserver_addresses {
-            wait_for("a nameserver routes the topic", PATIENCE, || {
-                queries::master_address(nameserver, topic, BROKER_SET).filter(|it| *it == self.brokers[master].address)
-            });
-        }
+    /// Each running broker's epoch history, if it answers.
+    pub fn epochs_or_silence(&self) -> Vec<(&str, Option<Epochs>)> {
+        let running = self.brokers.iter().filter(|it| it.runs());
+        running.map(|it| (&*it.name, queries::epochs(&it.address))).collect()
     }
 
     /// Epoch histories of all running brokers, once all logs have the same end. Only without load.
     #[track_caller]
     pub fn wait_equal_logs(&self) -> Vec<Epochs> {
         wait_for("all replicas have the same log end", PATIENCE, || {
-            let running = self.brokers.iter().filter(|it| it.runs());
-            let all: Vec<_> = running.map(|it| queries::epochs(&it.address)).collect::<Option<_>>()?;
-            all.iter().all(|it| it.max_offset == all[0].max_offset).then_some(all)
+            let all: Vec<_> = self.epochs_or_silence().into_iter().map(|it| it.1).collect::<Option<_>>()?;
+            all.iter().all(|it: &Epochs| it.max_offset == all[0].max_offset).then_some(all)
         })
     }
 }

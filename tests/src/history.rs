@@ -9,8 +9,8 @@ mod contents;
 
 use crate::{PATIENCE, holds_within};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use contents::Contents;
@@ -31,6 +31,14 @@ struct Track {
     longest_gap: Duration,
     /// Sum of all gaps that a person would notice.
     stood_still: Duration,
+}
+
+impl Track {
+    fn gap(&mut self, from: Option<Instant>, to: Instant) {
+        let gap = from.map_or(Duration::ZERO, |it| to - it);
+        self.longest_gap = self.longest_gap.max(gap);
+        self.stood_still += if gap >= NOTICED { gap } else { Duration::ZERO };
+    }
 }
 
 /// Shared by the producers of one topic.
@@ -84,15 +92,27 @@ impl History {
     pub fn acknowledged(&self, producer: usize, sequence: u64) {
         let now = Instant::now();
         let mut track = self.track(producer);
-        assert_eq!(track.acknowledged + 1, sequence, "producer {producer} must wait for each acknowledgement");
-        track.acknowledged = sequence;
-        if let Some(last) = track.last_acknowledgement.replace(now) {
-            let gap = now - last;
-            track.longest_gap = track.longest_gap.max(gap);
-            track.stood_still += if gap >= NOTICED { gap } else { Duration::ZERO };
+        let last = track.acknowledged;
+        if last + 1 != sequence {
+            // Not with the lock in hand: what others have to judge must stay readable.
+            drop(track);
+            panic!("producer {producer} must wait for each acknowledgement: {sequence} after {last}");
         }
+        track.acknowledged = sequence;
+        let last = track.last_acknowledgement.replace(now);
+        track.gap(last, now);
         drop(track);
         std::thread::sleep(Duration::from_micros(self.rest_us.load(Relaxed)));
+    }
+
+    /// The producers are told to stop: how long they have had no acknowledgement until now is a gap like any other.
+    pub fn close(&self) {
+        let now = Instant::now();
+        for producer in 0..self.producers() {
+            let mut track = self.track(producer);
+            let last = track.last_acknowledgement.take();
+            track.gap(last, now);
+        }
     }
 
     /// From now on each producer rests so long after each acknowledgement: a long run is not to fill the disk.
@@ -138,8 +158,9 @@ impl History {
         (0..self.producers()).map(|it| self.track(it).longest_gap).max().unwrap_or_default()
     }
 
-    fn track(&self, producer: usize) -> std::sync::MutexGuard<'_, Track> {
-        self.tracks[producer].lock().expect("a producer has failed")
+    fn track(&self, producer: usize) -> MutexGuard<'_, Track> {
+        // A producer that fails says so itself, and what it was told before is judged like everybody else's.
+        self.tracks[producer].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads every queue from its beginning; panics with all that is wrong. Call when the producers have stopped.

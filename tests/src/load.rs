@@ -78,6 +78,7 @@ impl Load {
     }
 
     fn end(&mut self) {
+        self.history.close();
         self.stop.store(true, Relaxed);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() && !std::thread::panicking() {
@@ -137,7 +138,9 @@ fn produce_with_our_client(id: usize, history: &History, stop: &AtomicBool, fail
             let message = Message::new(history.topic.as_str(), body(id, sequence, BODY_SIZE));
             history.sending(id, sequence);
             let outcome = producer.send_to(&message, &queue).await;
-            if let Ok(SendResult { attempts, .. }) | Err(SendError::Deadline { attempts, .. }) = &outcome {
+            if let Ok(SendResult { attempts, .. })
+            | Err(SendError::Deadline { attempts, .. } | SendError::Refused { attempts, .. }) = &outcome
+            {
                 history.repeated(id, sequence, attempts.saturating_sub(1));
             }
             match outcome {

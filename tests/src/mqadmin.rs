@@ -1,15 +1,24 @@
-//! Our `mqadmin` as a person at a cluster's controllers runs it.
+//! Our `mqadmin` as a person at a cluster runs it.
 
 use crate::Cluster;
 use crate::process::binary;
+use std::path::Path;
 use std::process::{Command, Output};
 
 impl Cluster {
-    /// Whatever comes of it.
+    /// Asks the controllers, whatever comes of it.
     pub fn mqadmin(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(binary("mqadmin"));
-        command.args(arguments).args(["-a", &self.controller_list()]);
-        command.env_remove("ROCKETMQ_HOME").output().expect("mqadmin runs")
+        run(arguments, ["-a", &self.controller_list()], None)
+    }
+
+    /// The same with `conf/tools.yml` of `home`.
+    pub fn mqadmin_at_home(&self, home: &Path, arguments: &[&str]) -> Output {
+        run(arguments, ["-a", &self.controller_list()], Some(home))
+    }
+
+    /// Asks the nameserver, whatever comes of it.
+    pub fn mqadmin_by_nameserver(&self, arguments: &[&str]) -> Output {
+        run(arguments, ["-n", self.nameserver()], None)
     }
 
     /// What it says when it succeeds, as it must.
@@ -20,4 +29,11 @@ impl Cluster {
         assert!(output.status.success(), "mqadmin {arguments:?}: {said}{failed}");
         said.into_owned()
     }
+}
+
+fn run(arguments: &[&str], at: [&str; 2], home: Option<&Path>) -> Output {
+    let mut command = Command::new(binary("mqadmin"));
+    // What the machine's user has set must not reach it.
+    command.args(arguments).args(at).env_remove("NAMESRV_ADDR").env_remove("ROCKETMQ_HOME");
+    command.envs(home.map(|it| ("ROCKETMQ_HOME", it))).output().expect("mqadmin runs")
 }

@@ -1,5 +1,6 @@
 //! One child process: started in a group of its own, its output in a file, never outliving the test.
 
+use crate::{ask_within, wait_until};
 use rustix::process::{Pid, Signal};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where the binaries under test are: beside the folder of the running test executable (`target/<profile>/`).
 pub fn binary(name: &str) -> PathBuf {
@@ -74,29 +75,24 @@ impl Process {
 
     /// What this run has written so far.
     pub fn output(&self) -> String {
-        let mut text = Vec::new();
-        if let Ok(mut file) = File::open(&self.log) {
-            let _ = file.seek(SeekFrom::Start(self.log_start)).and_then(|_| file.read_to_end(&mut text));
-        }
-        String::from_utf8_lossy(&text).into_owned()
+        written(&self.log, self.log_start)
     }
 
     /// Waits for `text` in the output; panics with the output when the process ends or time runs out first.
     #[track_caller]
     pub fn wait_for_output(&mut self, text: &str, within: Duration) {
-        let deadline = Instant::now() + within;
-        loop {
+        let outcome = ask_within(within, || {
+            // In this order: what it said before it ended must not be missed.
             let ended = self.has_ended();
-            let output = self.output();
-            if output.contains(text) {
-                return;
-            }
-            if let Some(status) = ended {
-                panic!("{} ended ({status}) before it said `{text}`:\n{output}", self.name);
-            }
-            assert!(Instant::now() < deadline, "{} has not said `{text}` within {within:?}:\n{output}", self.name);
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            let said = self.output().contains(text);
+            (said || ended.is_some()).then_some((said, ended))
+        });
+        let why = match outcome {
+            Some((true, _)) => return,
+            Some((false, ended)) => format!("ended ({ended:?}) before it said `{text}`"),
+            None => format!("has not said `{text}` within {within:?}"),
+        };
+        panic!("{} {why}:\n{}", self.name, self.output());
     }
 
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
@@ -108,14 +104,10 @@ impl Process {
 
     #[track_caller]
     pub fn wait_for_end(&mut self, within: Duration) -> ExitStatus {
-        let deadline = Instant::now() + within;
-        loop {
-            if let Some(status) = self.has_ended() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "{} has not ended within {within:?}:\n{}", self.name, self.output());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let Some(status) = ask_within(within, || self.has_ended()) else {
+            panic!("{} has not ended within {within:?}:\n{}", self.name, self.output());
+        };
+        status
     }
 
     /// SIGKILL; returns once the kernel has taken the process down and closed its sockets.
@@ -132,7 +124,7 @@ impl Process {
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
         let tasks = format!("/proc/{}/task", self.child.id());
-        crate::wait_until("all threads have stopped", Duration::from_secs(10), || {
+        wait_until("all threads have stopped", Duration::from_secs(10), || {
             std::fs::read_dir(&tasks).is_ok_and(|it| it.flatten().all(|task| is_stopped(&task.path())))
         });
     }
@@ -159,6 +151,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What stands in a log from there on. Nothing, where there is none.
+pub fn written(log: &Path, from: u64) -> String {
+    let mut text = Vec::new();
+    if let Ok(mut file) = File::open(log) {
+        let _ = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut text));
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The last `lines` lines of `text`.

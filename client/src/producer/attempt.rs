@@ -92,6 +92,7 @@ impl Answer {
         let header: SendMessageResponse = self.command.header().map_err(|e| SendError::Refused {
             topic: topic.to_owned(),
             address: address.clone(),
+            attempts,
             code: self.command.code,
             remark: format!("stored, but the answer cannot be read: {e}"),
         })?;

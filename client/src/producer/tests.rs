@@ -188,6 +188,20 @@ async fn what_no_retry_cures_is_an_error_at_once() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_unknown_outcomes_counts_them() {
+    let broker = Broker::start(Behaviour::Close).await;
+    let (_namesrv, producer) = with_master(&broker).await;
+    let refuse = async {
+        eventually("it was tried", || !broker.received().is_empty()).await;
+        broker.behave(Behaviour::Code(response::MESSAGE_ILLEGAL));
+    };
+    let (message, queue) = (message(), queue("a"));
+    let (outcome, ()) = tokio::join!(producer.send_to(&message, &queue), refuse);
+    let made = broker.received().len() as u32;
+    assert!(made >= 2 && matches!(outcome, Err(SendError::Refused { attempts, .. }) if attempts == made), "{made}");
+}
+
+#[tokio::test]
 async fn the_deadline_holds_and_says_what_is_known() {
     let broker = Broker::start(Behaviour::Hang).await;
     let namesrv = Namesrv::start().await;

@@ -1,8 +1,8 @@
 //! Java's own clients, every setting at its default, that live through all of it beside ours.
 
+use baton_tests::Cluster;
 use baton_tests::application::{Application, stored};
 use baton_tests::java::Java;
-use baton_tests::{Cluster, PATIENCE, queries, wait_until};
 
 pub const PRODUCERS: [&str; 3] = ["sync", "ordered", "async"];
 const CONSUMERS: [&str; 3] = ["push", "orderly", "lite"];
@@ -23,10 +23,7 @@ impl Applications {
     #[track_caller]
     pub fn start(java: Java, cluster: &Cluster) -> Applications {
         for topic in PRODUCERS {
-            cluster.create_topic(topic, QUEUES);
-            wait_until("every replica has the topic", PATIENCE, || {
-                cluster.brokers.iter().all(|it| queries::knows_topic(&it.address, topic))
-            });
+            cluster.create_topic_everywhere(topic, QUEUES);
         }
         let nameservers = cluster.nameserver_list();
         let mut producers = Application::produces(&java, &nameservers, RATE, &PRODUCERS);

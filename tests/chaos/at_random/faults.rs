@@ -4,7 +4,8 @@ use super::Chaos;
 use super::servers::Servers;
 use baton_tests::cluster::{BROKER_SET, CLUSTER_NAME, Node};
 use baton_tests::interposed::Disk;
-use baton_tests::{holds_within, queries};
+use baton_tests::{holds_within, loudly, queries};
+use rand_xoshiro::rand_core::RngCore;
 use std::collections::BTreeSet;
 use std::slice::from_ref;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub struct Fault {
     pub only_ours: bool,
 }
 
-/// Names of processes by what they are at the moment a fault strikes. Whoever another fault has struck is left alone.
+/// Names of processes by what they are at the moment a fault strikes.
 pub struct Roles {
     master: String,
     slave: String,
@@ -118,10 +119,9 @@ impl Chaos {
     pub fn roles(&mut self) -> Roles {
         let names = |of: &[Node]| of.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
         let (brokers, controllers) = (names(&self.cluster.brokers), names(&self.cluster.controllers));
-        let master = self.cluster.master().unwrap_or_else(|| self.below(brokers.len()));
-        let leader = self.cluster.leader().unwrap_or_else(|| self.below(controllers.len()));
-        let slave = (master + 1 + self.below(brokers.len() - 1)) % brokers.len();
-        let follower = (leader + 1 + self.below(controllers.len() - 1)) % controllers.len();
+        let (master, leader) = (self.cluster.master(), self.cluster.leader());
+        let (master, slave) = two_of(brokers.len(), master, self.random.next_u64());
+        let (leader, follower) = two_of(controllers.len(), leader, self.random.next_u64());
         Roles {
             master: brokers[master].clone(),
             slave: brokers[slave].clone(),
@@ -132,7 +132,7 @@ impl Chaos {
         }
     }
 
-    /// False if another fault has struck it already.
+    /// False if another fault has struck it already: this one leaves it alone.
     fn takes(&mut self, name: &str) -> bool {
         self.struck.insert(name.to_owned())
     }
@@ -165,33 +165,41 @@ impl Chaos {
         let status = self.node(name).stop();
         // A JVM says that it was a signal.
         if !status.success() && self.servers == Servers::Ours {
-            self.wrong.push(format!("{name} after SIGTERM: {status}"));
+            self.complain(&format!("{name} after SIGTERM: {status}"));
         }
     }
 
     /// As a person does it: SIGTERM, start, and the next one when this one is back in its place. One that does not come
-    /// back, because something else is broken, keeps the rest from being restarted.
+    /// back, because something else is broken, keeps the rest from being restarted. Only a whole turn counts as one.
     fn restart_in_turn(&mut self, names: &[String]) {
+        let mut back = Vec::new();
         for name in names {
             if self.takes(name) {
                 self.terminate(name);
                 self.node(name).launch();
                 self.struck.remove(name);
                 if !holds_within(self.servers.back_within(), || self.is_back(name)) {
-                    return;
+                    break;
                 }
+                back.push(name);
             }
+        }
+        if back.len() < names.len() {
+            loudly(&format!("{}: not the whole turn, only {back:?} were restarted and are back", self.moment()));
+            self.uncount();
         }
     }
 
-    /// Started, and a member of its set, or of a group that has a leader.
+    /// Started, and a member of its set that has what its master has, or of a group that has a leader.
     fn is_back(&self, name: &str) -> bool {
         let is_it = |node: &&Node| node.name == name && node.has_booted();
         if let Some(broker) = self.cluster.brokers.iter().find(is_it) {
-            return self
-                .cluster
-                .replicas()
-                .is_some_and(|set| set.in_sync.iter().any(|id| set.addresses.get(id) == Some(&broker.address)));
+            let Some(set) = self.cluster.replicas() else { return false };
+            let is_member = set.in_sync.iter().any(|id| set.addresses.get(id) == Some(&broker.address));
+            // One that was away for a moment has never left the set, and yet may have to copy what came meanwhile. The
+            // master is asked first: under load its log is longer at every moment.
+            let ends = [&set.master_address, &broker.address].map(|it| queries::epochs(it).map(|it| it.max_offset));
+            return is_member && matches!(ends, [Some(of_master), Some(own)] if own >= of_master);
         }
         let controller = self.cluster.controllers.iter().find(is_it);
         controller.is_some_and(|it| queries::leader_according_to(&it.address).is_some())
@@ -241,7 +249,7 @@ impl Chaos {
     fn order(&mut self, arguments: &str) {
         let status = self.cluster.mqadmin(&arguments.split(' ').collect::<Vec<_>>()).status;
         if !matches!(status.code(), Some(0 | 1)) {
-            self.wrong.push(format!("mqadmin {arguments}: {status}"));
+            self.complain(&format!("mqadmin {arguments}: {status}"));
         }
     }
 
@@ -252,8 +260,25 @@ impl Chaos {
     }
 }
 
+/// The one that leads, if any does, and one of the others. One draw decides, whoever leads and whether anyone does: how
+/// much is drawn must not depend on what the cluster happens to do, or the same seed would not strike with the same
+/// faults again.
+fn two_of(count: usize, leads: Option<usize>, drawn: u64) -> (usize, usize) {
+    let one = leads.unwrap_or((drawn >> 32) as usize % count);
+    (one, (one + 1 + (drawn % (count as u64 - 1)) as usize) % count)
+}
+
 #[test]
 fn every_fault_has_a_name_of_its_own() {
     let names: BTreeSet<_> = FAULTS.iter().map(|it| it.name).collect();
     assert_eq!(names.len(), FAULTS.len());
+}
+
+#[test]
+fn whoever_leads_the_other_is_another() {
+    for leads in [None, Some(0), Some(2)] {
+        let drawn: BTreeSet<_> = (0..12).map(|it| two_of(3, leads, it << 32 | it)).collect();
+        assert!(drawn.iter().all(|(one, other)| one != other && leads.is_none_or(|it| it == *one)), "{drawn:?}");
+        assert_eq!(drawn.len(), if leads.is_some() { 2 } else { 6 }, "each of them is drawn: {drawn:?}");
+    }
 }

@@ -5,7 +5,7 @@ use super::errors::unannounced;
 use super::faults::FAULTS;
 use super::servers::Servers;
 use baton_tests::history::{Account, History};
-use baton_tests::{Load, PATIENCE, logs, loudly, wait_until};
+use baton_tests::{Load, loudly};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ impl Chaos {
     /// Every message, every byte, every line of every log. Fails with every complaint.
     pub fn judge(mut self, seed: u64, took: Duration) {
         // After a round that did not come to its end.
+        self.round = None;
         self.attempt(Chaos::end_faults);
         self.attempt(Chaos::becomes_whole);
         let histories = self.stop_loads();
@@ -82,12 +83,8 @@ impl Chaos {
 
     /// Nobody sends any more: all replicas have the same bytes, and the same history of epochs.
     fn judge_logs(&mut self) {
-        let end = self.cluster.wait_equal_logs()[0].max_offset;
-        self.wrong.extend(logs::difference(&self.cluster.brokers, end));
-        wait_until("one history of epochs on all replicas", PATIENCE, || {
-            let all = self.cluster.wait_equal_logs();
-            all.iter().all(|it| it.entries == all[0].entries)
-        });
+        let differences = self.cluster.log_differences();
+        self.wrong.extend(differences);
     }
 
     /// Errors that nobody announced, and processes that have ended though nobody stopped them.

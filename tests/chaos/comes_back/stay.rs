@@ -63,6 +63,7 @@ impl Stay {
     }
 
     fn end(&mut self) {
+        self.history.close();
         self.stop.store(true, Relaxed);
         for thread in self.threads.drain(..) {
             assert!(thread.join().is_ok() || std::thread::panicking(), "a client has failed");

@@ -3,7 +3,8 @@
 use crate::PATIENCE;
 use crate::interposed::Interposed;
 use crate::netns::Network;
-use crate::process::{Process, binary};
+use crate::process::{Process, binary, written};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
@@ -20,6 +21,10 @@ pub struct Node {
     arguments: Vec<&'static str>,
     boot_line: &'static str,
     process: Option<Process>,
+    /// Where in the log the last run begins.
+    log_start: u64,
+    /// The last run has said that it serves: what it says later need not be read again for that.
+    booted: Cell<bool>,
     interposed: Option<Interposed>,
     /// It runs on the host of its own name there.
     pub(super) network: Option<Arc<Network>>,
@@ -45,6 +50,8 @@ impl Node {
             arguments: Vec::new(),
             boot_line,
             process: None,
+            log_start: 0,
+            booted: Cell::new(false),
             interposed: None,
             network: None,
         }
@@ -101,6 +108,8 @@ impl Node {
         if let Some(interposed) = &self.interposed {
             interposed.preload_into(&mut command);
         }
+        self.log_start = self.log_length();
+        self.booted.set(false);
         self.process = Some(Process::start(&self.name, command, &self.log()));
     }
 
@@ -129,9 +138,12 @@ impl Node {
         self.process().wait_for_output(boot_line, PATIENCE);
     }
 
-    /// It has said that it serves.
+    /// The last run has said that it serves.
     pub fn has_booted(&self) -> bool {
-        self.output().contains(self.boot_line)
+        if !self.booted.get() {
+            self.booted.set(self.output().contains(self.boot_line));
+        }
+        self.booted.get()
     }
 
     #[track_caller]
@@ -175,9 +187,9 @@ impl Node {
         status
     }
 
-    /// What the last run has written.
+    /// What the last run has written, also when it has ended.
     pub fn output(&self) -> String {
-        self.process.as_ref().map(Process::output).unwrap_or_default()
+        written(&self.log(), self.log_start)
     }
 
     pub fn store(&self) -> PathBuf {
@@ -186,5 +198,36 @@ impl Node {
 
     pub fn commit_log(&self) -> PathBuf {
         self.store().join("commitlog")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shell says `text` in place of the program.
+    fn says(node: &mut Node, text: &'static str) {
+        node.run_with(move || {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("echo '{text}'; exec sleep 600"));
+            shell
+        });
+        node.launch();
+        node.process().wait_for_output(text, PATIENCE);
+    }
+
+    #[test]
+    fn what_the_last_run_has_written_is_there_when_it_has_ended() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut node = Node::new(root.path(), "one", "mqnamesrv", "127.0.0.1:1", "");
+        assert!(node.output().is_empty() && !node.has_booted());
+        says(&mut node, "The Name Server boot success.");
+        assert!(node.has_booted());
+        node.kill();
+        assert_eq!(node.output(), "The Name Server boot success.\n");
+        says(&mut node, "something else");
+        assert!(!node.has_booted());
+        node.kill();
+        assert_eq!(node.output(), "something else\n");
     }
 }

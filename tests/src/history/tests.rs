@@ -58,6 +58,28 @@ fn attempts_are_counted() {
 }
 
 #[test]
+fn a_producer_that_fails_leaves_everything_to_be_judged() {
+    let history = History::new("t", 1);
+    history.sending(0, 1);
+    history.acknowledged(0, 1);
+    let outcome = std::panic::catch_unwind(|| history.acknowledged(0, 3));
+    assert!(outcome.is_err(), "2 was not acknowledged yet");
+    assert_eq!((history.acknowledged_total(), history.stood_still()), (1, Duration::ZERO));
+}
+
+#[test]
+fn what_nobody_serves_any_more_is_a_gap_until_the_producers_stop() {
+    let history = History::new("t", 2);
+    history.acknowledged(0, 1);
+    history.track(0).last_acknowledgement = Instant::now().checked_sub(2 * NOTICED);
+    history.close();
+    let told = history.stood_still();
+    assert!(told >= 2 * NOTICED && history.longest_gap() == told, "{told:?}");
+    history.close();
+    assert_eq!(history.stood_still(), told, "they stop once");
+}
+
+#[test]
 fn what_stands_in_a_wrong_place_is_found() {
     let record = |queue_offset: i64, body: Vec<u8>| Record {
         queue_id: 0,
