@@ -13,7 +13,7 @@
 //!
 //! - What consumers have read (S3, S13, delivery): they go on from where RocketMQ's master has led them to.
 //! - Whose bytes are where, once somebody has kept other bytes than its master has because a history of RocketMQ's is
-//!   untrue: it drops an epoch that begins where the one before does, and begins its epoch anew after a restart, so that
+//!   untrue: it drops an epoch that begins where the one before does, and begins its epoch anew after a restart. Then
 //!   one epoch's bytes bear the name of another, and no comparison shows it (KIP-279). Ours know what such an epoch is
 //!   when its own master tells them (`JAVA_BEHIND_TRIES`); what later masters make of it they cannot.
 //!
