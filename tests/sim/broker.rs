@@ -101,6 +101,9 @@ impl Broker {
 
     /// The epoch that it is master of, as far as it knows.
     pub fn leads(&self) -> Option<Epoch> {
+        if let Some(it) = &self.java {
+            return it.leads();
+        }
         self.process.as_ref()?.leading.as_ref().map(|it| it.epoch)
     }
 

@@ -85,6 +85,13 @@ enum Claim {
         broker: usize,
         epoch: Epoch,
     },
+    /// A slave has compared its history with its master's, and cut its log.
+    Compared {
+        slave: usize,
+        master: usize,
+        /// Which a slave of RocketMQ's does not know.
+        epoch: Option<Epoch>,
+    },
     /// It begins an epoch that was planned.
     TakesOver {
         broker: usize,
@@ -214,6 +221,7 @@ impl Truth {
             }
         }
         self.acts(broker, epoch, "leads");
+        self.java_is_followed(epoch);
         if self.planned.contains(&epoch) {
             self.claims.push(Claim::TakesOver { broker, after: epoch - 1 });
         }
@@ -320,6 +328,12 @@ impl Truth {
         &brokers[self.replicas.clone()]
     }
 
+    /// Whether what this broker confirms is promised by a master of ours. A slave has promised the epoch of the master
+    /// that it believes.
+    fn is_promised(&self, broker: usize, master: Option<Epoch>) -> bool {
+        self.java.promises(master.unwrap_or(self.promised[broker]))
+    }
+
     /// After every step.
     pub fn judge(&mut self, brokers: &mut [Broker]) {
         if self.claims.is_empty() {
@@ -334,11 +348,12 @@ impl Truth {
         }
         for claim in std::mem::take(&mut self.claims) {
             match claim {
-                Claim::Confirms { broker, master, end } if self.strict => {
-                    self.judge_confirm(&brokers[broker], end);
+                Claim::Confirms { broker, master, end } if self.strict && self.is_promised(broker, master) => {
+                    self.judge_confirm(&brokers[broker], master, end);
                     self.judge_members(&brokers[broker], master);
                 }
                 Claim::Confirms { .. } => {}
+                Claim::Acknowledges { epoch, .. } if !self.java.promises(epoch) => {}
                 Claim::Acknowledges { broker, epoch, message, end } => {
                     self.judge_flush(brokers, broker, epoch, end);
                     self.judge_acknowledgement(brokers, broker, epoch, end);
@@ -350,7 +365,10 @@ impl Truth {
                     }
                 }
                 Claim::Died { id, boot_id } => self.judge_death(brokers, id, boot_id.as_deref()),
-                Claim::JavaLeads { broker, epoch } => self.judge_java(&brokers[broker], epoch),
+                Claim::JavaLeads { broker, epoch } => self.judge_java(brokers, broker, epoch),
+                Claim::Compared { slave, master, epoch } => {
+                    self.judge_comparison(&brokers[slave], &brokers[master], epoch);
+                }
                 Claim::TakesOver { broker, after } => self.judge_move(brokers, broker, after),
             }
         }

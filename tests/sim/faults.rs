@@ -310,6 +310,11 @@ impl Profile {
         }
     }
 
+    /// The last one is RocketMQ's, and others are as patient with it as by default.
+    pub fn quiet_and_mixed() -> Profile {
+        Profile { java: 2..3, ha_silence_ms: 20_000, ..Profile::quiet() }
+    }
+
     pub fn nodes(&self) -> usize {
         self.controllers + self.brokers() + self.sets * self.clients + self.consumers()
     }

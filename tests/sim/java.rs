@@ -1,18 +1,21 @@
 //! A broker as the others see RocketMQ 5's (`ReplicasManager` and the autoswitch HA): no lease, no boot id, polls every
 //! five seconds, an epoch that only its memory and its epoch file know. Its habits are those of the code that people
-//! run, quirks included. It is a slave, and counts in its set; once it leads, its run is over: see `checks/java.rs`.
+//! run, quirks included. What is judged once one of them has led: see `checks/java.rs`.
 
 mod epochs;
 mod link;
+mod master;
 mod slave;
 
-use crate::ctx::{Ctx, NodeId, Timer};
+use crate::ctx::{Ctx, NodeId, Point, Timer};
 use crate::disk::{Identity, StoreDisk};
 use crate::net::{ConnId, Incoming, Port};
-use crate::packet::{Packet, Reply, Request, Sent, SetId};
+use crate::packet::{Packet, Reply, Request, Sent, SetId, Sync};
 use controller::liveness::{Heartbeat, RaftLease};
 use ha::role::View;
 use link::{Link, Purpose};
+use master::Leading;
+use proto::ha::EpochEntry;
 use proto::{BrokerId, Epoch, Millis};
 use slave::Following;
 
@@ -54,9 +57,9 @@ impl Host<'_> {
         self.ctx.close(conn, self.node);
     }
 
-    fn refuse(&mut self, client: NodeId, message: u32) {
+    fn answer(&mut self, client: NodeId, message: u32, result: Sent) {
         if !self.ctx.burns() {
-            self.ctx.datagram(self.node, client, Packet::Sent { message, result: Sent::Refused });
+            self.ctx.datagram(self.node, client, Packet::Sent { message, result });
         }
     }
 }
@@ -73,8 +76,7 @@ enum Stage {
 enum Role {
     None,
     Slave(Following),
-    /// Here its story ends.
-    Master,
+    Master(Box<Leading>),
 }
 
 pub struct Process {
@@ -107,6 +109,14 @@ impl Process {
         }
     }
 
+    /// The epoch that it believes to be master of.
+    pub fn leads(&self) -> Option<Epoch> {
+        match &self.role {
+            Role::Master(it) => Some(it.epoch),
+            _ => None,
+        }
+    }
+
     /// The epoch at which bytes come in.
     pub fn copies_at(&self) -> Option<Epoch> {
         matches!(&self.role, Role::Slave(it) if it.copies()).then_some(self.epoch)
@@ -114,7 +124,10 @@ impl Process {
 
     pub fn on_incoming(&mut self, host: &mut Host<'_>, conn: ConnId, incoming: Incoming) {
         match incoming {
-            Incoming::Opened(Port::Ha) => host.close(conn),
+            Incoming::Opened(Port::Ha) => match &mut self.role {
+                Role::Master(it) => it.opened(host, conn),
+                _ => host.close(conn),
+            },
             Incoming::Opened(Port::Main) => {}
             Incoming::Connected => {
                 if !self.link.connected(host, conn)
@@ -134,11 +147,12 @@ impl Process {
             failed.into_iter().for_each(|it| self.failed(host, it));
             return;
         }
-        if let Role::Slave(it) = &mut self.role
-            && it.owns(conn)
-        {
-            it.drop_link(host);
+        match &mut self.role {
+            Role::Slave(it) if it.owns(conn) => it.drop_link(host),
+            Role::Master(it) => it.closed(conn),
+            _ => {}
         }
+        self.propose(host);
     }
 
     fn on_packet(&mut self, host: &mut Host<'_>, conn: ConnId, packet: Packet) {
@@ -149,16 +163,26 @@ impl Process {
                 }
             }
             (packet, Role::Slave(following)) if following.owns(conn) => following.on_packet(host, packet),
+            (Packet::SlaveHandshake(it), Role::Master(leading)) => leading.on_handshake(host, conn, &it),
+            (Packet::Ack(offset), Role::Master(leading)) => leading.on_ack(host, conn, offset),
+            // It knows no such request; the tables that our slaves get from it otherwise are not simulated.
+            (Packet::Sync(Sync::Ask { .. }), Role::Master(_)) => host.send(conn, Packet::Sync(Sync::Refused)),
             _ => {}
         }
+        self.propose(host);
     }
 
     pub fn on_datagram(&mut self, host: &mut Host<'_>, from: NodeId, packet: Packet) {
-        match packet {
-            Packet::Notify(view) if view.master.is_some() => self.change_role(host, *view),
-            Packet::Send(message) => host.refuse(from, message),
+        match (packet, &mut self.role) {
+            (Packet::Notify(view), _) if view.master.is_some() => self.change_role(host, *view),
+            (Packet::Send(message), Role::Master(it)) => it.on_send(host, from, message),
+            (Packet::Send(message), _) => host.answer(from, message, Sent::Refused),
+            (Packet::Pull { at }, Role::Master(it)) => it.on_pull(host, from, at),
+            (Packet::Commit { offset }, Role::Master(it)) => it.on_commit(offset),
+            (Packet::Query, Role::Master(it)) => it.on_query(host, from),
             _ => {}
         }
+        self.propose(host);
     }
 
     pub fn on_timer(&mut self, host: &mut Host<'_>) {
@@ -169,8 +193,21 @@ impl Process {
             self.failed(host, failed);
         }
         self.go_on(host);
-        if let Role::Slave(it) = &mut self.role {
-            it.tick(host);
+        match &mut self.role {
+            Role::None => {}
+            Role::Slave(it) => it.tick(host),
+            Role::Master(it) => it.tick(host),
+        }
+        self.propose(host);
+    }
+
+    fn propose(&mut self, host: &mut Host<'_>) {
+        let Role::Master(it) = &mut self.role else { return };
+        if self.link.awaits(Purpose::Alter) || !self.link.knows_leader() {
+            return;
+        }
+        if let Some(request) = it.proposal(host) {
+            self.link.ask_leader(host, Purpose::Alter, request);
         }
     }
 
@@ -251,7 +288,7 @@ impl Process {
             Purpose::ApplyId => host.disk.identity = Identity::Unknown,
             Purpose::Register => self.next_step = host.now() + host.ctx.rng.below(1_000),
             Purpose::Elect => self.next_step = host.now() + START_AGAIN_MS,
-            Purpose::Find | Purpose::NextId | Purpose::Poll => {}
+            Purpose::Find | Purpose::NextId | Purpose::Poll | Purpose::Alter => {}
         }
     }
 
@@ -282,14 +319,24 @@ impl Process {
             }
             (Purpose::Poll, Reply::View(view)) => self.on_polled(host, *view),
             (Purpose::Poll, Reply::Unregistered) => self.register(host),
+            (Purpose::Alter, Reply::Altered { set, epoch }) => {
+                if let Role::Master(it) = &mut self.role {
+                    it.adopt(host, set, epoch);
+                }
+            }
             (purpose, _) => self.failed(host, purpose),
         }
     }
 
     fn on_polled(&mut self, host: &mut Host<'_>, view: View) {
-        match view.epoch > self.epoch && view.master.is_none() {
-            true => drop(self.link.ask_leader(host, Purpose::Elect, Request::Elect { id: self.me })),
-            false => self.change_role(host, view),
+        match &mut self.role {
+            _ if view.epoch > self.epoch && view.master.is_none() => {
+                self.link.ask_leader(host, Purpose::Elect, Request::Elect { id: self.me });
+            }
+            Role::Master(it) if view.epoch == self.epoch => {
+                it.adopt(host, view.sync_state_set, view.sync_state_set_epoch);
+            }
+            _ => self.change_role(host, view),
         }
     }
 
@@ -297,13 +344,23 @@ impl Process {
 
     /// Greater epochs only, as far as this process remembers.
     fn change_role(&mut self, host: &mut Host<'_>, view: View) {
-        let Some(master) = view.master.filter(|_| view.epoch > self.epoch && self.me > 0) else { return };
-        self.epoch = view.epoch;
+        let new = |it: &ha::Master| (it.clone(), it.id == self.me);
+        let Some((master, mine)) = view.master.as_ref().filter(|_| view.epoch > self.epoch && self.me > 0).map(new)
+        else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.epoch, view.epoch);
         match &mut self.role {
-            _ if master.id == self.me => self.lead(host),
+            Role::Master(it) if mine => {
+                // Connections stay, and go on under the old epoch's name.
+                it.epoch = view.epoch;
+                it.adopt(host, view.sync_state_set, view.sync_state_set_epoch);
+                self.begin_epoch(host, Some(before));
+            }
+            _ if mine => self.lead(host, view),
             Role::Slave(it) if it.master.address == master.address => {}
             _ => {
-                self.drop_link(host);
+                self.drop_links(host);
                 host.say(format_args!("is a slave of {} at epoch {}, Java", master.address, view.epoch));
                 let found = host.ctx.rng.pick(&[50, 1_000, 5_000, 5_000, 20_000]);
                 let connect_at = host.now() + host.ctx.rng.below(found);
@@ -312,19 +369,32 @@ impl Process {
         }
     }
 
-    fn lead(&mut self, host: &mut Host<'_>) {
-        self.drop_link(host);
+    fn lead(&mut self, host: &mut Host<'_>, view: View) {
+        self.drop_links(host);
         let end = host.disk.whole_end();
         host.disk.truncate(end);
-        host.say(format_args!("is master of epoch {}, Java, from {end}", self.epoch));
-        self.role = Role::Master;
-        let (set, index) = (host.set, host.index);
-        host.ctx.truth(set).java_leads(index, self.epoch);
+        let leading = Leading::new(host, self.me, view);
+        leading.compute_confirm(host);
+        self.role = Role::Master(Box::new(leading));
+        self.begin_epoch(host, None);
+        host.ctx.reaches(Point::Epoch, host.node);
     }
 
-    fn drop_link(&mut self, host: &mut Host<'_>) {
-        if let Role::Slave(it) = &mut self.role {
-            it.drop_link(host);
+    /// `after`: of this very mastership, which slaves that are connected take it for.
+    fn begin_epoch(&mut self, host: &mut Host<'_>, after: Option<Epoch>) {
+        let (epoch, start) = (self.epoch, host.disk.end());
+        host.say(format_args!("is master of epoch {epoch}, Java, from {start}"));
+        let kept = epochs::without_epochs_from(&host.disk.epochs, epoch);
+        host.disk.epochs = epochs::append(&kept, EpochEntry { epoch, start });
+        let (set, index) = (host.set, host.index);
+        host.ctx.truth(set).java_leads(index, epoch, after);
+    }
+
+    fn drop_links(&mut self, host: &mut Host<'_>) {
+        match &mut self.role {
+            Role::None => {}
+            Role::Slave(it) => it.drop_link(host),
+            Role::Master(it) => it.end(host),
         }
         self.role = Role::None;
     }

@@ -104,7 +104,7 @@ fn no_seed_breaks_a_rule() {
     let (count, first) = (number("BATON_SIM_SEEDS").unwrap_or(SEEDS), number("BATON_SIM_SEED").unwrap_or(1));
     let began = Instant::now();
     let (mut acknowledged, mut elections, mut events, mut virtual_time, mut broken) = (0, 0, 0, 0, Vec::new());
-    let (mut stranded, mut mixed, mut handed_over) = (0, 0, 0);
+    let (mut stranded, mut mixed, mut java_led, mut diverged) = (0, 0, 0, 0);
     for (seed, it) in (first..).zip(all(first..first + count, watched)) {
         acknowledged += it.acknowledged;
         elections += it.elections;
@@ -112,7 +112,8 @@ fn no_seed_breaks_a_rule() {
         virtual_time += it.virtual_time;
         stranded += u64::from(it.stranded);
         mixed += u64::from(it.mixed);
-        handed_over += u64::from(it.handed_over);
+        java_led += u64::from(it.java_led);
+        diverged += u64::from(it.diverged);
         broken.extend(it.violation.map(|_| seed));
     }
     let took = began.elapsed().as_secs_f64();
@@ -120,7 +121,8 @@ fn no_seed_breaks_a_rule() {
     println!(
         "{count} seeds from {first}: {acknowledged} acknowledged messages, {elections} elections, {events} events, \
          {simulated:.0} s simulated in {took:.1} s, {:.2} years in an hour; {stranded} lost a last disk; {mixed} \
-         had RocketMQ's brokers, {handed_over} until one of them led; {} seeds broke a rule",
+         had RocketMQ's brokers, one of which led in {java_led} and had logs differ in {diverged}; {} seeds broke \
+         a rule",
         simulated / took / HOURS_OF_A_YEAR,
         broken.len()
     );
@@ -216,6 +218,8 @@ fn the_same_seed_is_the_same_run() {
         first(&|it| it.copies > 0),
         first(&|it| it.sets > 1),
         first(&|it| it.faults_until > 1_000_000_000),
+        // One of RocketMQ's brokers leads in it.
+        27,
     ];
     for seed in (1..=3).chain(kinds) {
         let (one, two) = (run(seed, None, Telling::Nothing), run(seed, None, Telling::Story));

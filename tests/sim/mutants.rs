@@ -48,6 +48,11 @@ pub enum Mutant {
     ShowsUnconfirmed,
     GivesUpTooSoon,
     TakesJavaSlavesForWhole,
+    SkipsCutsUnderJava,
+    BelievesJavaLabels,
+    TakesJavaForBaton,
+    AwaitsBytesUnderJava,
+    PromisesNothingToJava,
 }
 
 pub struct Planted {
@@ -115,9 +120,23 @@ pub const ALL: &[Planted] = &[
     soon(Mutant::GivesUpTooSoon, "S6, rmq#4800", "a controller waits for half of a master's timeout"),
     soon(Mutant::ShowsUnconfirmed, "S3, rmq#6618", "consumers are shown what is not confirmed"),
     late(Mutant::TakesJavaSlavesForWhole, "S3", "a slave of RocketMQ's has everything as soon as it connects"),
+    late(Mutant::PromisesNothingToJava, "S2", "a slave does not keep its promise to a master of RocketMQ's on disk"),
+];
+
+/// Bugs of slaves under a master of RocketMQ's that seeds rarely come to; they are seen where they are told
+/// (`scenarios.rs`).
+pub const TOLD: &[Mutant] = &[
+    // It keeps its diverged tail.
+    Mutant::SkipsCutsUnderJava,
+    // It goes by the epoch on the packets.
+    Mutant::BelievesJavaLabels,
+    // It waits for an epoch that its master leaves out.
+    Mutant::TakesJavaForBaton,
+    // It says nothing before the first byte has come, and RocketMQ's sends none to who has said nothing.
+    Mutant::AwaitsBytesUnderJava,
 ];
 
 /// By its name in this file.
 pub fn named(name: &str) -> Option<Mutant> {
-    ALL.iter().map(|it| it.mutant).find(|it| format!("{it:?}") == name)
+    ALL.iter().map(|it| it.mutant).chain(TOLD.iter().copied()).find(|it| format!("{it:?}") == name)
 }

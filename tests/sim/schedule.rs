@@ -164,6 +164,8 @@ pub enum Setting {
     Seed(u64),
     /// Three brokers, strict, on a good network.
     Quiet,
+    /// And one of them is RocketMQ's.
+    Mixed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,6 +191,7 @@ impl Schedule {
         let mut it = match self.setting {
             Setting::Seed(seed) => Profile::draw(&mut Rng::new(seed)),
             Setting::Quiet => Profile::quiet(),
+            Setting::Mixed => Profile::quiet_and_mixed(),
         };
         it.faults_until = self.calm_at.unwrap_or(it.faults_until);
         for trouble in &self.without {

@@ -42,8 +42,10 @@ pub struct Report {
     pub stranded: bool,
     /// A set of it has RocketMQ's brokers.
     pub mixed: bool,
-    /// Ended early: one of those led.
-    pub handed_over: bool,
+    /// One of those led.
+    pub java_led: bool,
+    /// And logs differ since, which is its fault: less is judged from then on.
+    pub diverged: bool,
 }
 
 /// What a stopped process finds when it goes on.
@@ -115,8 +117,7 @@ impl World {
             events += 1;
             world.handle(event);
             world.ctx.judge(&mut world.brokers);
-            let handed_over = world.ctx.truths.iter().any(|it| it.java.leads);
-            if world.over || handed_over || world.ctx.violation().is_some() {
+            if world.over || world.ctx.violation().is_some() {
                 break;
             }
         }
@@ -131,7 +132,8 @@ impl World {
             virtual_time: ctx.now,
             stranded,
             mixed: !ctx.profile.java.is_empty(),
-            handed_over: ctx.truths.iter().any(|it| it.java.leads),
+            java_led: ctx.truths.iter().any(|it| it.java.has_led()),
+            diverged: ctx.truths.iter().any(|it| it.java.has_diverged()),
         }
     }
 
@@ -286,5 +288,10 @@ impl World {
     pub(super) fn master(&self, set: SetId) -> Option<usize> {
         let leads = self.replicas(set).iter().filter_map(|it| Some((it.leads()?, it.index)));
         leads.max().map(|it| it.1)
+    }
+
+    /// Is that broker RocketMQ's?
+    fn java_leads(&self, set: SetId) -> bool {
+        self.master(set).is_some_and(|it| self.brokers[it].make == Make::Java)
     }
 }

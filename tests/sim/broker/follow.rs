@@ -10,7 +10,7 @@ use ha::epochs::EpochHistory;
 use ha::role::{self, Promise};
 use ha::slave::{Input, LogFacts, Output, Peer, Slave, SlaveConfig};
 use proto::Epoch;
-use proto::ha::MasterPacket;
+use proto::ha::{EpochEntry, MasterPacket, TransferHeader};
 
 const FIRST_RETRY_US: u64 = 10_000;
 const LAST_RETRY_US: u64 = 500_000;
@@ -27,10 +27,18 @@ pub struct Following {
     attempt: u64,
 }
 
+/// Only ours have an address for replication of their own.
+fn is_java(master: &Master) -> bool {
+    master.ha_address.is_none()
+}
+
 impl Broker {
     pub(super) fn follow(&mut self, ctx: &mut Ctx, epoch: Epoch, master: Master) {
         let Some(it) = &mut self.process else { return };
         ctx.say(self.node, format_args!("is a slave of {} at epoch {epoch}", master.address));
+        if is_java(&master) && ctx.is(Mutant::PromisesNothingToJava) {
+            self.disk.promise = None;
+        }
         let on_disk = Promise::found(self.disk.promise, self.disk.epochs.last_epoch()).epoch;
         ctx.truth(self.set).acts_upon(self.index, epoch, on_disk);
         if ctx.is(Mutant::KeepsOldLink) && it.following.as_ref().is_some_and(|it| it.connected) {
@@ -39,7 +47,7 @@ impl Broker {
         let config = SlaveConfig {
             me: it.me,
             promised: epoch,
-            peer: if master.ha_address.is_some() { Peer::Baton } else { Peer::Java },
+            peer: if is_java(&master) && !ctx.is(Mutant::TakesJavaForBaton) { Peer::Java } else { Peer::Baton },
             sync_from_last_file: false,
             async_learner: false,
             heartbeat_ms: ctx.profile.ha_heartbeat_ms,
@@ -127,12 +135,42 @@ impl Broker {
             return;
         }
         match packet {
-            Packet::MasterHandshake(it) => self.step_slave(ctx, Input::Packet(MasterPacket::Handshake(*it))),
-            Packet::Transfer(it) => self.step_slave(ctx, Input::Packet(MasterPacket::Transfer(it))),
+            Packet::MasterHandshake(it) => {
+                self.step_slave(ctx, Input::Packet(MasterPacket::Handshake(*it)));
+                self.tell_comparison(ctx);
+            }
+            Packet::Transfer(it) => {
+                self.step_slave(ctx, Input::Packet(MasterPacket::Transfer(it)));
+                if ctx.is(Mutant::BelievesJavaLabels) {
+                    self.take_label(ctx, &it);
+                }
+            }
             Packet::Body(cells) => self.take_body(ctx, &cells),
             _ => {}
         }
         self.report(ctx);
+    }
+
+    /// The link to a master of RocketMQ's.
+    fn under_java(&self) -> Option<&Following> {
+        self.process.as_ref()?.following.as_ref().filter(|it| is_java(&it.master))
+    }
+
+    /// Planted: Java labels the last bytes of an epoch with the next one.
+    fn take_label(&mut self, ctx: &mut Ctx, of: &TransferHeader) {
+        let believes = self.under_java().is_some_and(|it| it.core.in_transfer());
+        let entry = EpochEntry { epoch: of.epoch, start: of.epoch_start };
+        if believes && self.disk.epochs.push(entry).is_ok() {
+            self.tell_history(ctx);
+        }
+    }
+
+    /// For the judge: what it has now, it believes its master to have.
+    fn tell_comparison(&self, ctx: &mut Ctx) {
+        let Some(it) = self.process.as_ref().and_then(|it| it.following.as_ref()) else { return };
+        let Some(master) = ctx.at(&it.master.address).filter(|_| it.core.in_transfer()) else { return };
+        let master = master.0 - ctx.profile.controllers;
+        ctx.truth(self.set).compared(self.index, master, Some(it.epoch));
     }
 
     fn take_body(&mut self, ctx: &mut Ctx, cells: &[Cell]) {
@@ -203,6 +241,7 @@ impl Broker {
         };
         match output {
             Output::SendHandshake(it) => ctx.send(conn, self.node, Packet::SlaveHandshake(Box::new(it))),
+            Output::SendAck(_) if ctx.is(Mutant::AwaitsBytesUnderJava) && self.has_nothing_of_java() => {}
             Output::SendAck(offset) => ctx.send(conn, self.node, Packet::Ack(offset)),
             Output::Truncate { to, .. } => self.cut(ctx, to as usize),
             Output::StartAt(offset) => {
@@ -226,9 +265,16 @@ impl Broker {
         }
     }
 
+    /// Nothing that its master of RocketMQ's has written.
+    fn has_nothing_of_java(&self) -> bool {
+        let last = self.disk.log.last().map(|it| Epoch::from(it.epoch));
+        self.under_java().is_some_and(|it| last != Some(it.epoch))
+    }
+
     fn cut(&mut self, ctx: &mut Ctx, to: usize) {
         ctx.say(self.node, format_args!("cuts its log from {} to {to}", self.disk.end()));
-        if ctx.is(Mutant::SkipsCuts) {
+        let skips_some = ctx.is(Mutant::SkipsCutsUnderJava) && self.under_java().is_some();
+        if ctx.is(Mutant::SkipsCuts) || skips_some {
             return;
         }
         ctx.reaches(Point::Cut, self.node);

@@ -41,10 +41,18 @@ impl Agreement {
 
 impl Truth {
     /// S3: what readers may see is the same everywhere and for ever.
-    pub(super) fn judge_confirm(&mut self, broker: &Broker, end: Offset) {
+    pub(super) fn judge_confirm(&mut self, broker: &Broker, master: Option<Epoch>, end: Offset) {
+        if self.java.has_diverged() {
+            return;
+        }
         let log = &broker.disk.log;
         // Readers see whole messages only.
-        let end = broker.disk.whole_end_below(end);
+        let mut end = broker.disk.whole_end_below(end);
+        // What a slave knows from a master of RocketMQ's, and what ours told it first, may be more than ours has found
+        // to be confirmed.
+        if self.java.has_led() && master.is_none() {
+            end = end.min(self.confirmed.len());
+        }
         let from = self.compared[broker.index].min(end);
         let known = end.min(self.confirmed.len());
         if let Some(at) = (from..known).find(|at| log[*at] != self.confirmed[*at]) {
@@ -96,7 +104,7 @@ impl Truth {
 
     /// S3: every member has it. S4, S5: enough have it, and nobody else is master yet.
     pub(super) fn judge_acknowledgement(&mut self, brokers: &[Broker], broker: usize, epoch: Epoch, end: Offset) {
-        let Some(newest) = &self.newest else { return };
+        let Some(newest) = self.newest.as_ref().filter(|_| !self.java.has_diverged()) else { return };
         let moves = newest.epoch == epoch && self.may_move(epoch);
         let (own, replicas, end) = (&brokers[broker], &brokers[self.replicas.clone()], end as usize);
         // Of all members of a strict set `judge_flush` says it.

@@ -15,6 +15,13 @@ pub struct Readers {
     topics: BTreeMap<u32, Epoch>,
 }
 
+impl Readers {
+    /// Not everybody who may be master from now on has them.
+    pub fn forget_topics(&mut self) {
+        self.topics.clear();
+    }
+}
+
 impl Truth {
     // ---- S13, topics
 
@@ -45,9 +52,9 @@ impl Truth {
 
     // ---- S3
 
-    /// Below the strict profile a reader may have seen what is lost.
+    /// Below the strict profile a reader may have seen what is lost, and so may one of a master of RocketMQ's.
     pub fn readers_are_promised(&self) -> bool {
-        self.strict
+        self.strict && !self.java.has_led()
     }
 
     /// S3: what is read is what was confirmed there, for ever; and nothing is left out.

@@ -2,8 +2,8 @@
 //! and a cut takes every entry that starts at or above it.
 
 use ha::epochs::EpochHistory;
-use proto::Offset;
 use proto::ha::EpochEntry;
+use proto::{Epoch, Offset};
 
 fn entries(of: &EpochHistory) -> Vec<EpochEntry> {
     of.entries().to_vec()
@@ -20,6 +20,11 @@ pub fn append(to: &EpochHistory, new: EpochEntry) -> EpochHistory {
         all.push(new);
     }
     history(all)
+}
+
+/// Before a master begins its own.
+pub fn without_epochs_from(of: &EpochHistory, epoch: Epoch) -> EpochHistory {
+    history(entries(of).into_iter().filter(|it| it.epoch < epoch).collect())
 }
 
 pub fn without_starts_from(of: &EpochHistory, offset: Offset) -> EpochHistory {

@@ -22,6 +22,7 @@ pub enum Purpose {
     Register,
     Elect,
     Poll,
+    Alter,
 }
 
 struct Call {

@@ -97,7 +97,8 @@ impl Following {
     }
 
     fn on_handshake(&mut self, host: &mut Host<'_>, it: &MasterHandshake) {
-        let end = host.disk.end();
+        let (end, set) = (host.disk.end(), host.set);
+        host.ctx.truth(set).java_compares(&host.disk.epochs, &host.disk.log);
         self.reported = 0;
         if host.disk.epochs.last().is_some() {
             let point = epochs::consistent_point(&host.disk.epochs, end, &it.entries, it.max_offset);
@@ -106,13 +107,16 @@ impl Following {
             if point < end {
                 host.say(format_args!("cuts its log from {end} to {point}"));
                 host.disk.truncate(point as usize);
-                let (set, index) = (host.set, host.index);
-                host.ctx.truth(set).java_cuts(index, point);
+                host.ctx.truth(set).java_cuts(host.index, point);
             }
             host.disk.epochs = epochs::without_starts_from(&host.disk.epochs, point);
             self.reported = point;
         }
         (self.state, self.written_at) = (State::Transfer, host.now());
+        if let Some(master) = host.ctx.at(&self.master.address) {
+            let master = master.0 - host.ctx.profile.controllers;
+            host.ctx.truth(set).compared(host.index, master, None);
+        }
         self.report(host);
     }
 

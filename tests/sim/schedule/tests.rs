@@ -45,7 +45,7 @@ fn what_cannot_be_read_is_said() {
         `3 s`: want a time as in `40 ms` or `0.125 ms`
         `the master`: want C1, B1, K1, leader, a.master, a
         `stop B1`: want `kill B1 for 40 ms`, `crash B1 aft
-        `hello`: want `seed 17`, `quiet`, `network 3`, `ca
+        `hello`: want `seed 17`, `quiet`, `mixed`, `networ
     "]]
     .assert_eq(&(told.map(beginning).join("\n") + "\n"));
 }

@@ -287,7 +287,10 @@ impl FromStr for Timed {
 
     fn from_str(text: &str) -> Read<Timed> {
         let Some((at, act)) = text.split_once(':') else {
-            return bad(text, "`seed 17`, `quiet`, `network 3`, `calm at 9000 ms`, `without loss`, or `3000 ms: …`");
+            return bad(
+                text,
+                "`seed 17`, `quiet`, `mixed`, `network 3`, `calm at 9000 ms`, `without loss`, or `3000 ms: …`",
+            );
         };
         Ok(Timed { at: time(at)?, act: act.parse()? })
     }
@@ -301,6 +304,7 @@ impl Schedule {
         let mut parts = vec![match self.setting {
             Setting::Seed(seed) => format!("seed {seed}"),
             Setting::Quiet => "quiet".to_owned(),
+            Setting::Mixed => "mixed".to_owned(),
         }];
         if self.setting != Setting::Seed(self.network) {
             parts.push(format!("network {}", self.network));
@@ -335,6 +339,7 @@ impl FromStr for Schedule {
         for part in lines.flat_map(|it| it.split(';')).map(str::trim).filter(|it| !it.is_empty()) {
             match part.split_once(' ') {
                 None if part == "quiet" => setting = Setting::Quiet,
+                None if part == "mixed" => setting = Setting::Mixed,
                 _ if part == "no acts" => as_drawn = false,
                 Some(("seed", it)) => setting = Setting::Seed(number(it)?),
                 Some(("network", it)) => network = Some(number(it)?),

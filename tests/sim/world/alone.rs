@@ -32,7 +32,7 @@ impl World {
             return;
         }
         let (since, gone) = (at + WITHOUT_LEASE_US, gone.clone());
-        for set in self.ctx.sets() {
+        for set in self.ctx.sets().filter(|it| !self.java_leads(*it)).collect::<Vec<_>>() {
             self.ctx.truth(set).goes_on(now, since, ALONE_US - WITHOUT_LEASE_US, "there are no controllers");
         }
         gone.iter().for_each(|it| self.start(*it));

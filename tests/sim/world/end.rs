@@ -19,6 +19,8 @@ const LOOK_US: u64 = 250_000;
 const MIXED_TIMES: u64 = 2;
 /// And so is one of them the second copy, where that is waited for: it may hear of its master after 20 s only.
 const MIXED_COPY_TIMES: u64 = 3;
+/// Where one of them leads, it is missed after 10 s, drops members after 15, connects and is asked again after each 5.
+const JAVA_LED_TIMES: u64 = 3;
 
 impl World {
     pub(super) fn calm_down(&mut self) {
@@ -107,6 +109,7 @@ impl World {
         let (name, passed) = (set.name(), passed_us / 1_000_000);
         let (copy_times, times) = match (self.ctx.profile.is_mixed(set), self.ctx.profile.min_in_sync) {
             (false, _) => (1, 1),
+            (true, _) if self.ctx.truths[set.0].java.has_led() => (JAVA_LED_TIMES, JAVA_LED_TIMES),
             (true, 1) => (1, MIXED_TIMES),
             (true, _) => (MIXED_COPY_TIMES, MIXED_TIMES),
         };
