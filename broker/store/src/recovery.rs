@@ -44,11 +44,11 @@ impl Shared {
         self.log.set_log_start(log_start);
         let Some(last) = self.log.files().last().cloned() else {
             let lost_flushed = self.look_for_losses(&saved, log_start, host_restarted)?;
-            self.queues.all().iter().try_for_each(|queue| queue.clear())?;
+            let entries = self.keep_places(log_start)?;
             // What it vouched for is gone: a new log must grow past that position unvouched. Of the new log it says,
             // from the first record on, what is known to be on disk.
             self.checkpoint.save(|checkpoint| {
-                checkpoint.verified = Some(Verified { dispatched: log_start, entries: 0 });
+                checkpoint.verified = Some(Verified { dispatched: log_start, entries });
                 checkpoint.master_flushed_offset = log_start;
                 checkpoint.confirm_offset = log_start;
             })?;
@@ -97,6 +97,22 @@ impl Shared {
         }
         self.intent_done()?;
         Ok(Recovery { unclean, cut, lost_flushed, max_offset: end.at, ..Default::default() })
+    }
+
+    /// Of a log without files. What it once held below its end has no place any more that a new message could take: a
+    /// consumer would not see that one, or another one again. Answers how many entries the queues count.
+    fn keep_places(&self, log_start: Offset) -> Result<i64, StoreError> {
+        let mut entries = 0;
+        for queue in self.queues.all() {
+            if log_start > 0 {
+                queue.recover_by_walking(log_start)?;
+                queue.correct_min(log_start);
+            } else {
+                queue.clear()?;
+            }
+            entries += queue.max();
+        }
+        Ok(entries)
     }
 
     /// Start of the newest file that Java's rules vouch for: after a crash by the checkpoint's time, otherwise by what

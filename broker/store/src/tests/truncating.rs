@@ -139,12 +139,14 @@ fn a_log_that_recovery_empties_is_not_taken_for_a_new_one() {
     while store.clean_expired(i64::MAX / 2).unwrap() > 0 {}
     let begin = store.min_offset();
     let first = old.iter().find(|it| it.offsets[0] == begin).unwrap();
-    assert!(begin > 0);
+    assert!(begin > 0 && first.queue_offset > 0);
     store.truncate(first.end - 3, 1).unwrap();
     drop(store);
-    for start in 0..2 {
+    for start in 0..3 {
         let (store, recovery) = Store::open(replicated(dir.path())).unwrap();
         assert_eq!((recovery.max_offset, store.min_offset()), (begin, -1), "start {start}");
+        let places = (first.queue_offset, first.queue_offset);
+        assert_eq!(store.queue_bounds("T", 0), Some(places), "the next message's place, start {start}");
     }
 }
 
