@@ -25,7 +25,11 @@ impl Readers {
 impl Truth {
     // ---- S13, topics
 
+    /// One of RocketMQ's that leads since has not been waited for.
     pub fn topic_acknowledged(&mut self, topic: u32, epoch: Epoch) {
+        if !self.java.promises(epoch) {
+            return;
+        }
         let first = self.readers.topics.entry(topic).or_insert(epoch);
         *first = epoch.min(*first);
     }
