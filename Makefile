@@ -76,7 +76,7 @@ fuzz: rocksdb
 model: rocksdb
 	BATON_MODEL_DEEP=1 cargo test --release -p baton-tests --test model -- --nocapture
 
-# One core simulates some minutes in a second; a seed that breaks a rule prints its story.
+# One core simulates more than an hour in a second; a seed that breaks a rule prints its story.
 sim: rocksdb
 ifdef SCHEDULE
 	@BATON_SIM_SCHEDULE="$$SCHEDULE" BATON_SIM_MUTANT=$(MUTANT) \

@@ -173,7 +173,9 @@ async fn identify(
     let group = config.group();
     let own_name = peers.name(peers.self_id).unwrap_or_default();
     let mut identity = raft::Identity::new(group, own_name, &peers.names);
-    if config.controller_join && !config.store_path().join("CURRENT").exists() {
+    let path = config.store_path();
+    let has_identity = || tokio::task::spawn_blocking(move || raft::RocksDisk::has_identity(&path));
+    if config.controller_join && !has_identity().await.context("reading the data directory")?? {
         let others = peers.others().into_values().collect::<Vec<_>>();
         let (raft_id, founders) = raft::transport::join(group, own_name, &others, door, stop).await?;
         (identity.joined_as, identity.peers) = (Some(raft_id), founders);

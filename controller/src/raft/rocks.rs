@@ -105,6 +105,15 @@ pub struct RocksDisk {
 }
 
 impl RocksDisk {
+    /// Whether this directory says who it belongs to. One that was made a moment before its process died does not.
+    pub fn has_identity(path: &Path) -> anyhow::Result<bool> {
+        if !path.join("CURRENT").exists() {
+            return Ok(false);
+        }
+        let db = DB::open_for_read_only(&options(), path, false).map_err(|e| explain(path, e.as_ref()))?;
+        Ok(db.get(IDENTITY)?.is_some())
+    }
+
     /// Opens or creates `path` for this identity; a directory of another controller and a damaged one are refused,
     /// never reset.
     pub fn open(path: &Path, identity: &Identity) -> anyhow::Result<RocksDisk> {

@@ -215,6 +215,20 @@ fn a_directory_of_another_controller_is_refused_by_name() {
     .assert_eq(&(told.join("\n") + "\n"));
 }
 
+/// Whoever dies in between and joins has to ask again who it is.
+#[test]
+fn a_directory_has_an_identity_once_that_is_written() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let has_identity = || RocksDisk::has_identity(dir.path()).expect("reads");
+    assert!(!has_identity());
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    drop(rocksdb::DB::open(&options, dir.path()).expect("opens"));
+    assert!(!has_identity());
+    drop(open(dir.path(), &Identity::new("g", "n0", &["n0".to_owned()])));
+    assert!(has_identity());
+}
+
 #[test]
 fn a_damaged_directory_and_one_in_use_are_refused_with_advice() {
     let dir = tempfile::tempdir().expect("temp dir");
