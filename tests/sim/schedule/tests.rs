@@ -43,7 +43,7 @@ fn what_cannot_be_read_is_said() {
     expect![[r"
         `x`: want a number
         `3 s`: want a time as in `40 ms` or `0.125 ms`
-        `the master`: want C1, B1, K1, leader, a.master, a
+        `the master`: want C1, B1, K1, R1, leader, a.maste
         `stop B1`: want `kill B1 for 40 ms`, `crash B1 aft
         `hello`: want `seed 17`, `quiet`, `mixed`, `networ
     "]]
